@@ -1,0 +1,36 @@
+//! What the machine lends: clock, disk, randomness, keys, shutdown; each real and simulated.
+//!
+//! The only crate that asks the machine for time, randomness or files (the files that DataFusion and SQLite
+//! keep for themselves aside). Everybody else takes a [`Host`], so that a test can lend a clock that jumps and a
+//! disk that lies.
+
+mod clock;
+mod data_dir;
+mod disk;
+mod keys;
+mod random;
+mod shutdown;
+
+pub use clock::{Clock, SystemClock};
+pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
+pub use disk::{Disk, Entry, File, Space, SystemDisk};
+pub use keys::{DataKey, KeyError, KeyRing, WRAPPED_KEY_BYTES, WrappedKey};
+pub use random::{Random, SystemRandom};
+pub use shutdown::Shutdown;
+
+use std::sync::Arc;
+
+/// What a room needs of the machine. Cheap to clone.
+#[derive(Clone)]
+pub struct Host {
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Keeps files.
+    pub disk: Arc<dyn Disk>,
+    /// Rolls the dice.
+    pub random: Arc<dyn Random>,
+    /// Wraps data keys.
+    pub keys: Arc<KeyRing>,
+    /// Which start of the process on its data directory this is, counted from 1.
+    pub boot: u32,
+}

@@ -1,0 +1,21 @@
+//! The words of Godwit: what every other room says and means.
+//!
+//! Validated names, messages, readings, time, limits, error kinds, routes and payload decoders.
+//! Not here: anything that reads a clock, a file or a socket. The law this crate keeps: it imports no
+//! other crate of the house, and a value that exists is a value that was checked (parse at the door,
+//! then nobody checks again).
+
+mod kind;
+pub mod limit;
+mod message;
+mod name;
+mod reading;
+mod time;
+mod topic;
+
+pub use kind::Kind;
+pub use message::{ConnectionId, Door, Lane, Message, Origin, Principal, Properties, Qos, partition};
+pub use name::{ChannelName, DeviceName, NameError};
+pub use reading::{Flags, Reading, Sample, Value};
+pub use time::{TimeError, Timestamp};
+pub use topic::{TopicError, TopicFilter, TopicName};

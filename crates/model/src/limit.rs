@@ -1,0 +1,40 @@
+//! Every bound of the model, named once, each with its reason.
+//!
+//! Bounds that an operator may move are settings of the room that keeps them; these are the ceilings
+//! and defaults that the words themselves have.
+
+/// Longest device name in bytes: AWS IoT's bound for a thing name, so that names carry over.
+pub const DEVICE_NAME_BYTES_MAX: usize = 128;
+
+/// Longest channel name in bytes of UTF-8: nested JSON names joined with dots stay far below it.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 256;
+
+/// Longest topic in bytes: the two-byte length of an MQTT string (MQTT 5.0, section 1.5.4).
+pub const TOPIC_BYTES_MAX: usize = 65_535;
+
+/// Most levels of a topic or filter: deeper ones have crashed brokers (CVE-2019-11779) and name nothing real.
+pub const TOPIC_LEVELS_MAX: usize = 128;
+
+/// Largest MQTT packet by default, in bytes; the setting `packet_bytes_max` moves it.
+pub const PACKET_BYTES_DEFAULT: usize = 256 * 1024;
+
+/// Largest value the setting `packet_bytes_max` may take, in bytes: one record of the journal holds the packet.
+pub const PACKET_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Deepest nesting of a JSON payload.
+pub const JSON_DEPTH_MAX: usize = 16;
+
+/// Most readings that one message may carry.
+pub const MESSAGE_READINGS_MAX: usize = 1_000;
+
+/// Longest text reading in bytes; a longer one makes the message undecodable rather than half stored.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Longest id a message may carry, in bytes.
+pub const MESSAGE_ID_BYTES_MAX: usize = 256;
+
+/// How far ahead of the receiver a device's clock may be before its time is not believed, in microseconds: 5 minutes.
+pub const CLOCK_AHEAD_MICROS_MAX: i64 = 5 * 60 * 1_000_000;
+
+/// Number of partitions: a label in the record by which consumers divide work.
+pub const PARTITIONS: u8 = 16;
