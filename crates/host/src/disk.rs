@@ -98,6 +98,13 @@ pub trait File: Send + Sync {
     /// system may report the next sync as done although nothing was written.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Cuts the file to its first `bytes` bytes: takes back a write that failed half way. Durable after
+    /// [`File::sync`].
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn truncate(&mut self, bytes: u64) -> io::Result<()>;
+
     /// Reads up to `into.len()` bytes from `offset`; fewer only at the end of the file.
     ///
     /// # Errors
@@ -198,6 +205,10 @@ impl File for SystemFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.0.sync_data()
+    }
+
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.0.set_len(bytes)
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {

@@ -10,6 +10,7 @@ mod disk;
 mod keys;
 mod random;
 mod shutdown;
+pub mod sim;
 
 pub use clock::{Clock, SystemClock};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
