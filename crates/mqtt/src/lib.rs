@@ -16,25 +16,40 @@
 mod ack;
 mod connack;
 mod connect;
+mod decoder;
 mod disconnect;
+mod encode;
+mod error;
+mod fields;
 pub mod limit;
+mod out;
 mod packet;
+mod property;
 mod publish;
 mod reason;
+mod rule;
 mod suback;
 mod subscribe;
+mod template;
 mod version;
 
-pub use ack::{Ack, AckProperties};
+pub use ack::{Ack, AckProperties, AckType, encode_ack};
 pub use connack::{ConnAck, ConnAckProperties};
 pub use connect::{Connect, ConnectProperties, Will};
+pub use decoder::Decoder;
 pub use disconnect::{Auth, AuthProperties, Disconnect, DisconnectProperties};
+pub use encode::{encode, encode_within};
+pub use error::{DecodeError, EncodeError};
 pub use limit::Limits;
 pub use packet::{Packet, PacketType};
 pub use publish::{Publish, PublishProperties};
 pub use reason::Reason;
+pub use rule::Rule;
 pub use suback::{SubAck, UnsubAck};
-pub use subscribe::{FilterError, RetainHandling, Subscribe, SubscribeOptions, SubscriptionFilter, Unsubscribe};
+pub use subscribe::{
+    FilterError, RetainHandling, Subscribe, SubscribeOptions, SubscriptionFilter, Unsubscribe,
+};
+pub use template::{Delivery, PublishTemplate};
 pub use version::{Side, Version};
 
 /// Names and values that the sender attached, in order; a name may occur more than once (MQTT 5.0, section 1.5.7).

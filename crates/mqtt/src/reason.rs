@@ -157,7 +157,9 @@ impl Reason {
     pub const fn is_allowed_in(self, packet: PacketType, sender: Side) -> bool {
         let code = self as u8;
         match packet {
-            PacketType::ConnAck => matches!(code, 0 | 0x80..=0x8A | 0x8C | 0x90 | 0x95 | 0x97 | 0x99..=0x9D | 0x9F),
+            PacketType::ConnAck => {
+                matches!(code, 0 | 0x80..=0x8A | 0x8C | 0x90 | 0x95 | 0x97 | 0x99..=0x9D | 0x9F)
+            }
             PacketType::PubAck | PacketType::PubRec => {
                 matches!(code, 0 | 0x10 | 0x80 | 0x83 | 0x87 | 0x90 | 0x91 | 0x97 | 0x99)
             }
