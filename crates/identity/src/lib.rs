@@ -1,1 +1,32 @@
-//! identity
+//! Who speaks, and what they may do.
+//!
+//! Devices and their passwords, the token of this start, anonymous speakers, and [`Permissions`]: what one session
+//! may do, compiled once. Doors ask; nobody else decides.
+//!
+//! Not here: packets, sockets, reason codes (doors map [`Refusal::kind`]); reserved topics (`model::reserved`, which
+//! doors ask first). Certificates, groups, policies and the audit log are further files of this crate: a certificate
+//! is one more way to a [`Who`], a policy one more way to [`Permissions`].
+//!
+//! The laws this crate keeps:
+//! - An unknown name and a wrong password get the same answer and cost the same work.
+//! - A subscription is permitted only if everything its filter can match is permitted.
+//! - No secret is stored, and none is written to a log: passwords are shown once and kept as salted hashes.
+
+mod device;
+mod filter;
+mod identity;
+mod password;
+mod permissions;
+mod refusal;
+mod seen;
+mod token;
+mod who;
+
+pub use device::{Device, DeviceFilter, DeviceState, Devices, PAGE_DEVICES_MAX, Page};
+pub use identity::{ChangeError, Identity, LOCAL_USER, OpenError};
+pub use password::{PASSWORD_BYTES_MAX, Password};
+pub use permissions::{Action, Decision, Permissions, Reason};
+pub use refusal::Refusal;
+pub use seen::{SEEN_DEVICES_MAX, SEEN_WAITING_MAX, Seen};
+pub use token::LocalToken;
+pub use who::Who;

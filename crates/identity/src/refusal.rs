@@ -1,0 +1,84 @@
+//! Why somebody was not let in.
+//!
+//! What the one outside is told ([`Display`](std::fmt::Display)) and what the log says ([`Refusal::reason`],
+//! [`Refusal::hint`]) differ on purpose: outside, an unknown name and a wrong password are one. Not here: reason
+//! codes, which belong to the doors. The law: whatever came from outside is escaped and cut before it is shown.
+
+use std::fmt::Write as _;
+
+use model::{DeviceName, Kind};
+
+/// Longest part of a user name that is shown.
+const SHOWN_CHARS: usize = 64;
+
+/// Why somebody was not let in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// Neither a user name nor a password, or only one of the two.
+    #[error("a user name and a password are needed")]
+    NoCredentials,
+    /// An unknown user name or a wrong password.
+    #[error("the user name or the password is wrong")]
+    WrongCredentials {
+        /// The user name that was given, escaped and cut.
+        username: String,
+        /// Whether a device of this name has a password. For the log alone.
+        is_known: bool,
+    },
+    /// A token that is not the one of this start.
+    #[error("the token is wrong")]
+    WrongToken,
+}
+
+impl Refusal {
+    /// What a door needs to know.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        Kind::Unauthenticated
+    }
+
+    /// What happened, for the log: `plain listener needs a password`. Never for the one who was refused.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::NoCredentials => "this listener needs a user name and a password".to_owned(),
+            Self::WrongCredentials { username, is_known: true } => format!("wrong password for `{username}`"),
+            Self::WrongCredentials { username, is_known: false } => {
+                format!("no device `{username}` with a password")
+            }
+            Self::WrongToken => "the token is not the one of this start".to_owned(),
+        }
+    }
+
+    /// What an operator can do about it, for the log. `client_id` names the device where no user name was given. What
+    /// is to be typed holds no character that a shell would take for something else.
+    #[must_use]
+    pub fn hint(&self, client_id: &str) -> String {
+        match self {
+            Self::NoCredentials => format!("Run: godwit device add {} --password", named(client_id)),
+            Self::WrongCredentials { username, is_known: false } => {
+                format!("Run: godwit device add {} --password", named(username))
+            }
+            Self::WrongCredentials { is_known: true, .. } => {
+                "Give the device the password that was shown when it was added".to_owned()
+            }
+            Self::WrongToken => "Use the token in server.json of the data directory".to_owned(),
+        }
+    }
+
+    pub(crate) fn wrong(username: &str, is_known: bool) -> Self {
+        let mut shown = String::new();
+        for character in username.chars().take(SHOWN_CHARS) {
+            let _ = write!(shown, "{}", character.escape_debug());
+        }
+        Self::WrongCredentials { username: shown, is_known }
+    }
+}
+
+/// A device name to type. `NAME` when none can be made, or when the command line would take it for a flag.
+fn named(text: &str) -> String {
+    match DeviceName::sanitize(text) {
+        Some(name) if !name.starts_with('-') => name.to_string(),
+        _ => "NAME".to_owned(),
+    }
+}

@@ -1,0 +1,36 @@
+//! Who was proven to speak.
+//!
+//! Not here: the proof (`identity`), and what follows from it (`permissions`). The law: outside this crate only
+//! [`Who::anonymous`] can be made from nothing.
+
+use bytestring::ByteString;
+use model::{DeviceName, Principal};
+
+/// Who speaks on a connection, as proven when it was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Who {
+    /// Who speaks.
+    pub principal: Principal,
+    /// The device the principal belongs to, if any: what `device = "connection"` of a route means, whatever the
+    /// client id. For everybody else that is the client id.
+    pub device: Option<DeviceName>,
+    /// Which of the device's passwords, counted; so that a session opened with an older one is found.
+    pub(crate) password: u64,
+}
+
+impl Who {
+    /// Nobody in particular: for listeners that ask for no name. Whoever may reach such a listener may do everything
+    /// except `$aws/`.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self { principal: Principal::Anonymous, device: None, password: 0 }
+    }
+
+    pub(crate) fn user(name: &str) -> Self {
+        Self { principal: Principal::User(ByteString::from(name)), device: None, password: 0 }
+    }
+
+    pub(crate) fn device(name: DeviceName, password: u64) -> Self {
+        Self { principal: Principal::DevicePassword(name.clone()), device: Some(name), password }
+    }
+}
