@@ -5,17 +5,28 @@
 //! other crate of the house, and a value that exists is a value that was checked (parse at the door,
 //! then nobody checks again).
 
+pub mod decode;
+mod device_clock;
+pub mod device_time;
 mod kind;
 pub mod limit;
 mod message;
 mod name;
+mod names;
 mod reading;
+pub mod reserved;
+pub mod route;
 mod time;
 mod topic;
+pub mod unrouted;
 
+pub use decode::{DecodeError, Decoded, Notes};
+pub use device_clock::{ClockSeen, DeviceClock};
 pub use kind::Kind;
 pub use message::{ConnectionId, Door, Lane, Message, Origin, Principal, Properties, Qos, partition};
 pub use name::{ChannelName, DeviceName, NameError};
+pub use names::Names;
 pub use reading::{Flags, Reading, Sample, Value};
+pub use route::{Decoder, Keep, Route, RouteSettings, Routes, RoutesError};
 pub use time::{TimeError, Timestamp};
 pub use topic::{TopicError, TopicFilter, TopicName};

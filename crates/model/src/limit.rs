@@ -38,3 +38,16 @@ pub const CLOCK_AHEAD_MICROS_MAX: i64 = 5 * 60 * 1_000_000;
 
 /// Number of partitions: a label in the record by which consumers divide work.
 pub const PARTITIONS: u8 = 16;
+
+/// Largest JSON payload that is decoded, in bytes: a thousand readings with the longest names fit three times.
+pub const JSON_BYTES_MAX: usize = 1024 * 1024;
+
+/// Longest payload that `decode = "number"` reads, in bytes: the digits of any number a sensor has.
+pub const NUMBER_BYTES_MAX: usize = 128;
+
+/// Most routes in a configuration: a message walks the list, twice, on its way.
+pub const ROUTES_MAX: usize = 256;
+
+/// How far back a device's time must go before it is a step of its clock, in microseconds: 10 s. Readings of
+/// one gateway overtake each other by less.
+pub const CLOCK_STEP_MICROS_MIN: i64 = 10 * 1_000_000;

@@ -1,0 +1,88 @@
+//! The promises of routes, decoders and device time, from outside.
+
+mod json;
+mod office;
+mod reference;
+mod routes;
+mod single;
+mod suggestions;
+
+use bytes::Bytes;
+use model::{
+    DecodeError, Decoded, DeviceName, Flags, Lane, Message, Names, Origin, Qos, RouteSettings, Routes,
+    Sample, Timestamp, TopicName, Value,
+};
+
+/// When every message of these tests was received.
+const RECEIVED: &str = "2026-11-22T12:00:00Z";
+
+fn at(text: &str) -> Timestamp {
+    Timestamp::parse(text).expect("a time")
+}
+
+/// A QoS 1 message of the device `meter-7`.
+fn message(topic: &str, payload: &[u8]) -> Message {
+    let device = Some(DeviceName::parse("meter-7").expect("a name"));
+    Message {
+        topic: TopicName::parse(topic).expect("a topic"),
+        payload: Bytes::copy_from_slice(payload),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        dup: false,
+        lane: Lane::Telemetry,
+        packet_id: 1,
+        expiry_s: None,
+        received_at: at(RECEIVED),
+        received_mono: 0,
+        properties: None,
+        message_id: None,
+        trace_id: None,
+        to: None,
+        origin: Origin { device, ..Origin::inside(1) }.into(),
+    }
+}
+
+/// The route that `toml` writes, for every topic.
+fn routes(toml: &str) -> Routes {
+    let settings: RouteSettings = toml::from_str(&format!("filter = \"#\"\n{toml}")).expect("settings");
+    Routes::new(&[settings]).expect("a route")
+}
+
+/// What `payload` on `dt/office-1/climate` decodes to by the route that `toml` writes.
+fn decode_by(toml: &str, payload: &str) -> Result<Decoded, DecodeError> {
+    let message = message("dt/office-1/climate", payload.as_bytes());
+    routes(toml).find(&message.topic).expect("the route").decode(&message, &mut Names::new())
+}
+
+/// What `payload` decodes to by the default route.
+fn decode(payload: &str) -> Result<Decoded, DecodeError> {
+    let message = message("dt/office-1/climate", payload.as_bytes());
+    Routes::default().find(&message.topic).expect("the route").decode(&message, &mut Names::new())
+}
+
+/// A sample as one line: `device time flags channel=value …`; a receipt's time is written `-`.
+fn line(sample: &Sample) -> String {
+    let time = if sample.flags.contains(Flags::RECEIPT_TIME) {
+        assert_eq!(sample.time, at(RECEIVED));
+        "-".to_owned()
+    } else {
+        sample.time.to_string()
+    };
+    let readings = sample.readings.iter().map(|reading| match &reading.value {
+        Value::Number(number) => format!(" {}={number}", reading.channel),
+        Value::Text(text) => format!(" {}={text:?}", reading.channel),
+        Value::BigInteger(number, digits) => format!(" {}={number:e}~{digits}", reading.channel),
+    });
+    format!("{} {time} {}", sample.device, sample.flags.bits()) + &readings.collect::<String>()
+}
+
+/// The samples as lines, or the error's code and text.
+fn told(result: Result<Decoded, DecodeError>) -> String {
+    match result {
+        Ok(decoded) => decoded.samples.iter().map(line).collect::<Vec<_>>().join("\n"),
+        Err(error) => {
+            assert!(DecodeError::SLUGS.contains(&error.slug()));
+            format!("{}: {error}", error.slug())
+        }
+    }
+}

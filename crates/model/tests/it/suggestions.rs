@@ -1,0 +1,77 @@
+//! Suggested routes load, and decode the message they were made from.
+
+use model::unrouted::{pattern, suggest};
+use model::{Decoder, Names, RouteSettings, Routes, TopicName};
+use proptest::prelude::*;
+use serde::Deserialize;
+
+use crate::message;
+
+#[derive(Deserialize)]
+struct Config {
+    route: Vec<RouteSettings>,
+}
+
+fn load(toml: &str) -> Routes {
+    let config: Config = toml::from_str(toml).expect(toml);
+    Routes::new(&config.route).expect(toml)
+}
+
+#[test]
+fn levels_that_name_one_of_many_become_a_plus() {
+    let check = |topic, expect| assert_eq!(pattern(topic), expect, "{topic}");
+    check("tele/tasmota_4F2A10/SENSOR", "tele/+/SENSOR");
+    check("hq/floor-17/room-3/co2", "hq/+/+/co2");
+    check("zigbee2mqtt/kitchen", "zigbee2mqtt/kitchen");
+    check("v1/devices/550e8400-e29b-41d4-a716-446655440000/pm25", "v1/devices/+/pm25");
+    check("a/AA:BB:CC:00:11:22", "a/+");
+    check("a/a840411ed1b2c3d4/up", "a/+/up");
+    check("meters/17/power", "meters/+/power");
+    check("a//b", "a//b");
+    check("feed/added", "feed/added");
+}
+
+#[test]
+fn a_suggestion_is_a_route_to_paste() {
+    let check = |topic: &str, payload: &[u8], expect: &str| assert_eq!(suggest(topic, payload).toml, expect);
+    check(
+        "tele/tasmota_4F2A10/SENSOR",
+        br#"{"ENERGY":{"Power":5}}"#,
+        "[[route]]\nfilter = \"tele/+/SENSOR\"\ndevice = \"topic(2)\"\ndecode = \"json\"\n",
+    );
+    check(
+        "hq/floor-17/room-3/co2",
+        b"721.25",
+        "[[route]]\nfilter = \"hq/+/+/co2\"\ndevice = \"{topic(2)}-{topic(3)}\"\ndecode = \"number\"\n",
+    );
+    check("door", b"open", "[[route]]\nfilter = \"door\"\ndevice = \"connection\"\ndecode = \"text\"\n");
+    check(
+        "cam\"era",
+        b"\x89PNG\x00",
+        "[[route]]\nfilter = \"cam\\\"era\"\ndevice = \"connection\"\ndecode = \"raw\"\n",
+    );
+}
+
+proptest! {
+    #[test]
+    fn every_suggestion_loads_and_decodes_its_sample(
+        topic in "[a-z0-9_\"\\\\é\u{1}-]{0,8}(/[a-zA-Z0-9:. -]{0,8}){0,4}",
+        payload in prop_oneof![
+            any::<Vec<u8>>(),
+            "\\PC{0,20}".prop_map(String::into_bytes),
+            any::<f64>().prop_map(|n| n.to_string().into_bytes()),
+            Just(br#"{"a":1}"#.to_vec()),
+        ],
+    ) {
+        prop_assume!(TopicName::parse(topic.clone()).is_ok());
+        let suggestion = suggest(&topic, &payload);
+        let routes = load(&suggestion.toml);
+        let route = routes.iter().next().expect("the suggested route");
+        prop_assert!(route.filter().matches(&topic), "{:?}", suggestion);
+        if route.decoder() != Decoder::Raw {
+            let mut message = message(&topic, &payload);
+            message.topic = TopicName::parse(topic).expect("a topic");
+            prop_assert!(route.decode(&message, &mut Names::new()).is_ok(), "{:?}", suggestion);
+        }
+    }
+}
