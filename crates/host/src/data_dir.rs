@@ -191,8 +191,9 @@ impl DataDir {
     }
 }
 
-/// `<data>.key`, beside the directory.
-fn default_key_path(data: &Path) -> PathBuf {
+/// Where the key file is when the settings name none: `<data>.key`, beside the directory.
+#[must_use]
+pub fn default_key_path(data: &Path) -> PathBuf {
     let mut name = data.file_name().unwrap_or("godwit".as_ref()).to_owned();
     name.push(".key");
     data.with_file_name(name)

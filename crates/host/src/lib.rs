@@ -13,7 +13,7 @@ mod shutdown;
 pub mod sim;
 
 pub use clock::{Clock, SystemClock};
-pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION};
+pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION, default_key_path};
 pub use disk::{Disk, Entry, File, Space, SystemDisk};
 pub use keys::{DataKey, KeyError, KeyRing, WRAPPED_KEY_BYTES, WrappedKey};
 pub use random::{Random, SystemRandom};
