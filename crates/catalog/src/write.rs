@@ -24,7 +24,8 @@ pub(crate) trait Operation: Send {
 
 struct Write<T, Op, Done> {
     op: Option<Op>,
-    result: Result<T, WriteError>,
+    /// `None` until it ran.
+    result: Option<Result<T, WriteError>>,
     done: Done,
 }
 
@@ -37,14 +38,19 @@ where
     fn run(&mut self, transaction: &Transaction<'_>) -> bool {
         let op = self.op.take().expect("an operation runs once");
         // What the operation saw is undone with its savepoint and nobody looks at what it captured again.
-        self.result = catch_unwind(AssertUnwindSafe(|| op(transaction)))
+        let result = catch_unwind(AssertUnwindSafe(|| op(transaction)))
             .unwrap_or_else(|panic| Err(WriteError::Panicked { message: message(&*panic) }));
-        self.result.is_ok()
+        self.result.insert(result).is_ok()
     }
 
     fn answer(self: Box<Self>, group: Result<(), SqlError>) {
-        let result = self.result.and_then(|value| group.map(|()| value).map_err(WriteError::Sql));
-        (self.done)(result);
+        (self.done)(match (self.result, group) {
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            // What it did itself is nearer to the cause than what befell its group.
+            (Some(Err(own)), _) => Err(own),
+            (_, Err(shared)) => Err(shared.into()),
+            (None, Ok(())) => unreachable!("a group is committed when all of it ran"),
+        });
     }
 }
 
@@ -78,12 +84,13 @@ impl Catalog {
         let (reply, answer) = oneshot::channel();
         let done = move |result: Result<T, WriteError>| {
             if let Ok(value) = &result {
-                committed(value);
+                // It is committed, and the caller is told so, whatever follows.
+                guarded(|| committed(value));
             }
             // A caller that went away does not want to know.
             let _ = reply.send(result);
         };
-        let write = Write { op: Some(op), result: Err(WriteError::Closed), done };
+        let write = Write { op: Some(op), result: None, done };
         self.parts.queue.send(Order::Write(Box::new(write))).await.map_err(|_| WriteError::Closed)?;
         answer.await.unwrap_or(Err(WriteError::Closed))
     }
@@ -97,7 +104,7 @@ impl Catalog {
         op: impl FnOnce(&Transaction<'_>) -> Result<T, WriteError> + Send + 'static,
         done: impl FnOnce(Result<T, WriteError>) + Send + 'static,
     ) -> Result<(), QueueFull> {
-        let write = Write { op: Some(op), result: Err(WriteError::Closed), done };
+        let write = Write { op: Some(op), result: None, done };
         match self.parts.queue.try_send(Order::Write(Box::new(write))) {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_) | TrySendError::Closed(_)) => Err(QueueFull),
@@ -105,8 +112,15 @@ impl Catalog {
     }
 }
 
+/// Runs what follows a commit; a panic there is logged and ends nothing.
+pub(crate) fn guarded(follow: impl FnOnce()) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(follow)) {
+        tracing::error!(message = message(&*panic), "what follows a catalog write panicked");
+    }
+}
+
 /// What a panic said.
-pub(crate) fn message(panic: &(dyn std::any::Any + Send)) -> String {
+fn message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it said nothing".to_owned())
 }

@@ -8,7 +8,6 @@
 //! Not here: what the operations are (`write`). The law: nothing that happens inside an operation ends this thread.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::GROUP_MAX;
 use crate::error::{Cause, SqlError};
 use crate::statement::Transaction;
-use crate::write::{Operation, message};
+use crate::write::{Operation, guarded};
 
 pub(crate) enum Order {
     Write(Box<dyn Operation>),
@@ -108,10 +107,7 @@ impl Writer {
             let _ = self.raw.execute_batch("ROLLBACK");
         }
         for operation in ran {
-            let answered = catch_unwind(AssertUnwindSafe(|| operation.answer(outcome.clone())));
-            if let Err(panic) = answered {
-                tracing::error!(message = message(&*panic), "what was to follow a catalog write panicked");
-            }
+            guarded(|| operation.answer(outcome.clone()));
         }
     }
 

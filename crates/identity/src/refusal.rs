@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 
 use model::{DeviceName, Kind};
 
-/// Longest part of a user name that is shown.
-const SHOWN_CHARS: usize = 64;
+/// Longest part of a user name that is shown: the whole of what could be a device's.
+const SHOWN_CHARS: usize = model::limit::DEVICE_NAME_BYTES_MAX;
 
 /// Why somebody was not let in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
