@@ -145,7 +145,7 @@ impl AckProperties {
         property::read(fields, |property| {
             match property {
                 Property::ReasonString(text) => read.reason_string = Some(text),
-                Property::UserProperty(name, value) => read.user.push((name, value)),
+                Property::User(name, value) => read.user.push((name, value)),
                 _ => return None,
             }
             Some(Ok(()))

@@ -157,7 +157,7 @@ impl ConnAckProperties {
                 Property::AssignedClientIdentifier(text) => read.assigned_client_id = Some(text),
                 Property::TopicAliasMaximum(most) => read.topic_alias_max = most,
                 Property::ReasonString(text) => read.reason_string = Some(text),
-                Property::UserProperty(name, value) => read.user.push((name, value)),
+                Property::User(name, value) => read.user.push((name, value)),
                 Property::WildcardSubscriptionAvailable(available) => read.wildcards_available = available,
                 Property::SubscriptionIdentifierAvailable(available) => {
                     read.subscription_ids_available = available;

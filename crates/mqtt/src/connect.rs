@@ -262,7 +262,7 @@ impl ConnectProperties {
                 Property::TopicAliasMaximum(most) => read.topic_alias_max = most,
                 Property::RequestResponseInformation(wanted) => read.request_response_information = wanted,
                 Property::RequestProblemInformation(wanted) => read.request_problem_information = wanted,
-                Property::UserProperty(name, value) => read.user.push((name, value)),
+                Property::User(name, value) => read.user.push((name, value)),
                 Property::AuthenticationMethod(text) => read.auth_method = Some(text),
                 Property::AuthenticationData(data) => read.auth_data = Some(data),
                 _ => return None,

@@ -46,6 +46,12 @@ impl Decoder {
         Self { side, version, limits, refused: None }
     }
 
+    /// On which end of the connection it stands.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
     /// The version of the connection; `None` until a server has read the CONNECT.
     #[must_use]
     pub fn version(&self) -> Option<Version> {

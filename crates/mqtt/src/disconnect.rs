@@ -103,7 +103,7 @@ impl DisconnectProperties {
                 }
                 Property::SessionExpiryInterval(seconds) => read.session_expiry_s = Some(seconds),
                 Property::ReasonString(text) => read.reason_string = Some(text),
-                Property::UserProperty(name, value) => read.user.push((name, value)),
+                Property::User(name, value) => read.user.push((name, value)),
                 Property::ServerReference(text) => read.server_reference = Some(text),
                 _ => return None,
             }
@@ -163,7 +163,7 @@ impl AuthProperties {
                 Property::AuthenticationMethod(text) => read.method = Some(text),
                 Property::AuthenticationData(data) => read.data = Some(data),
                 Property::ReasonString(text) => read.reason_string = Some(text),
-                Property::UserProperty(name, value) => read.user.push((name, value)),
+                Property::User(name, value) => read.user.push((name, value)),
                 _ => return None,
             }
             Some(Ok(()))

@@ -95,7 +95,7 @@ pub(crate) enum Property {
     /// `false` is QoS 0, `true` QoS 1: the only two that the property can say.
     MaximumQos(bool),
     RetainAvailable(bool),
-    UserProperty(ByteString, ByteString),
+    User(ByteString, ByteString),
     MaximumPacketSize(NonZeroU32),
     WildcardSubscriptionAvailable(bool),
     SubscriptionIdentifierAvailable(bool),
@@ -177,7 +177,7 @@ fn value(id: PropertyId, fields: &mut Fields<'_>) -> Result<Property, DecodeErro
         },
         PropertyId::MaximumQos => Property::MaximumQos(boolean(id, fields)?),
         PropertyId::RetainAvailable => Property::RetainAvailable(boolean(id, fields)?),
-        PropertyId::UserProperty => Property::UserProperty(fields.text()?, fields.text()?),
+        PropertyId::UserProperty => Property::User(fields.text()?, fields.text()?),
         PropertyId::MaximumPacketSize => {
             let number = fields.u32()?;
             Property::MaximumPacketSize(not_zero(id, fields, NonZeroU32::new(number))?)

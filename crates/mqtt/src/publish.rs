@@ -136,19 +136,23 @@ impl PublishProperties {
         if let Some(alias) = self.topic_alias {
             out.property_u16(PropertyId::TopicAlias, alias.get());
         }
-        write_delivery(out, self.expiry_s, &self.subscription_ids)?;
-        write_attached(out, &self.attached)
+        write_message(out, self.expiry_s, Some(&self.attached), &self.subscription_ids)
     }
 }
 
-/// Writes what belongs to one delivery rather than to the message.
-pub(crate) fn write_delivery(
+/// Writes the properties that a message has wherever it goes. Subscription identifiers come last: `rumqttc` 0.25
+/// counts them too long, and takes what follows them for payload.
+pub(crate) fn write_message(
     out: &mut Out<'_>,
     expiry_s: Option<u32>,
+    attached: Option<&model::Properties>,
     subscription_ids: &[u32],
 ) -> Result<(), EncodeError> {
     if let Some(seconds) = expiry_s {
         out.property_u32(PropertyId::MessageExpiryInterval, seconds);
+    }
+    if let Some(attached) = attached {
+        write_attached(out, attached)?;
     }
     for &id in subscription_ids {
         let id = id as usize;
@@ -166,7 +170,7 @@ pub(crate) fn attach(attached: &mut model::Properties, property: Property) -> Op
         Property::ContentType(text) => attached.content_type = Some(text),
         Property::ResponseTopic(topic) => attached.response_topic = Some(topic),
         Property::CorrelationData(data) => attached.correlation_data = Some(data),
-        Property::UserProperty(name, value) => attached.user.push((name, value)),
+        Property::User(name, value) => attached.user.push((name, value)),
         _ => return None,
     }
     Some(())

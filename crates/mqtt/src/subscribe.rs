@@ -155,7 +155,7 @@ impl Subscribe {
                         return Some(Err(Rule::PropertyTwice));
                     }
                     Property::SubscriptionIdentifier(id) => subscription_id = Some(id),
-                    Property::UserProperty(name, value) => user.push((name, value)),
+                    Property::User(name, value) => user.push((name, value)),
                     _ => return None,
                 }
                 Some(Ok(()))
@@ -201,7 +201,7 @@ impl Unsubscribe {
         let mut user = Vec::new();
         if fields.version == Version::V5 {
             property::read(&mut fields, |property| match property {
-                Property::UserProperty(name, value) => {
+                Property::User(name, value) => {
                     user.push((name, value));
                     Some(Ok(()))
                 }

@@ -11,7 +11,7 @@ use crate::error::EncodeError;
 use crate::limit::VARINT_MAX;
 use crate::out::{Out, first_byte, varint};
 use crate::packet::PacketType;
-use crate::publish::{publish_flags, write_attached, write_delivery};
+use crate::publish::{publish_flags, write_message};
 use crate::version::Version;
 
 /// What the deliveries of one message to subscribers of one kind have in common.
@@ -52,8 +52,7 @@ impl PublishTemplate {
     pub fn new(delivery: &Delivery<'_>, version: Version) -> Result<Self, EncodeError> {
         let packet = PacketType::Publish;
         let properties = |out: &mut Out<'_>| {
-            write_delivery(out, delivery.expiry_s, delivery.subscription_ids)?;
-            delivery.attached.map_or(Ok(()), |attached| write_attached(out, attached))
+            write_message(out, delivery.expiry_s, delivery.attached, delivery.subscription_ids)
         };
         let variable = |out: &mut Out<'_>| {
             out.binary("topic", delivery.topic.as_bytes())?;
