@@ -30,6 +30,8 @@ pub(crate) struct Writer {
     orders: mpsc::Receiver<Order>,
     clock: Arc<dyn host::Clock>,
     counts: Counts,
+    /// Whether the last commit failed: the log hears of the first failure and of the end, not of each between.
+    is_failing: bool,
 }
 
 struct Counts {
@@ -52,7 +54,7 @@ impl Writer {
             commits: metrics::counter!("godwit_catalog_commits_total"),
             commit_seconds: metrics::histogram!("godwit_catalog_commit_seconds"),
         };
-        Self { raw, path, orders, clock, counts }
+        Self { raw, path, orders, clock, counts, is_failing: false }
     }
 
     pub(crate) fn start(self) -> std::io::Result<()> {
@@ -99,13 +101,18 @@ impl Writer {
         }
         self.counts.operations.increment(ran.len() as u64);
         if let Err(error) = &outcome {
-            // Whoever waited is told too; the log is for the operator, once per group.
-            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-            tracing::error!(operations = ran.len(), %error, cause, hint = error.hint(), "catalog write failed");
+            if !self.is_failing {
+                let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+                tracing::error!(operations = ran.len(), %error, cause, hint = error.hint(), "catalog cannot commit");
+            }
             self.counts.failed.increment(ran.len() as u64);
             // Fails only when the engine has rolled back already.
             let _ = self.raw.execute_batch("ROLLBACK");
         }
+        if self.is_failing && outcome.is_ok() {
+            tracing::info!("catalog commits again");
+        }
+        self.is_failing = outcome.is_err();
         for operation in ran {
             guarded(|| operation.answer(outcome.clone()));
         }

@@ -35,6 +35,7 @@ pub(crate) struct Register {
     known: RwLock<HashSet<DeviceName>>,
     waiting: Mutex<Waiting>,
     dropped: metrics::Counter,
+    failed: metrics::Counter,
 }
 
 #[derive(Default)]
@@ -50,6 +51,7 @@ impl Register {
             known: RwLock::new(known),
             waiting: Mutex::default(),
             dropped: metrics::counter!("godwit_identity_seen_dropped_total"),
+            failed: metrics::counter!("godwit_identity_seen_batches_failed_total"),
         }
     }
 
@@ -117,10 +119,10 @@ impl Register {
     fn settle(&self, written: Result<HashSet<DeviceName>, catalog::WriteError>) {
         match written {
             Ok(names) => self.known.write().extend(names),
-            Err(error) => {
-                // The next message of each of them brings its name again.
+            // The next message of each of them brings its name again; the catalog has logged why.
+            Err(_) => {
                 self.waiting.lock().is_underway = false;
-                tracing::warn!(%error, "devices that were seen could not be registered");
+                self.failed.increment(1);
             }
         }
     }

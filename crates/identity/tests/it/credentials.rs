@@ -1,9 +1,10 @@
 //! Who is let in, and what the others learn.
 
+use host::{Disk, SystemDisk};
 use identity::{ChangeError, LOCAL_USER, Refusal, Who};
 use model::{Kind, Principal};
 
-use crate::{fresh, name, open};
+use crate::{fresh, host, name, open};
 
 #[tokio::test]
 async fn a_device_is_let_in_by_its_password_and_by_nothing_else() {
@@ -81,18 +82,8 @@ fn the_local_user_is_let_in_by_the_token_of_this_start_alone() {
 
     let next_start = open(dir.path());
     assert!(next_start.identity.authenticate_token(token).is_err());
-    let without = identity::Identity::open(next_start.catalog, fixture_host()).expect("read");
+    let without = identity::Identity::open(next_start.catalog, host()).expect("read");
     assert!(without.authenticate_token("").is_err(), "no token lets nobody in");
-}
-
-fn fixture_host() -> host::Host {
-    host::Host {
-        clock: std::sync::Arc::new(host::SystemClock::start()),
-        disk: std::sync::Arc::new(host::SystemDisk),
-        random: std::sync::Arc::new(host::SystemRandom),
-        keys: std::sync::Arc::new(host::KeyRing::new(&[7; 32])),
-        boot: 2,
-    }
 }
 
 #[tokio::test]
@@ -157,8 +148,8 @@ async fn no_password_is_in_the_files() {
     let (fixture, dir) = fresh();
     let password = fixture.identity.add_device_with_password(&name("office-1")).await.expect("added");
     fixture.catalog.close().await;
-    for file in host::Disk::list(&host::SystemDisk, dir.path()).expect("listed") {
-        let bytes = host::Disk::read(&host::SystemDisk, &dir.path().join(&file.name), 1 << 30).expect("read");
+    for file in Disk::list(&SystemDisk, dir.path()).expect("listed") {
+        let bytes = Disk::read(&SystemDisk, &dir.path().join(&file.name), 1 << 30).expect("read");
         let secrets = [password.reveal().as_bytes(), fixture.token.reveal().as_bytes()];
         for secret in secrets {
             assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{}", file.name);

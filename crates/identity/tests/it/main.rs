@@ -21,13 +21,7 @@ struct Fixture {
 }
 
 fn open(dir: &Path) -> Fixture {
-    let host = Host {
-        clock: Arc::new(SystemClock::start()),
-        disk: Arc::new(SystemDisk),
-        random: Arc::new(SystemRandom),
-        keys: Arc::new(KeyRing::new(&[7; 32])),
-        boot: 1,
-    };
+    let host = host();
     let catalog = Catalog::open(&dir.join("catalog.db"), Identity::migrations(), &host).expect("opened");
     let token = LocalToken::generate(&*host.random);
     let identity = Identity::open(catalog.clone(), host).expect("read").with_local_token(&token);
@@ -41,4 +35,14 @@ fn fresh() -> (Fixture, tempfile::TempDir) {
 
 fn name(text: &str) -> DeviceName {
     DeviceName::parse(text.to_owned()).expect("a device name")
+}
+
+fn host() -> Host {
+    Host {
+        clock: Arc::new(SystemClock::start()),
+        disk: Arc::new(SystemDisk),
+        random: Arc::new(SystemRandom),
+        keys: Arc::new(KeyRing::new(&[7; 32])),
+        boot: 1,
+    }
 }
