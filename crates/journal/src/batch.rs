@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use model::Message;
 
+use crate::Chain;
+
 /// A message as the journal holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
@@ -82,6 +84,17 @@ impl fmt::Debug for Records {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.iter()).finish()
     }
+}
+
+/// Records that were dropped before a sink took them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Cut {
+    /// Their chain.
+    pub chain: Chain,
+    /// The first `seq`.
+    pub from: u64,
+    /// The last `seq`.
+    pub to: u64,
 }
 
 /// Why records were passed over.

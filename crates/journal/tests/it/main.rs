@@ -1,1 +1,4 @@
-//! The journal from outside.
+//! The journal from outside, on a simulated machine unless a test says otherwise.
+
+mod appending;
+mod machine;
