@@ -1,0 +1,436 @@
+//! `godwit replay`: sends a recording as a device would have, with its own timestamps.
+//!
+//! Rows are read as they are needed, sent as fast as acknowledgements allow (or at the recording's own pace), and
+//! counted as done only when the server has acknowledged them; see `progress.rs` for what is remembered.
+
+mod csv_rows;
+mod file;
+mod json_rows;
+mod meter;
+mod order;
+mod payload;
+mod progress;
+mod rows;
+#[cfg(test)]
+mod tests;
+mod times;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use client::{Acknowledged, Machine, Options, Outgoing, PublishError, State, Ticket, WINDOW_MAX};
+use hdrhistogram::Histogram;
+use host::{Disk, SystemDisk};
+use jiff::tz::TimeZone;
+use model::device_time::NOT_BEFORE_DEFAULT;
+use model::limit::CLOCK_AHEAD_MICROS_MAX;
+use model::{DeviceName, Qos, Timestamp, TopicName};
+use tokio::sync::{mpsc, watch};
+
+use self::file::{FileReader, Survey, survey};
+use self::meter::Meter;
+use self::order::Order;
+use self::progress::{Progress, Which};
+use self::rows::{Format, Reading, Row, Rows, without_bom};
+use super::target::{TargetArgs, connect, duration, qos};
+use crate::fault::{hinted, with_hint};
+
+/// Longest acknowledgement that is told apart, in microseconds: ten minutes.
+const WAIT_MICROS_MAX: u64 = 600_000_000;
+
+/// Sends each row of a CSV or JSON-lines file as a message to dt/DEVICE/telemetry, as JSON with `ts` in milliseconds.
+/// In a CSV the header names the channels: lower case, other characters `_`; an unnamed first column is dropped.
+///
+/// An interrupted replay goes on where it was when the same command is given again; a finished one starts over.
+/// Sending rows twice changes nothing on the server: a reading is known by its device, channel and time.
+///
+///   godwit replay office.csv --as office-1
+///   godwit replay office.csv --as office-1 --zone Europe/Berlin      times in the file are local
+///   godwit replay office.csv --as office-1 --speed 60                a minute of the recording each second
+///   godwit replay log.jsonl --as press-3 --topic vibration --to 192.168.1.10:1883 --user press-3
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// The recording
+    file: PathBuf,
+    /// The device that it is sent as
+    #[arg(long = "as", value_name = "DEVICE", value_parser = device)]
+    device: DeviceName,
+    /// What follows the device in the topic: dt/DEVICE/TOPIC
+    #[arg(long, value_name = "TOPIC", default_value = "telemetry")]
+    topic: String,
+    /// `max`, as fast as acknowledgements allow, or how many times the recording's own pace
+    #[arg(long, value_name = "FACTOR", default_value = "max", value_parser = speed)]
+    speed: Speed,
+    /// Time zone of times in the file that name none, such as Europe/Berlin
+    #[arg(long, value_name = "ZONE", default_value = "UTC", value_parser = zone)]
+    zone: TimeZone,
+    /// The column that holds the time [default: date, time, timestamp, ts, or the first that holds times]
+    #[arg(long, value_name = "COLUMN")]
+    time: Option<String>,
+    /// How the file is written [default: by its name, else by its first character]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Stop at the first row that cannot be read, instead of leaving it out
+    #[arg(long)]
+    strict: bool,
+    /// Start over, even when the same replay was interrupted before
+    #[arg(long)]
+    restart: bool,
+    /// Send the rows in an order drawn from SEED: to try what late data does
+    #[arg(long, value_name = "SEED")]
+    shuffle: Option<u64>,
+    /// Send each message so many times, as a device does that has missed the acknowledgement: to try repeats
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    copies: u32,
+    /// 0: nobody waits; 1: acknowledged when durable
+    #[arg(short, long, default_value = "1", value_parser = qos)]
+    qos: Qos,
+    /// Most messages on their way to the server
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = window)]
+    window: usize,
+    /// How long to wait for a server that is gone before giving up
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
+    patience: Duration,
+    /// Where progress is remembered [default: $XDG_STATE_HOME/godwit or ~/.local/state/godwit]
+    #[arg(long, value_name = "DIR", env = "GODWIT_STATE")]
+    state: Option<PathBuf>,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+    #[command(flatten)]
+    target: TargetArgs,
+}
+
+/// How fast rows are sent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Speed {
+    Max,
+    Times(f64),
+}
+
+/// Sends the recording and prints what became of it.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let machine = Machine::system();
+    let topic = TopicName::parse(format!("dt/{}/{}", args.device, args.topic))?;
+    let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
+    let survey =
+        survey(&*disk, &args.file).with_context(|| format!("cannot read `{}`", args.file.display()))?;
+    let rows = open(&*disk, &args, &survey)?;
+    let target = args.target.find()?;
+    let which = Which {
+        file_sha256: survey.hash,
+        target: target.identity.clone(),
+        device: args.device.to_string(),
+        topic: args.topic.clone(),
+        shuffle: args.shuffle,
+    };
+    let dir = state_dir(args.state.as_deref())?;
+    let keeping =
+        || format!("cannot keep progress in `{}`: name another directory with --state", dir.display());
+    let clock = Arc::clone(&machine.clock);
+    let mut progress = Progress::open(disk, clock, &dir, which).with_context(keeping)?;
+    if args.restart {
+        progress.forget().with_context(keeping)?;
+    }
+    let options = Options {
+        window: args.window,
+        patience: args.patience,
+        session_expiry_s: u32::try_from(args.patience.as_secs()).unwrap_or(u32::MAX),
+        ..args.target.options(&target, "replay")
+    };
+    let (client, messages) = connect(options).await?;
+    drop(messages);
+    let meter = Meter::start(survey.lines, Arc::clone(&machine.clock), args.quiet);
+    let skip = progress.rows();
+    if skip > 0 {
+        meter.note(&format!("goes on after row {skip} of an interrupted replay (--restart starts over)"));
+        meter.at(skip);
+    }
+    let watching = tokio::spawn(watch_connection(client.state(), meter.clone()));
+    let (tickets, tickets_in) = mpsc::unbounded_channel();
+    let collecting = tokio::spawn(collect(tickets_in, progress, meter.clone()));
+    let mut sender = Sender {
+        args: &args,
+        topic,
+        machine,
+        meter: meter.clone(),
+        publisher: client.publisher(),
+        tickets,
+        started_micros: 0,
+        summary: Sent::default(),
+        pace_from: None,
+    };
+    let sent = sender.send(rows, skip).await;
+    let Sender { summary, tickets, started_micros, machine, .. } = sender;
+    drop(tickets);
+    let collected = collecting.await.context("the count of acknowledgements broke off")?;
+    watching.abort();
+    meter.finish();
+    let elapsed = Duration::from_micros(machine.clock.mono_micros().saturating_sub(started_micros));
+    let mut collected = collected.map_err(|error| {
+        error.context("stopped; what was acknowledged is remembered: the same command goes on")
+    })?;
+    let how = sent.map_err(|error| error.context("stopped; what was acknowledged is remembered"))?;
+    if how == How::Interrupted {
+        bail!("interrupted after {} acknowledged messages: the same command goes on", collected.messages);
+    }
+    client.close().await.map_err(hinted(client::EndError::hint))?;
+    collected.progress.forget().with_context(keeping)?;
+    report(&args, &summary, &collected, elapsed)
+}
+
+fn open(disk: &dyn Disk, args: &Args, survey: &Survey) -> anyhow::Result<Order<FileReader>> {
+    let name = args.file.to_string_lossy();
+    let bom = survey.head.len() - without_bom(&survey.head).len();
+    let input = FileReader::open(disk, &args.file, bom as u64)?;
+    let format = args.format.unwrap_or_else(|| Format::detect(&name, &survey.head));
+    let reading = Reading { zone: args.zone.clone(), time: args.time.clone() };
+    let rows = Rows::open(format, input, &survey.head, &reading).map_err(|error| {
+        let hint = error.hint();
+        with_hint(anyhow::Error::new(error).context(format!("cannot replay `{name}`")), hint)
+    })?;
+    Ok(match args.shuffle {
+        None => Order::File(rows),
+        Some(seed) => Order::shuffled(rows, seed).with_context(|| format!("cannot shuffle `{name}`"))?,
+    })
+}
+
+/// What was sent.
+#[derive(Debug, Default)]
+struct Sent {
+    left_out: u64,
+    /// Rows whose time the server will not believe.
+    unbelievable: u64,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+}
+
+/// How the sending ended.
+#[derive(Debug, PartialEq, Eq)]
+enum How {
+    Finished,
+    Interrupted,
+}
+
+struct Sender<'a> {
+    args: &'a Args,
+    topic: TopicName,
+    machine: Machine,
+    meter: Meter,
+    publisher: client::Publisher,
+    /// Tickets, and how many rows are done when each resolves (0: a copy that is followed by another).
+    tickets: mpsc::UnboundedSender<(u64, Ticket)>,
+    started_micros: u64,
+    summary: Sent,
+    /// The row from which the pace is counted, and when it was sent.
+    pace_from: Option<(Timestamp, u64)>,
+}
+
+impl Sender<'_> {
+    async fn send(&mut self, rows: Order<FileReader>, skip: u64) -> anyhow::Result<How> {
+        self.started_micros = self.machine.clock.mono_micros();
+        let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+        let skip = usize::try_from(skip).unwrap_or(usize::MAX);
+        for (done, row) in (1_u64..).zip(rows).skip(skip) {
+            let row = match row.context("cannot read the recording")? {
+                Ok(row) => row,
+                Err(bad) if self.args.strict => {
+                    let error = anyhow::anyhow!("line {}: {}", bad.line, bad.why);
+                    return Err(with_hint(
+                        error,
+                        Some("correct the line, or leave such rows out by omitting --strict"),
+                    ));
+                }
+                Err(bad) => {
+                    self.summary.left_out = self.meter.bad_row(bad.line, &bad.why);
+                    continue;
+                }
+            };
+            self.note_time(row.time);
+            // While the window is full or the pace asks for patience, an interruption is heard all the same.
+            let outcome = tokio::select! {
+                biased;
+                _ = &mut interrupt => return Ok(How::Interrupted),
+                outcome = self.send_row(row, done) => outcome,
+            };
+            // The one who counts has met an error, and will tell it.
+            if !outcome? {
+                break;
+            }
+        }
+        Ok(How::Finished)
+    }
+
+    /// Sends a row; false when nobody counts any more.
+    async fn send_row(&mut self, row: Row, done: u64) -> anyhow::Result<bool> {
+        self.keep_pace(row.time).await;
+        let message = Outgoing { qos: self.args.qos, ..Outgoing::new(self.topic.clone(), row.payload) };
+        for copy in 1..=self.args.copies {
+            let ticket = match self.publisher.publish(message.clone()).await {
+                Ok(ticket) => ticket,
+                // Those on their way have met the same, and are told of first.
+                Err(PublishError::Ended(_)) if self.tickets.is_closed() => return Ok(false),
+                Err(error) => return Err(publish_failed(error)),
+            };
+            let done = if copy == self.args.copies { done } else { 0 };
+            if self.tickets.send((done, ticket)).is_err() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn note_time(&mut self, time: Timestamp) {
+        let ahead = time.micros_since(self.machine.clock.now()) > CLOCK_AHEAD_MICROS_MAX;
+        self.summary.unbelievable += u64::from(ahead || time < NOT_BEFORE_DEFAULT);
+        self.summary.first = Some(self.summary.first.map_or(time, |first| first.min(time)));
+        self.summary.last = Some(self.summary.last.map_or(time, |last| last.max(time)));
+    }
+
+    async fn keep_pace(&mut self, time: Timestamp) {
+        let Speed::Times(factor) = self.args.speed else { return };
+        let now = self.machine.clock.mono_micros();
+        let (first, started) = *self.pace_from.get_or_insert((time, now));
+        let due_micros = time.micros_since(first).max(0) as f64 / factor;
+        let wait_s = (due_micros - now.saturating_sub(started) as f64) / 1e6;
+        if let Ok(wait) = Duration::try_from_secs_f64(wait_s) {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// What the server has acknowledged.
+struct Collected {
+    messages: u64,
+    waits: Histogram<u64>,
+    progress: Progress,
+}
+
+/// Waits for each ticket in the order of sending, and counts.
+async fn collect(
+    mut tickets: mpsc::UnboundedReceiver<(u64, Ticket)>,
+    progress: Progress,
+    meter: Meter,
+) -> anyhow::Result<Collected> {
+    let waits = Histogram::new_with_bounds(1, WAIT_MICROS_MAX, 3).expect("the bounds are in order");
+    let mut collected = Collected { messages: 0, waits, progress };
+    while let Some((done, ticket)) = tickets.recv().await {
+        match ticket.await {
+            Ok(Acknowledged { waited_micros, .. }) => collected.waits.saturating_record(waited_micros.max(1)),
+            Err(error) => {
+                collected.progress.save()?;
+                return Err(publish_failed(error));
+            }
+        }
+        collected.messages += 1;
+        if done > 0 {
+            collected.progress.advance(done).context("cannot keep progress")?;
+            meter.at(done);
+        }
+    }
+    collected.progress.save().context("cannot keep progress")?;
+    Ok(collected)
+}
+
+async fn watch_connection(mut state: watch::Receiver<State>, meter: Meter) {
+    let mut was_lost = false;
+    loop {
+        let now = state.borrow_and_update().clone();
+        match now {
+            State::Lost { why, attempts, .. } => {
+                if !was_lost {
+                    meter.note(&format!("connection lost ({why}); trying again"));
+                }
+                meter.state(&format!("connection lost, attempt {}", attempts + 1));
+                was_lost = true;
+            }
+            State::Connected { address, .. } => {
+                if was_lost {
+                    meter.note(&format!(
+                        "connected to {address} again; what was not acknowledged is sent again"
+                    ));
+                }
+                meter.state("");
+                was_lost = false;
+            }
+            State::Ended => return,
+        }
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn publish_failed(error: PublishError) -> anyhow::Error {
+    let hint = error.hint();
+    with_hint(error, hint)
+}
+
+fn report(args: &Args, sent: &Sent, collected: &Collected, elapsed: Duration) -> anyhow::Result<()> {
+    use std::fmt::Write as _;
+    let rate = collected.messages as f64 / elapsed.as_secs_f64().max(1e-6);
+    let mut text = format!(
+        "{} messages acknowledged in {:.1} s ({rate:.0}/s), as device {}\n",
+        collected.messages,
+        elapsed.as_secs_f64(),
+        args.device
+    );
+    if collected.messages > 0 {
+        let ms = |quantile| collected.waits.value_at_quantile(quantile) as f64 / 1000.0;
+        writeln!(text, "acknowledgement: p50 {:.2} ms, p99 {:.2} ms", ms(0.5), ms(0.99))?;
+    }
+    if let (Some(first), Some(last)) = (sent.first, sent.last) {
+        writeln!(text, "time of the rows: {first} to {last}")?;
+    }
+    if sent.left_out > 0 {
+        writeln!(
+            text,
+            "{} rows left out: correct the lines named above and replay again; what was sent stays as it is",
+            sent.left_out
+        )?;
+    }
+    if sent.unbelievable > 0 {
+        writeln!(
+            text,
+            "{} rows are from before {NOT_BEFORE_DEFAULT} or from the future: the server takes the time of receipt \
+             for them, unless a route's `not_before` says otherwise",
+            sent.unbelievable
+        )?;
+    }
+    std::io::Write::write_all(&mut std::io::stdout().lock(), text.as_bytes())?;
+    Ok(())
+}
+
+/// Where programs keep what they want to remember of their last run (XDG Base Directory Specification).
+fn state_dir(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    if let Some(dir) = named {
+        return Ok(dir.to_owned());
+    }
+    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+    Ok(base.context("nowhere to keep progress: name a directory with --state")?.join("godwit"))
+}
+
+fn device(text: &str) -> Result<DeviceName, String> {
+    DeviceName::parse(text).map_err(|error| error.to_string())
+}
+
+fn zone(text: &str) -> Result<TimeZone, String> {
+    TimeZone::get(text).map_err(|_| "it is no time zone; write it as Europe/Berlin".to_owned())
+}
+
+fn speed(text: &str) -> Result<Speed, String> {
+    match text.parse::<f64>() {
+        _ if text == "max" => Ok(Speed::Max),
+        Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Speed::Times(factor)),
+        _ => Err("it is `max` or a number above 0, such as 60".to_owned()),
+    }
+}
+
+fn window(text: &str) -> Result<usize, String> {
+    let window = text.parse().ok().filter(|window| (1..=WINDOW_MAX).contains(window));
+    window.ok_or_else(|| format!("it is a number from 1 to {WINDOW_MAX}"))
+}

@@ -1,0 +1,225 @@
+//! Rows of a CSV file.
+//!
+//! The header names the channels: lower case, other characters `_`. An unnamed first column is a row number and is
+//! dropped; R writes such a column without naming it at all, so that the header has one name fewer than the rows
+//! have cells.
+
+use std::io::{self, Read};
+
+use csv::{ByteRecord, Reader, ReaderBuilder, Trim};
+use jiff::civil;
+use model::Timestamp;
+
+use super::payload::Payload;
+use super::rows::{BadRow, Item, Reading, RecordingError, Row, TIME_NAMES};
+use super::times::Times;
+
+pub(super) struct CsvRows<R> {
+    reader: Reader<R>,
+    /// The first row was read to understand the header.
+    first: Option<ByteRecord>,
+    record: ByteRecord,
+    columns: Vec<Column>,
+    time: TimeAt,
+    times: Times,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Column {
+    /// As the file calls it.
+    header: String,
+    /// As its channel is called; `None`: the time, or dropped.
+    channel: Option<String>,
+}
+
+/// Where the time stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum TimeAt {
+    Column(usize),
+    /// A date in one column, the time of day in another.
+    DateAndTime(usize, usize),
+}
+
+impl<R: Read> CsvRows<R> {
+    pub(super) fn open(input: R, head: &[u8], reading: &Reading) -> Result<Self, RecordingError> {
+        let mut reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter(head))
+            .trim(Trim::All)
+            .from_reader(input);
+        let (mut header, mut first) = (ByteRecord::new(), ByteRecord::new());
+        if !read(&mut reader, &mut header)? || !read(&mut reader, &mut first)? {
+            return Err(RecordingError::Empty);
+        }
+        let mut columns = columns(&header, first.len());
+        let times = Times::new(reading.zone.clone());
+        let time = find_time(&columns, &first, &times, reading.time.as_deref())?;
+        match time {
+            TimeAt::Column(at) => columns[at].channel = None,
+            TimeAt::DateAndTime(date, time) => {
+                columns[date].channel = None;
+                columns[time].channel = None;
+            }
+        }
+        refuse_same_names(&columns)?;
+        Ok(Self { reader, first: Some(first), record: ByteRecord::new(), columns, time, times })
+    }
+
+    pub(super) fn next(&mut self) -> Option<Item> {
+        match self.first.take() {
+            Some(first) => self.record = first,
+            None => match read(&mut self.reader, &mut self.record) {
+                Ok(true) => {}
+                Ok(false) => return None,
+                Err(error) => return Some(Err(error)),
+            },
+        }
+        let line = self.record.position().map_or(0, csv::Position::line);
+        Some(Ok(self.row(line).map_err(|why| BadRow { line, why })))
+    }
+
+    fn row(&mut self, line: u64) -> Result<Row, String> {
+        let (cells, names) = (self.record.len(), self.columns.len());
+        if cells != names {
+            return Err(format!("it has {cells} cells; the header names {names}"));
+        }
+        let time = self.time()?;
+        let mut payload = Payload::new(time);
+        for (column, cell) in self.columns.iter().zip(&self.record) {
+            if let Some(channel) = &column.channel {
+                let cell = std::str::from_utf8(cell)
+                    .map_err(|_| format!("the cell of `{}` is not UTF-8", column.header))?;
+                payload.cell(channel, cell);
+            }
+        }
+        let payload = payload.finish().ok_or("it has no value beside its time")?;
+        Ok(Row { line, time, payload })
+    }
+
+    fn time(&mut self) -> Result<Timestamp, String> {
+        let text = |at: usize| cell(&self.record, at);
+        match self.time {
+            TimeAt::Column(at) => {
+                let (text, header) = (text(at), &self.columns[at].header);
+                self.times
+                    .read(&text)
+                    .ok_or_else(|| format!("`{}` in column `{header}` is no time", shown(&text)))
+            }
+            TimeAt::DateAndTime(date, time) => {
+                let text = format!("{} {}", text(date), text(time));
+                self.times.read(&text).ok_or_else(|| format!("`{}` is no time", shown(&text)))
+            }
+        }
+    }
+}
+
+/// Reads a record; false at the end.
+fn read<R: Read>(reader: &mut Reader<R>, into: &mut ByteRecord) -> io::Result<bool> {
+    // A flexible reader of bytes has nothing to refuse but what the file itself refuses.
+    reader.read_byte_record(into).map_err(|error| match error.into_kind() {
+        csv::ErrorKind::Io(error) => error,
+        other => io::Error::other(format!("{other:?}")),
+    })
+}
+
+/// The separator that the first line has most of.
+fn delimiter(head: &[u8]) -> u8 {
+    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
+    let mut in_quotes = false;
+    for &byte in head.iter().take_while(|byte| **byte != b'\n') {
+        in_quotes ^= byte == b'"';
+        if let Some((_, count)) = counts.iter_mut().find(|(separator, _)| *separator == byte && !in_quotes) {
+            *count += 1;
+        }
+    }
+    // The comma stands first, and wins where nothing stands more often.
+    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
+    counts.iter().find(|(_, count)| *count == most).map_or(b',', |(separator, _)| *separator)
+}
+
+fn columns(header: &ByteRecord, cells: usize) -> Vec<Column> {
+    let unnamed = || Column { header: String::new(), channel: None };
+    let named = header.iter().enumerate().map(|(at, name)| {
+        let header = String::from_utf8_lossy(name).into_owned();
+        if header.is_empty() && at == 0 {
+            return unnamed();
+        }
+        let header = if header.is_empty() { format!("column_{}", at + 1) } else { header };
+        let channel = Some(channel_name(&header));
+        Column { header, channel }
+    });
+    let row_number = (header.len() + 1 == cells).then(unnamed);
+    row_number.into_iter().chain(named).collect()
+}
+
+/// Lower case; every character but letters, digits and `_` becomes `_`.
+fn channel_name(header: &str) -> String {
+    header.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
+}
+
+fn find_time(
+    columns: &[Column],
+    first: &ByteRecord,
+    times: &Times,
+    wanted: Option<&str>,
+) -> Result<TimeAt, RecordingError> {
+    let named = |name: &str| columns.iter().position(|column| column.header.eq_ignore_ascii_case(name));
+    if let Some(name) = wanted {
+        let at = named(name).ok_or_else(|| RecordingError::NoSuchColumn {
+            name: name.to_owned(),
+            columns: listed(columns),
+        })?;
+        return Ok(TimeAt::Column(at));
+    }
+    if let (Some(date), Some(time)) = (named("date"), named("time"))
+        && cell(first, date).parse::<civil::Date>().is_ok()
+        && cell(first, time).parse::<civil::Time>().is_ok()
+        && cell(first, time).contains(':')
+    {
+        return Ok(TimeAt::DateAndTime(date, time));
+    }
+    let is_time = |at: &usize| times.peek(&cell(first, *at)).is_some();
+    let by_name = TIME_NAMES.iter().filter_map(|name| named(name)).find(is_time);
+    // The dropped row number is asked last of all: it is not in the list.
+    let any = || (0..columns.len()).filter(|at| columns[*at].channel.is_some()).find(is_time);
+    by_name.or_else(any).map(TimeAt::Column).ok_or_else(|| RecordingError::NoTime {
+        columns: listed(columns),
+        row: first
+            .iter()
+            .map(|cell| format!("`{}`", shown(&String::from_utf8_lossy(cell))))
+            .collect::<Vec<_>>()
+            .join(", "),
+    })
+}
+
+/// `ts` is the time in the message, so no other column may be called that.
+fn refuse_same_names(columns: &[Column]) -> Result<(), RecordingError> {
+    let mut taken = vec![("the time", "ts")];
+    for column in columns {
+        let Some(name) = column.channel.as_deref() else { continue };
+        if let Some((first, _)) = taken.iter().find(|(_, other)| *other == name) {
+            return Err(RecordingError::SameName {
+                first: (*first).to_owned(),
+                second: column.header.clone(),
+                name: name.to_owned(),
+            });
+        }
+        taken.push((&column.header, name));
+    }
+    Ok(())
+}
+
+fn listed(columns: &[Column]) -> String {
+    let names = columns.iter().filter(|column| !column.header.is_empty());
+    names.map(|column| format!("`{}`", column.header)).collect::<Vec<_>>().join(", ")
+}
+
+fn cell(record: &ByteRecord, at: usize) -> String {
+    String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned()
+}
+
+/// As much of a text as belongs in a message to a person.
+pub(super) fn shown(text: &str) -> String {
+    text.chars().take(64).collect()
+}

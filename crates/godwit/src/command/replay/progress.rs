@@ -1,0 +1,173 @@
+//! How far a replay came, kept so that an interrupted one goes on where the server's acknowledgements ended.
+//!
+//! One small file per (file hash, target, device, topic, order), removed when the replay is finished. The law: it
+//! counts acknowledged rows only, so at worst a few rows are sent twice, and none is left out.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use host::{Clock, Disk};
+use serde::{Deserialize, Serialize};
+
+use super::file::hash_of;
+
+/// How long progress may be unsaved: a crash repeats the rows of this time, and each save waits for the disk.
+const UNSAVED_MICROS_MAX: u64 = 500_000;
+/// Far above what the few fields take.
+const BYTES_MAX: u64 = 64 * 1024;
+
+/// Which replay it is: another file, target, device, topic or order is another replay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Which {
+    /// SHA-256 of the file.
+    pub(super) file_sha256: String,
+    /// The server's address, or the identity of its data directory.
+    pub(super) target: String,
+    /// The device.
+    pub(super) device: String,
+    /// What follows the device in the topic.
+    pub(super) topic: String,
+    /// The seed of a shuffled order.
+    pub(super) shuffle: Option<u64>,
+}
+
+impl Which {
+    fn file_name(&self) -> String {
+        let shuffle = self.shuffle.map_or(String::new(), |seed| seed.to_string());
+        let hash = hash_of(&[&self.file_sha256, &self.target, &self.device, &self.topic, &shuffle]);
+        format!("replay-{}.json", &hash[..32])
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Saved {
+    #[serde(flatten)]
+    which: Which,
+    /// Rows from the start that are acknowledged or were left out.
+    rows: u64,
+}
+
+/// The progress of one replay.
+pub(super) struct Progress {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    path: PathBuf,
+    saved: Saved,
+    saved_at_micros: u64,
+    is_unsaved: bool,
+}
+
+impl Progress {
+    /// Finds how far `which` came before, in `dir`. A file that cannot be understood counts for nothing.
+    pub(super) fn open(
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        dir: &Path,
+        which: Which,
+    ) -> io::Result<Self> {
+        disk.create_dir(dir)?;
+        let path = dir.join(which.file_name());
+        let known = match disk.read(&path, BYTES_MAX) {
+            Ok(text) => serde_json::from_slice::<Saved>(&text).ok().filter(|saved| saved.which == which),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let saved = known.unwrap_or(Saved { which, rows: 0 });
+        let saved_at_micros = clock.mono_micros();
+        Ok(Self { disk, clock, path, saved, saved_at_micros, is_unsaved: false })
+    }
+
+    /// Rows that are done.
+    pub(super) fn rows(&self) -> u64 {
+        self.saved.rows
+    }
+
+    /// All rows up to `rows` are done now. Saved soon.
+    pub(super) fn advance(&mut self, rows: u64) -> io::Result<()> {
+        self.saved.rows = rows;
+        self.is_unsaved = true;
+        if self.clock.mono_micros().saturating_sub(self.saved_at_micros) < UNSAVED_MICROS_MAX {
+            return Ok(());
+        }
+        self.save()
+    }
+
+    /// Saves now what is unsaved.
+    pub(super) fn save(&mut self) -> io::Result<()> {
+        if self.is_unsaved {
+            let text = serde_json::to_vec_pretty(&self.saved).expect("texts and numbers become JSON");
+            self.disk.replace(&self.path, &text)?;
+            self.is_unsaved = false;
+            self.saved_at_micros = self.clock.mono_micros();
+        }
+        Ok(())
+    }
+
+    /// Forgets it: the replay is finished, or starts over.
+    pub(super) fn forget(&mut self) -> io::Result<()> {
+        self.saved.rows = 0;
+        self.is_unsaved = false;
+        match self.disk.remove(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::{SystemClock, SystemDisk};
+
+    use super::*;
+
+    fn which(device: &str, shuffle: Option<u64>) -> Which {
+        let text = |text: &str| text.to_owned();
+        Which { file_sha256: text("f"), target: text("a:1"), device: text(device), topic: text("t"), shuffle }
+    }
+
+    fn open(dir: &Path, which: Which) -> Progress {
+        Progress::open(Arc::new(SystemDisk), Arc::new(SystemClock::start()), dir, which).expect("opened")
+    }
+
+    #[test]
+    fn an_interrupted_replay_goes_on_and_a_finished_one_starts_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut first = open(dir.path(), which("d", None));
+        assert_eq!(first.rows(), 0);
+        first.advance(41).expect("advanced");
+        first.advance(42).expect("advanced");
+        first.save().expect("saved");
+        let mut second = open(dir.path(), which("d", None));
+        assert_eq!(second.rows(), 42);
+        second.forget().expect("forgotten");
+        assert_eq!(open(dir.path(), which("d", None)).rows(), 0);
+        assert_eq!(SystemDisk.list(dir.path()).expect("listed"), [], "nothing is left behind");
+        second.forget().expect("forgetting twice is fine");
+    }
+
+    #[test]
+    fn another_device_target_or_order_is_another_replay() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut progress = open(dir.path(), which("d", None));
+        progress.advance(7).expect("advanced");
+        progress.save().expect("saved");
+        for other in [
+            which("e", None),
+            which("d", Some(1)),
+            Which { target: "b:1".to_owned(), ..which("d", None) },
+            Which { file_sha256: "g".to_owned(), ..which("d", None) },
+            Which { topic: "u".to_owned(), ..which("d", None) },
+        ] {
+            assert_eq!(open(dir.path(), other.clone()).rows(), 0, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_counts_for_nothing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let progress = open(dir.path(), which("d", None));
+        SystemDisk.replace(&progress.path, b"{\"rows\": 9").expect("written");
+        assert_eq!(open(dir.path(), which("d", None)).rows(), 0);
+    }
+}

@@ -1,0 +1,142 @@
+//! A recording as rows: CSV or JSON lines, one message each.
+//!
+//! Not here: how rows are sent. The law: a row that cannot be read is named with its line and its reason, and stops
+//! no other.
+
+use std::io::{self, Read};
+
+use jiff::tz::TimeZone;
+use model::Timestamp;
+
+use super::csv_rows::CsvRows;
+use super::json_rows::JsonRows;
+
+/// How a recording is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// Cells with a header line; between them a comma, semicolon or tab
+    Csv,
+    /// A JSON object a line
+    Jsonl,
+}
+
+impl Format {
+    /// By the file's name, else by its first character.
+    pub(super) fn detect(name: &str, head: &[u8]) -> Self {
+        let name = name.to_ascii_lowercase();
+        if [".jsonl", ".ndjson", ".json"].iter().any(|end| name.ends_with(end)) {
+            return Self::Jsonl;
+        }
+        let first = without_bom(head).iter().find(|byte| !byte.is_ascii_whitespace());
+        if first == Some(&b'{') && !name.ends_with(".csv") { Self::Jsonl } else { Self::Csv }
+    }
+}
+
+/// What the user says of the file.
+#[derive(Debug, Clone)]
+pub(super) struct Reading {
+    /// The zone of times that name none.
+    pub(super) zone: TimeZone,
+    /// The column or field that holds the time, by its name in the file; else it is found.
+    pub(super) time: Option<String>,
+}
+
+/// Names of the time column, the first one that is there and holds times wins.
+pub(super) const TIME_NAMES: [&str; 4] = ["date", "time", "timestamp", "ts"];
+
+/// One message to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    /// Its line in the file, from 1.
+    pub(super) line: u64,
+    /// When it was measured.
+    pub(super) time: Timestamp,
+    /// The JSON.
+    pub(super) payload: Vec<u8>,
+}
+
+/// A row that cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BadRow {
+    /// Its line in the file, from 1.
+    pub(super) line: u64,
+    /// What is wrong with it.
+    pub(super) why: String,
+}
+
+/// What comes of a line.
+pub(super) type Item = io::Result<Result<Row, BadRow>>;
+
+/// Why a file is no recording.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RecordingError {
+    /// It cannot be read.
+    #[error("cannot read the recording")]
+    Io(#[from] io::Error),
+    /// There is no row.
+    #[error("the recording has no rows")]
+    Empty,
+    /// No column holds times.
+    #[error("no column holds times; the columns are {columns}, the first row is {row}")]
+    NoTime { columns: String, row: String },
+    /// The column of `--time` is not there.
+    #[error("there is no column `{name}`; the columns are {columns}")]
+    NoSuchColumn { name: String, columns: String },
+    /// Two columns would become one channel.
+    #[error("columns `{first}` and `{second}` would both become `{name}`")]
+    SameName { first: String, second: String, name: String },
+}
+
+impl RecordingError {
+    /// What the reader can do about it.
+    pub(super) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::NoTime { .. } => Some(
+                "name the column with --time; times are RFC 3339, 2015-02-04 17:51:00, or seconds, milliseconds, \
+                 microseconds or nanoseconds since 1970",
+            ),
+            Self::NoSuchColumn { .. } => None,
+            Self::SameName { .. } => Some("rename one of them in the file's first line"),
+            Self::Empty => Some("a CSV needs a header line and at least one row"),
+            Self::Io(_) => None,
+        }
+    }
+}
+
+/// The rows of a recording, in the file's order.
+pub(super) enum Rows<R> {
+    Csv(Box<CsvRows<R>>),
+    Json(Box<JsonRows<R>>),
+}
+
+impl<R: Read> Rows<R> {
+    /// Reads the header, if there is one. `head` is the start of the file, `input` the whole of it without a byte
+    /// order mark.
+    pub(super) fn open(
+        format: Format,
+        input: R,
+        head: &[u8],
+        reading: &Reading,
+    ) -> Result<Self, RecordingError> {
+        Ok(match format {
+            Format::Csv => Self::Csv(Box::new(CsvRows::open(input, without_bom(head), reading)?)),
+            Format::Jsonl => Self::Json(Box::new(JsonRows::open(input, reading))),
+        })
+    }
+}
+
+impl<R: Read> Iterator for Rows<R> {
+    type Item = Item;
+
+    fn next(&mut self) -> Option<Item> {
+        match self {
+            Self::Csv(rows) => rows.next(),
+            Self::Json(rows) => rows.next(),
+        }
+    }
+}
+
+/// Spreadsheets put a byte order mark before UTF-8.
+pub(super) fn without_bom(head: &[u8]) -> &[u8] {
+    head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head)
+}
