@@ -1,1 +1,61 @@
-//! broker
+//! The MQTT door: sockets, sessions, subscriptions, retained messages, delivery. MQTT 3.1.1 and 5 over TCP.
+//!
+//! ```text
+//! socket ─ connection ─ may? ─ journal ──→ durable ─┬→ PUBACK, in order (connection)
+//!              │                                    ├→ delivery ─ fanout ─ outbox ─→ QoS 1 subscribers
+//!              └→ QoS 0: fanout at once             └→ archive: retained messages, in memory and in the catalog
+//! ```
+//!
+//! Not here: packet bytes (`mqtt`), who may what (`identity`), what a topic means to a feature: the door knows topics
+//! only. TLS, WebSocket, QoS 2 and shared subscriptions come in with the front door's own issue: a connection is generic
+//! over its stream, and an outbox over how its messages are acknowledged.
+//!
+//! The laws this crate keeps:
+//!
+//! - **Acknowledged means durable.** A PUBACK leaves after its message is on stable storage, in the order of arrival.
+//! - **Nothing is silently dropped.** Every bound is a setting with a counter ([`Settings`], [`Drop`], [`Refusal`]).
+//! - **Nobody waits for a slow consumer.** Its queue is bounded; what does not fit waits in the journal.
+//! - **Back-pressure instead of memory.** A connection with too much on its way to the journal is read no further.
+//!
+//! What MQTT leaves to the server, and what this one does:
+//!
+//! - A QoS 1 publish that is not permitted: MQTT 5, PUBACK 0x87. MQTT 3.1.1 has no refusal, and an acknowledgement would
+//!   be a lie (MQTT-3.3.5-2 allows it, our first law does not): the connection is closed. QoS 0: dropped and counted.
+//! - QoS 0 to subscribers is delivered before it is durable; a QoS 1 publish is delivered after it, also to subscribers
+//!   with QoS 0: a message that nobody owns yet is shown to nobody who could act on it. A QoS 0 publish with an id waits
+//!   for the journal too, for only the journal knows repeats.
+//! - A session belongs to its principal: the same client id of another one gets a new session, and is refused while the
+//!   first is connected.
+//! - A will is judged when it is published, by what its client may do then. It is not published when the server stops.
+//! - MQTT 3.1.1 sessions that are not clean live for [`Settings::session_expiry_max`].
+
+mod admission;
+mod archive;
+mod broker;
+mod connection;
+mod delivery;
+mod error;
+mod fanout;
+mod link;
+mod listener;
+mod logbook;
+mod outbox;
+mod prepared;
+mod retained;
+mod scratch;
+mod session;
+mod sessions;
+mod settings;
+mod shared;
+mod signal;
+mod tally;
+mod timetable;
+mod trie;
+mod view;
+mod will;
+
+pub use broker::{Broker, Parts};
+pub use error::StartError;
+pub use settings::{Auth, DoorName, ListenerSettings, Settings};
+pub use tally::{Drop, End, Refusal, Stats};
+pub use view::{ConnectionView, RetainedView, SessionView};

@@ -1,0 +1,198 @@
+//! The door as a whole: opened, looked at, closed.
+//!
+//! Not here: what is said at it. The order of closing is the law: nobody new, then what was read becomes durable and is
+//! acknowledged, then the connections, then the helpers that follow the journal.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Catalog, Migration};
+use host::Host;
+use identity::Identity;
+use journal::{Chains, Journal};
+use model::Routes;
+use parking_lot::Mutex;
+use tokio::task::JoinHandle;
+
+use crate::archive::{self, Archive};
+use crate::delivery;
+use crate::link::RIGHTS;
+use crate::listener::Listener;
+use crate::shared::Shared;
+use crate::tally::{End, Stats};
+use crate::view::{RetainedView, SessionView};
+use crate::{ListenerSettings, Settings, StartError};
+
+/// How often sums go to the metrics and sessions without a connection are looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// The rooms that the door works with.
+pub struct Parts {
+    /// The machine.
+    pub host: Host,
+    /// Where messages become durable.
+    pub journal: Journal,
+    /// Where the retained messages are kept.
+    pub catalog: Catalog,
+    /// Who may what.
+    pub identity: Identity,
+    /// What topics mean.
+    pub routes: Arc<Routes>,
+}
+
+/// The MQTT door. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Broker {
+    shared: Arc<Shared>,
+    addresses: Arc<[SocketAddr]>,
+    tasks: Arc<Mutex<Tasks>>,
+}
+
+#[derive(Default)]
+struct Tasks {
+    listeners: Vec<JoinHandle<()>>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl Broker {
+    /// The tables of this room, for [`Catalog::open`].
+    #[must_use]
+    pub fn migrations() -> &'static [Migration] {
+        archive::MIGRATIONS
+    }
+
+    /// Opens the door: brings the retained messages back, then binds every listener, then serves. Nobody is let in when
+    /// one listener cannot be bound. Must be called inside a tokio runtime; reads the catalog and the journal's newest
+    /// part on the calling thread.
+    ///
+    /// # Errors
+    /// [`StartError`] names the listener or the setting that stands in the way.
+    pub async fn start(
+        settings: &Settings,
+        listeners: Vec<ListenerSettings>,
+        parts: Parts,
+    ) -> Result<Self, StartError> {
+        settings.check()?;
+        let mut bound = Vec::with_capacity(listeners.len());
+        for listener in &listeners {
+            bound.push(Listener::bind(listener).await?);
+        }
+        let addresses = bound.iter().map(Listener::address).collect();
+        let shared = Arc::new(Shared::new(settings.clone(), parts));
+        let archive = Archive::open(&shared)?;
+        // Nobody subscribes yet: what is durable by now is history.
+        let reader = shared.journal.reader(shared.journal.durable_seq() + 1, Chains::Both);
+        let tasks = Tasks {
+            helpers: vec![
+                tokio::spawn(archive.run()),
+                tokio::spawn(delivery::run(Arc::clone(&shared), reader)),
+                tokio::spawn(housekeeping(Arc::clone(&shared))),
+                tokio::spawn(watch_rights(Arc::clone(&shared))),
+            ],
+            listeners: bound
+                .into_iter()
+                .map(|listener| tokio::spawn(listener.run(Arc::clone(&shared))))
+                .collect(),
+        };
+        Ok(Self { shared, addresses, tasks: Arc::new(Mutex::new(tasks)) })
+    }
+
+    /// Where it listens, in the order of the listeners: with port 0 in the settings, the port it got.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.to_vec()
+    }
+
+    /// Its numbers as they stand.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.shared.tallies.stats()
+    }
+
+    /// The sessions, by client id. Walks all of them: for people and dashboards, not for every message.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<SessionView> {
+        let mut views: Vec<_> = self.shared.sessions.all().iter().map(|session| session.view()).collect();
+        views.sort_unstable_by(|a, b| a.client_id.cmp(&b.client_id));
+        views
+    }
+
+    /// The retained messages that `filter` matches, by topic.
+    #[must_use]
+    pub fn retained(&self, filter: &model::TopicFilter) -> Vec<RetainedView> {
+        let now_mono = self.shared.host.clock.mono_micros();
+        self.shared.retained.matches(filter, now_mono).iter().map(|kept| kept.view()).collect()
+    }
+
+    /// Ends the connection of a client (MQTT 5: 0x98, Administrative action). Its session stays. `false`: it has none.
+    pub fn kick(&self, client_id: &str) -> bool {
+        let link = self.shared.sessions.find(client_id).and_then(|session| session.state().link.clone());
+        link.inspect(|link| link.end(End::Kicked)).is_some()
+    }
+
+    /// Closes the door: accepts nobody, reads no further, lets what was read become durable and be acknowledged, says
+    /// goodbye, and waits for all of that at most [`Settings::close_wait`]. No will is published for it. Close it before
+    /// the journal and the catalog. Calling it again changes nothing.
+    pub async fn close(&self) {
+        self.shared.closing.stop();
+        let (listeners, helpers) = {
+            let mut tasks = self.tasks.lock();
+            (std::mem::take(&mut tasks.listeners), std::mem::take(&mut tasks.helpers))
+        };
+        for listener in listeners {
+            // One that panicked listens no more either.
+            let _ = listener.await;
+        }
+        let everybody_left = async {
+            while self.shared.admission.taken() > 0 {
+                let links: Vec<_> = self.shared.links.lock().values().cloned().collect();
+                for link in links {
+                    link.end(End::Shutdown);
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // Connections bound their own wait by the same setting; a little more is for their goodbyes.
+        let wait = self.shared.settings.close_wait + Duration::from_secs(2);
+        if tokio::time::timeout(wait, everybody_left).await.is_err() {
+            let left = self.shared.admission.taken();
+            tracing::warn!(left, "connections did not end in time");
+        }
+        self.shared.stop.stop();
+        for helper in helpers {
+            let _ = helper.await;
+        }
+        self.shared.tallies.publish();
+    }
+}
+
+/// Hands sums to the metrics, and looks at sessions whose time has come.
+async fn housekeeping(shared: Arc<Shared>) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                shared.look_at_the_time();
+                shared.tallies.publish();
+            }
+            () = shared.stop.stopping() => return,
+        }
+    }
+}
+
+/// Tells every connection when somebody's rights or proof changed: each looks at its own.
+async fn watch_rights(shared: Arc<Shared>) {
+    let mut changes = shared.identity.changes();
+    loop {
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shared.stop.stopping() => return,
+        }
+        let links: Vec<_> = shared.links.lock().values().cloned().collect();
+        for link in links {
+            link.signal.raise(RIGHTS);
+        }
+    }
+}

@@ -1,0 +1,343 @@
+//! From the first byte to CONNACK: who speaks, and which session goes on.
+//!
+//! Not here: everything after it. The laws: nobody holds a connection without a CONNECT for longer than
+//! `connect_timeout` (CVE-2020-13849); no memory is set aside for what is announced; every refusal is counted, told
+//! where the version has a word for it, and logged with what to do.
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use identity::{Action, Decision, Who};
+use model::{Door, Kind, Origin, Qos, partition};
+use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Side, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{Connection, Held};
+use crate::Settings;
+use crate::link::Link;
+use crate::logbook::shown;
+use crate::scratch;
+use crate::sessions::{After, Ask, Attached, NoSession};
+use crate::settings::Auth;
+use crate::shared::Shared;
+use crate::tally::{End, Refusal};
+use crate::will::Will;
+
+/// Largest CONNECT in bytes, if `packet_bytes_max` is not lower: a will of 64 KiB, and room for names. It is read from
+/// people whom nobody knows yet.
+const CONNECT_BYTES_MAX: usize = 96 * 1024;
+
+/// Longest client id in bytes: it is a key of maps and stands in every record of the connection. MQTT asks for 23.
+const CLIENT_ID_BYTES_MAX: usize = 256;
+
+/// How long a new connection waits for the end of the one it takes over.
+const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
+
+/// A CONNECT, and what came behind it.
+pub(super) struct Opening {
+    connect: Box<Connect>,
+    decoder: Decoder,
+    input: BytesMut,
+}
+
+/// Why a connection is not opened.
+pub(super) struct Refused {
+    why: Refusal,
+    /// What is sent before it is closed.
+    answer: Option<Packet>,
+    version: Version,
+    client_id: ByteString,
+    /// For the log: what happened, and what to do.
+    reason: String,
+    hint: String,
+}
+
+/// Reads the CONNECT. `Ok(None)`: the client went before it had said anything of use.
+pub(super) async fn read<S: AsyncRead + Unpin>(
+    settings: &Settings,
+    stream: &mut S,
+) -> Result<Option<Opening>, Refused> {
+    let packet_bytes_max = settings.packet_bytes_max.min(CONNECT_BYTES_MAX);
+    let mut decoder = Decoder::with_limits(Side::Server, Limits { packet_bytes_max, ..Limits::default() });
+    let mut input = BytesMut::new();
+    loop {
+        let read =
+            std::future::poll_fn(|cx| scratch::poll_read(Pin::new(&mut *stream), cx, &mut input)).await;
+        if !matches!(read, Ok(1..)) {
+            return Ok(None);
+        }
+        match decoder.decode(&mut input) {
+            Ok(None) => {}
+            Ok(Some(Packet::Connect(connect))) => {
+                decoder.set_packet_bytes_max(settings.packet_bytes_max);
+                return Ok(Some(Opening { connect, decoder, input }));
+            }
+            Ok(Some(_)) => unreachable!("the decoder takes a CONNECT first"),
+            Err(error) => {
+                return Err(Refused {
+                    why: Refusal::NoConnect,
+                    answer: error.answer(),
+                    version: error.version.unwrap_or(Version::V311),
+                    client_id: ByteString::new(),
+                    hint: error.hint().unwrap_or_default().to_owned(),
+                    reason: error.to_string(),
+                });
+            }
+        }
+    }
+}
+
+/// Lets the client in: proves who speaks, takes the session of its client id, and says so.
+pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
+    shared: &Arc<Shared>,
+    stream: S,
+    peer: SocketAddr,
+    auth: Auth,
+    opening: Opening,
+) -> Result<Connection<S>, (S, Refused)> {
+    let Opening { mut connect, decoder, input } = opening;
+    let (who, permissions) = match authorize(shared, auth, &connect) {
+        Ok(known) => known,
+        Err(refused) => return Err((stream, refused)),
+    };
+    let settings = &shared.settings;
+    let assigned = connect.client_id.is_empty();
+    let client_id = match assigned {
+        true => ByteString::from(format!("auto-{:016x}", shared.host.random.number())),
+        // In memory of its own: the CONNECT's buffer holds a password.
+        false => ByteString::from(&*connect.client_id),
+    };
+    let id = shared.connection_next.fetch_add(1, Ordering::Relaxed);
+    let origin = Arc::new(Origin {
+        door: Door::Mqtt,
+        principal: who.principal.clone(),
+        device: who.device.clone(),
+        partition: partition(who.device.as_ref(), &client_id),
+        client_id: client_id.clone(),
+        connection: id,
+        boot: shared.host.boot,
+    });
+    let now = shared.host.clock.now();
+    let link = Arc::new(Link::new(id, peer, &connect, client_id, now, settings.inflight_max));
+    let asked_s = match (connect.version, connect.clean_start) {
+        (Version::V5, _) => connect.properties.session_expiry_s,
+        (Version::V311, true) => 0,
+        // MQTT 3.1.1 sets no end to a session that is not clean.
+        (Version::V311, false) => u32::MAX,
+    };
+    let expiry_s = asked_s.min(expiry_max_s(settings));
+    let will = connect
+        .will
+        .take()
+        .map(|will| Box::new(Will { will: unpinned(will), who: who.clone(), origin: Arc::clone(&origin) }));
+    let ask = Ask {
+        link: Arc::clone(&link),
+        principal: who.principal.clone(),
+        clean_start: connect.clean_start,
+        expiry_s,
+        will,
+        permissions: permissions.clone(),
+    };
+    let attached = match shared.sessions.attach(ask, settings.sessions_max, &shared.tallies) {
+        Ok(attached) => attached,
+        Err(no) => return Err((stream, no_session(no, settings, &connect))),
+    };
+    let Attached { session, is_present, taken_over, will, ended, dues } = attached;
+    shared.links.lock().insert(id, Arc::clone(&link));
+    let held = Held { shared: Arc::clone(shared), session, link, why: End::Panic };
+    let old_key = ended.as_ref().map_or(held.session.key, |ended| ended.session.key);
+    shared.timetable.forget(old_key, dues);
+    if let Some(older) = &taken_over {
+        older.end(End::TakenOver);
+        // What the older connection has read is on its way to the journal before anything of this one is: the order of
+        // a device holds over a takeover. An end that hangs is not waited for.
+        let _ = tokio::time::timeout(TAKEOVER_WAIT, older.closed()).await;
+    }
+    shared.carry_out(After { will, ended, ..After::default() });
+    let keep_alive_s = match connect.keep_alive_s {
+        0 => settings.keep_alive_s_max,
+        asked => asked.min(settings.keep_alive_s_max),
+    };
+    let answer = ConnAck {
+        session_present: is_present,
+        reason: Reason::Success,
+        properties: match connect.version {
+            Version::V311 => ConnAckProperties::default(),
+            Version::V5 => ConnAckProperties {
+                session_expiry_s: (expiry_s != asked_s).then_some(expiry_s),
+                receive_maximum: NonZeroU16::new(settings.receive_maximum).unwrap_or(NonZeroU16::MIN),
+                qos_max: Qos::AtLeastOnce,
+                packet_bytes_max: u32::try_from(settings.packet_bytes_max).ok().and_then(NonZeroU32::new),
+                assigned_client_id: assigned.then(|| held.link.client_id.clone()),
+                topic_alias_max: settings.topic_aliases_max,
+                shared_available: false,
+                server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
+                ..ConnAckProperties::default()
+            },
+        },
+    };
+    tracing::debug!(
+        %peer, client_id = ?held.link.client_id, version = %connect.version, session = is_present, "connected"
+    );
+    let mut connection =
+        Connection::new(stream, held, who, permissions, origin, decoder, input, keep_alive_s);
+    if is_present {
+        connection.drop_withdrawn_filters();
+        connection.has_outgoing = true;
+    }
+    // A CONNACK of ours is smaller than any packet a client may refuse; one that cannot be encoded is our fault, and ends
+    // the connection at its first turn.
+    let _ = connection.send(&Packet::ConnAck(Box::new(answer)));
+    Ok(connection)
+}
+
+/// Finds out who speaks and whether they may connect.
+fn authorize(
+    shared: &Shared,
+    auth: Auth,
+    connect: &Connect,
+) -> Result<(Who, identity::Permissions), Refused> {
+    let refused = |why, reason, text: String, hint: String| {
+        Err(Refused {
+            why,
+            answer: Some(refusal(reason, connect.version)),
+            version: connect.version,
+            client_id: connect.client_id.clone(),
+            reason: text,
+            hint,
+        })
+    };
+    if connect.properties.auth_method.is_some() {
+        let text = "extended authentication is not served".to_owned();
+        return refused(Refusal::NotServed, Reason::BadAuthenticationMethod, text, String::new());
+    }
+    if connect.will.as_ref().is_some_and(|will| will.qos == Qos::ExactlyOnce) {
+        let hint = "Set the will to QoS 1".to_owned();
+        return refused(
+            Refusal::NotServed,
+            Reason::QosNotSupported,
+            "QoS 2 is not served yet".to_owned(),
+            hint,
+        );
+    }
+    if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
+        let text =
+            format!("client id is {} bytes; the most is {CLIENT_ID_BYTES_MAX}", connect.client_id.len());
+        return refused(Refusal::ClientId, Reason::ClientIdentifierNotValid, text, String::new());
+    }
+    let proved = shared.identity.authenticate(connect.username.as_deref(), connect.password.as_deref());
+    let who = match (proved, auth) {
+        (Ok(who), _) => who,
+        // Whoever gives a name to a listener that asks for none is taken by it when it is right.
+        (Err(_), Auth::Anonymous) => Who::anonymous(),
+        (Err(refusal), Auth::Password) => {
+            let text = match refusal {
+                identity::Refusal::NoCredentials => "plain listener needs a password".to_owned(),
+                _ => refusal.reason(),
+            };
+            let reason = match refusal.kind() {
+                Kind::Unauthenticated => Reason::BadUserNameOrPassword,
+                _ => Reason::NotAuthorized,
+            };
+            return refused(Refusal::Unauthenticated, reason, text, refusal.hint(&connect.client_id));
+        }
+    };
+    let permissions = shared.identity.permissions(&who, &connect.client_id);
+    match permissions.may(Action::Connect, &connect.client_id) {
+        Decision::Permitted => Ok((who, permissions)),
+        Decision::Refused(why) => {
+            refused(Refusal::Forbidden, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
+        }
+    }
+}
+
+fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Refused {
+    let (why, reason, text, hint) = match no {
+        NoSession::Full => (
+            Refusal::SessionsFull,
+            Reason::QuotaExceeded,
+            format!("there are {} sessions", settings.sessions_max),
+            "Raise `mqtt.sessions_max`, or let clients connect with clean sessions".to_owned(),
+        ),
+        NoSession::OtherPrincipal => (
+            Refusal::ClientId,
+            Reason::ClientIdentifierNotValid,
+            "the client id is connected as somebody else".to_owned(),
+            "Give each device a client id of its own".to_owned(),
+        ),
+    };
+    Refused {
+        why,
+        answer: Some(refusal(reason, connect.version)),
+        version: connect.version,
+        client_id: connect.client_id.clone(),
+        reason: text,
+        hint,
+    }
+}
+
+fn refusal(reason: Reason, version: Version) -> Packet {
+    let mut refusal = ConnAck::refusal(reason);
+    // MQTT 5.0, section 3.2.2.3.4: whatever the answer, a client is told what to expect.
+    if version == Version::V5 && reason == Reason::QosNotSupported {
+        refusal.properties.qos_max = Qos::AtLeastOnce;
+    }
+    Packet::ConnAck(Box::new(refusal))
+}
+
+impl Refused {
+    /// Counts and logs it, and gives back the bytes to send.
+    pub(super) fn tell(self, shared: &Shared, peer: SocketAddr) -> BytesMut {
+        shared.tallies.refused(self.why).one();
+        let now_mono = shared.host.clock.mono_micros();
+        let ip = peer.ip();
+        if let Some(left_out) = shared.logbook.may_write(ip, &self.client_id, self.why.name(), now_mono) {
+            let dot = if self.hint.is_empty() { "" } else { ". " };
+            tracing::warn!(
+                left_out,
+                "refused {ip} \"{}\": {}{dot}{}",
+                shown(&self.client_id),
+                self.reason,
+                self.hint
+            );
+        }
+        let mut out = BytesMut::new();
+        if let Some(answer) = &self.answer {
+            // MQTT 3.1.1 has no code for some refusals: the connection is closed without a word (section 3.2.2.3).
+            let _ = mqtt::encode(answer, self.version, &mut out);
+        }
+        out
+    }
+}
+
+/// The setting, in seconds; `u32::MAX` would mean for ever.
+pub(super) fn expiry_max_s(settings: &Settings) -> u32 {
+    u32::try_from(settings.session_expiry_max.as_secs()).unwrap_or(u32::MAX - 1)
+}
+
+/// A will lives as long as its session: it holds no part of the CONNECT's buffer.
+fn unpinned(will: mqtt::Will) -> mqtt::Will {
+    let text = |text: &ByteString| ByteString::from(&**text);
+    mqtt::Will {
+        topic: crate::retained::own(&will.topic),
+        payload: bytes::Bytes::copy_from_slice(&will.payload),
+        attached: model::Properties {
+            content_type: will.attached.content_type.as_ref().map(text),
+            response_topic: will.attached.response_topic.as_ref().map(crate::retained::own),
+            correlation_data: will
+                .attached
+                .correlation_data
+                .as_ref()
+                .map(|data| bytes::Bytes::copy_from_slice(data)),
+            user: will.attached.user.iter().map(|(name, value)| (text(name), text(value))).collect(),
+            ..will.attached
+        },
+        ..will
+    }
+}

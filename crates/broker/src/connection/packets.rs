@@ -1,0 +1,234 @@
+//! What a client may send beside PUBLISH, and what is done with it.
+//!
+//! Not here: packets that are malformed or that only a server sends; the decoder refuses them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use identity::{Action, Decision};
+use model::reserved::{self, SubscribeVerdict};
+use model::{Qos, TopicFilter};
+use mqtt::{
+    Ack, Disconnect, Packet, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, SubscriptionFilter,
+    UnsubAck, Unsubscribe, Version,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::due::DueFilter;
+use super::{Connection, Goodbye, Moment};
+use crate::fanout::Subscriber;
+use crate::logbook::shown;
+use crate::tally::{End, Refusal};
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Does what one packet asks for.
+    pub(super) fn handle(&mut self, packet: Packet, moment: Moment) -> Result<(), Goodbye> {
+        match packet {
+            Packet::Publish(publish) => self.publish(publish, moment),
+            Packet::PubAck(ack) => {
+                // An id that is not known was acknowledged twice, or before a takeover: nothing is lost by it.
+                self.session().acknowledge(self.link(), ack.packet_id, &self.shared().tallies);
+                self.has_outgoing = true;
+                Ok(())
+            }
+            Packet::Subscribe(subscribe) => self.subscribe(subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
+            Packet::PingReq => self.send(&Packet::PingResp),
+            Packet::Disconnect(disconnect) => Err(self.disconnect(&disconnect)),
+            // No QoS 2 was begun, so nothing of it is known here (MQTT 5.0, section 3.7.2.1).
+            Packet::PubRel(ack) => {
+                let reason = match self.version() {
+                    Version::V5 => Reason::PacketIdentifierNotFound,
+                    Version::V311 => Reason::Success,
+                };
+                self.send(&Packet::PubComp(Ack::new(ack.packet_id, reason)))
+            }
+            // AUTH without a method agreed at CONNECT, and answers to what was never sent.
+            Packet::Auth(_) | Packet::PubRec(_) | Packet::PubComp(_) => {
+                Err(Goodbye::new(End::Protocol, Reason::ProtocolError))
+            }
+            Packet::Connect(_)
+            | Packet::ConnAck(_)
+            | Packet::SubAck(_)
+            | Packet::UnsubAck(_)
+            | Packet::PingResp => unreachable!("the decoder refuses it on this side"),
+        }
+    }
+
+    fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Goodbye> {
+        let id = subscribe.subscription_id.map_or(0, std::num::NonZeroU32::get);
+        let mut due = VecDeque::new();
+        let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        for (filter, options) in &subscribe.filters {
+            let reason = match self.may_subscribe(filter) {
+                Err(reason) => reason,
+                Ok(()) => self.subscribe_one(filter.filter(), *options, id, &mut due)?,
+            };
+            reasons.push(reason);
+        }
+        self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, reasons, properties: None }))?;
+        if !due.is_empty() {
+            // What this read has brought so far was published before the subscription was asked for.
+            self.submit();
+            let after = self.batches.next_number();
+            self.due.get_or_insert_default().add(due, after);
+        }
+        Ok(())
+    }
+
+    fn may_subscribe(&mut self, filter: &SubscriptionFilter) -> Result<(), Reason> {
+        let (refusal, reason, why, hint) = if filter.group().is_some() {
+            let why = "shared subscriptions are not served yet".to_owned();
+            (Refusal::Subscription, Reason::SharedSubscriptionsNotSupported, why, String::new())
+        } else if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
+            (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
+        } else if let Decision::Refused(why) = self.permissions.may(Action::Subscribe, filter.filter()) {
+            (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
+        } else {
+            return Ok(());
+        };
+        self.shared().tallies.refused(refusal).one();
+        self.log_refusal(refusal, || {
+            (format!("subscription to `{}`: {why}", shown(&filter.to_string())), hint)
+        });
+        Err(reason)
+    }
+
+    fn subscribe_one(
+        &mut self,
+        filter: &TopicFilter,
+        options: SubscribeOptions,
+        id: u32,
+        due: &mut VecDeque<DueFilter>,
+    ) -> Result<Reason, Goodbye> {
+        let qos_max = options.qos_max.min(Qos::AtLeastOnce);
+        // The packet's buffer is not to be held for as long as the subscription lives.
+        let filter = TopicFilter::parse(ByteString::from(filter.as_str())).expect("a filter is a filter");
+        let subscriber = Subscriber {
+            session: Arc::clone(self.session()),
+            qos_max,
+            no_local: options.no_local,
+            retain_as_published: options.retain_as_published,
+            id,
+        };
+        let (shared, session) = (Arc::clone(self.shared()), Arc::clone(self.session()));
+        let most = shared.settings.filters_per_session_max;
+        let is_new = {
+            let mut state = session.state();
+            if !state.is_held_by(self.link()) {
+                return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver));
+            }
+            // Subscribing again and again, and reading nothing, must not pile up retained messages to send either.
+            let owed = due.len() + self.due.as_ref().map_or(0, |due| due.filters());
+            let is_one_more = state.filters.len() >= most && !state.filters.contains(&filter);
+            if is_one_more || owed >= most {
+                drop(state);
+                shared.tallies.refused(Refusal::Subscription).one();
+                self.log_refusal(Refusal::Subscription, || {
+                    let why = format!("it has {most} subscriptions already");
+                    (why, "Use wildcards, or raise `mqtt.filters_per_session_max`".to_owned())
+                });
+                return Ok(Reason::QuotaExceeded);
+            }
+            // Under the session's lock: a session that ends meanwhile finds everything it has to take away.
+            let is_new = shared.subscriptions.write().insert(&filter, session.key, subscriber).is_none();
+            state.filters.insert(filter.clone());
+            is_new
+        };
+        if is_new {
+            shared.tallies.subscriptions.up(1);
+        }
+        let wants_retained = match options.retain_handling {
+            RetainHandling::Always => true,
+            RetainHandling::IfNew => is_new,
+            RetainHandling::Never => false,
+        };
+        if wants_retained {
+            due.push_back(DueFilter { filter, qos_max, id });
+        }
+        Ok(Reason::granted(qos_max))
+    }
+
+    fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), Goodbye> {
+        let reasons = unsubscribe
+            .filters
+            .iter()
+            .map(|filter| match filter.group().is_none() && self.unsubscribe_one(filter.filter()) {
+                true => Reason::Success,
+                false => Reason::NoSubscriptionExisted,
+            })
+            .collect();
+        let packet_id = unsubscribe.packet_id;
+        self.send(&Packet::UnsubAck(UnsubAck { packet_id, reasons, properties: None }))
+    }
+
+    fn unsubscribe_one(&self, filter: &TopicFilter) -> bool {
+        let (shared, session) = (self.shared(), self.session());
+        let mut state = session.state();
+        if !state.is_held_by(self.link()) || !state.filters.remove(filter) {
+            return false;
+        }
+        shared.subscriptions.write().remove(filter, session.key);
+        shared.tallies.subscriptions.down(1);
+        true
+    }
+
+    /// The client says goodbye (MQTT 5.0, section 3.14).
+    fn disconnect(&mut self, disconnect: &Disconnect) -> Goodbye {
+        let expiry_s = disconnect.properties.as_ref().and_then(|properties| properties.session_expiry_s);
+        if let Some(expiry_s) = expiry_s {
+            let mut state = self.session().state();
+            // MQTT 5.0, section 3.14.2.2.2: a session that was to end cannot be made to stay.
+            if state.expiry_s == 0 && expiry_s != 0 {
+                drop(state);
+                return Goodbye::new(End::Protocol, Reason::ProtocolError);
+            }
+            if state.is_held_by(self.link()) {
+                state.expiry_s = expiry_s.min(super::handshake::expiry_max_s(&self.shared().settings));
+            }
+        }
+        match disconnect.reason {
+            Reason::Success => Goodbye::silent(End::Client),
+            _ => Goodbye::silent(End::ClientWithWill),
+        }
+    }
+
+    /// Somebody's rights or proof changed: looks whether they are this client's.
+    pub(super) fn look_at_rights(&mut self) -> Result<(), Goodbye> {
+        let shared = Arc::clone(self.shared());
+        let client_id = self.link().client_id.clone();
+        self.permissions = shared.identity.permissions(&self.who, &client_id);
+        self.known.forget();
+        let may_stay = shared.identity.stands(&self.who)
+            && self.permissions.may(Action::Connect, &client_id).is_permitted();
+        if !may_stay {
+            tracing::warn!(client_id = ?client_id, "disconnected: what it proved is not accepted any more");
+            return Err(Goodbye::new(End::Withdrawn, Reason::NotAuthorized));
+        }
+        self.drop_withdrawn_filters();
+        Ok(())
+    }
+
+    /// Takes away subscriptions that are not permitted any more (CVE-2021-34434 kept them).
+    pub(super) fn drop_withdrawn_filters(&mut self) {
+        let withdrawn: Vec<TopicFilter> = {
+            let mut state = self.session().state();
+            if !state.is_held_by(self.link()) {
+                return;
+            }
+            state.permissions = self.permissions.clone();
+            let may = |filter: &&TopicFilter| self.permissions.may(Action::Subscribe, filter).is_permitted();
+            state.filters.iter().filter(|filter| !may(filter)).cloned().collect()
+        };
+        for filter in withdrawn {
+            if self.unsubscribe_one(&filter) {
+                self.shared().tallies.refused(Refusal::Subscribe).one();
+                tracing::warn!(
+                    client_id = ?self.link().client_id, filter = ?filter.as_str(),
+                    "subscription ended: it is not permitted any more"
+                );
+            }
+        }
+    }
+}

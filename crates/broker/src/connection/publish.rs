@@ -1,0 +1,294 @@
+//! A PUBLISH comes in: judged, made a message, gathered into the batch of this read.
+//!
+//! The order of judgement: QoS, topic, window, reserved topics, permission, bounds. Not here: durability (the journal)
+//! and the answer's way out (`turn`). The law: whatever does not go on is counted, and a sender of QoS 1 is told where
+//! its version has a word for it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use identity::{Action, Decision};
+use journal::{AppendError, Busy, Outcome};
+use model::limit::MESSAGE_ID_BYTES_MAX;
+use model::reserved::{self, PublishVerdict};
+use model::{Keep, Kind, Message, Names, Properties, Qos, Route, TopicName};
+use mqtt::{Publish, Reason, Version};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::topics::Verdict;
+use super::{Connection, Goodbye, Moment, Waiting};
+use crate::delivery::is_delivered_at_once;
+use crate::fanout;
+use crate::link::Failure;
+use crate::logbook::shown;
+use crate::tally::{Drop, End, Refusal};
+
+/// The user property by which a repeat is known.
+const MESSAGE_ID: &str = "message-id";
+
+/// The user property of W3C Trace Context: `00-{trace id}-{span id}-{flags}`.
+const TRACE_PARENT: &str = "traceparent";
+
+/// What a message costs beside its bytes while it is on its way, roughly: so that a flood of empty ones is bounded.
+const MESSAGE_BYTES: usize = 256;
+
+thread_local! {
+    /// Names of devices met by this thread, for the register of devices.
+    static NAMES: RefCell<Names> = RefCell::new(Names::new());
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    /// Takes one PUBLISH into the batch.
+    pub(super) fn publish(&mut self, publish: Publish, moment: Moment) -> Result<(), Goodbye> {
+        let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
+        if qos == Qos::ExactlyOnce {
+            self.shared().tallies.refused(Refusal::Qos).one();
+            self.log_refusal(Refusal::Qos, || {
+                ("QoS 2 is not served yet".to_owned(), "Set the client to QoS 1".to_owned())
+            });
+            return Err(Goodbye::new(End::Refused, Reason::QosNotSupported));
+        }
+        let properties = properties.map(|properties| *properties);
+        let alias = properties.as_ref().and_then(|properties| properties.topic_alias);
+        let most = self.shared().settings.topic_aliases_max;
+        let topic =
+            self.aliases.resolve(topic, alias, most).map_err(|reason| Goodbye::new(End::Protocol, reason))?;
+        self.received[usize::from(qos == Qos::AtLeastOnce)] += 1;
+        if qos == Qos::AtLeastOnce
+            && self.version() == Version::V5
+            && self.batches.unanswered() + self.answers.len()
+                >= usize::from(self.shared().settings.receive_maximum)
+        {
+            return Err(Goodbye::new(End::Protocol, Reason::ReceiveMaximumExceeded));
+        }
+        match reserved::publish(&topic) {
+            PublishVerdict::Ordinary => {}
+            PublishVerdict::Drop => {
+                self.shared().tallies.dropped(Drop::Reserved).one();
+                self.promise(qos, packet_id, Reason::Success);
+                return Ok(());
+            }
+            PublishVerdict::Refuse(why) => {
+                let hint = || (format!("publish to `{}`: {why}", shown(&topic)), String::new());
+                return self.refuse(qos, packet_id, Reason::TopicNameInvalid, hint);
+            }
+        }
+        let verdict = self.known.get(&topic).unwrap_or_else(|| self.judge(&topic));
+        let decision = match (verdict.publish, retain) {
+            (Decision::Permitted, true) => verdict.retain,
+            (decision, _) => decision,
+        };
+        if let Decision::Refused(reason) = decision {
+            let hint = || (format!("publish to `{}`: {reason}", shown(&topic)), reason.hint().to_owned());
+            return self.refuse(qos, packet_id, Reason::NotAuthorized, hint);
+        }
+        let (expiry_s, attached) =
+            properties.map_or((None, None), |properties| (properties.expiry_s, Some(properties.attached)));
+        let attached = attached.filter(|attached| !attached.is_empty());
+        let message_id = attached.as_ref().and_then(message_id).or_else(|| {
+            let route = if verdict.has_id { self.shared().routes.find(&topic) } else { None };
+            route.and_then(|route| route.message_id(&payload))
+        });
+        let message = Message {
+            topic,
+            payload,
+            qos,
+            retain,
+            dup,
+            lane: verdict.lane,
+            packet_id,
+            expiry_s,
+            received_at: moment.now,
+            received_mono: moment.mono,
+            message_id,
+            trace_id: attached.as_ref().and_then(trace_id),
+            properties: attached.map(Arc::new),
+            to: None,
+            origin: Arc::clone(&self.origin),
+        };
+        self.accept(message, verdict.keep, moment)
+    }
+
+    /// Takes a message that may go on: to the journal, or to those who subscribe now, or both.
+    fn accept(&mut self, message: Message, keep: Keep, moment: Moment) -> Result<(), Goodbye> {
+        let (qos, packet_id) = (message.qos, message.packet_id);
+        let shared = Arc::clone(self.shared());
+        if message.retain && (keep == Keep::None || shared.retained.is_full_for(&message)) {
+            if qos == Qos::AtLeastOnce && keep != Keep::None && self.version() == Version::V5 {
+                shared.tallies.refused(Refusal::Retained).one();
+                self.log_refusal(Refusal::Retained, || {
+                    let topic = shown(&message.topic);
+                    let hint = "Raise `mqtt.retained_messages_max` or `mqtt.retained_bytes_max`, or clear topics with an empty payload";
+                    (format!("retained message on `{topic}` exceeds the bounds"), hint.to_owned())
+                });
+                self.answers.push((packet_id, Reason::QuotaExceeded));
+                return Ok(());
+            }
+            if keep == Keep::None {
+                shared.tallies.dropped(Drop::NotRetained).one();
+            }
+        }
+        if keep == Keep::None || is_delivered_at_once(&message) {
+            let limits = shared.limits();
+            if shared.tallies.subscriptions.get() > 0 {
+                fanout::deliver(&shared.subscriptions, &message, 0, moment.mono, &limits, &mut self.touched);
+            }
+        }
+        if keep == Keep::None {
+            self.promise(qos, packet_id, Reason::Success);
+            return Ok(());
+        }
+        self.promise(qos, packet_id, Reason::Success);
+        self.batch_bytes += MESSAGE_BYTES + message.topic.len() + message.payload.len();
+        self.batch.push(message);
+        Ok(())
+    }
+
+    /// Decides of a topic that is not the last one: rights, route, and whether its device is known.
+    fn judge(&mut self, topic: &TopicName) -> Verdict {
+        let shared = Arc::clone(self.shared());
+        let route = shared.routes.find(topic);
+        let verdict = Verdict {
+            publish: self.permissions.may(Action::Publish, topic),
+            retain: self.permissions.may(Action::RetainPublish, topic),
+            lane: route.map_or_else(Default::default, Route::lane),
+            keep: route.map_or_else(Default::default, Route::keep),
+            has_id: route.is_some_and(|route| route.id_path().is_some()),
+        };
+        if verdict.publish.is_permitted()
+            && let Some(route) = route
+        {
+            let device = NAMES.with_borrow_mut(|names| route.device_of(topic, &self.origin, names));
+            if let Some(device) = device {
+                // New or known: the register counts what it cannot take.
+                let _ = shared.identity.seen(&device);
+            }
+        }
+        self.known.set(topic, verdict);
+        verdict
+    }
+
+    /// Keeps an answer's place in the order; QoS 0 has none.
+    fn promise(&mut self, qos: Qos, packet_id: u16, reason: Reason) {
+        if qos == Qos::AtLeastOnce {
+            self.answers.push((packet_id, reason));
+        }
+    }
+
+    /// Does not take a publish: tells the sender where its version can be told, ends the connection where it cannot.
+    fn refuse(
+        &mut self,
+        qos: Qos,
+        packet_id: u16,
+        reason: Reason,
+        why: impl FnOnce() -> (String, String),
+    ) -> Result<(), Goodbye> {
+        let is_topic = reason == Reason::TopicNameInvalid;
+        let refusal = if is_topic { Refusal::Topic } else { Refusal::Publish };
+        let tallies = &self.shared().tallies;
+        match qos {
+            Qos::AtMostOnce => {
+                tallies.dropped(if is_topic { Drop::TopicNotAccepted } else { Drop::NotPermitted }).one();
+            }
+            _ => {
+                tallies.refused(refusal).one();
+            }
+        }
+        self.log_refusal(refusal, why);
+        match (qos, self.version()) {
+            (Qos::AtMostOnce, _) => Ok(()),
+            (_, Version::V5) => {
+                self.answers.push((packet_id, reason));
+                Ok(())
+            }
+            // MQTT-3.3.5-2: acknowledge or close. What is not durable is not acknowledged.
+            (_, Version::V311) => Err(Goodbye::silent(End::Refused)),
+        }
+    }
+
+    /// Hands the batch of this read to the journal.
+    pub(super) fn submit(&mut self) {
+        let received = std::mem::take(&mut self.received);
+        for (tally, n) in self.shared().tallies.received.iter().zip(received) {
+            tally.add(n);
+        }
+        self.touched.wake();
+        if self.batch.is_empty() && self.answers.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let answers = std::mem::take(&mut self.answers);
+        let number = self.batches.open(answers, std::mem::take(&mut self.batch_bytes), batch.is_empty());
+        if !batch.is_empty() {
+            self.hand_over(number, batch);
+        }
+    }
+
+    /// Gives a batch to the journal, or keeps it until the journal has room: meanwhile nothing more is read.
+    pub(super) fn hand_over(&mut self, number: u64, batch: Vec<Message>) {
+        let link = Arc::clone(self.link());
+        let shared = Arc::clone(self.shared());
+        let ones = batch.iter().filter(|message| message.qos == Qos::AtLeastOnce).count() as u64;
+        let zeros = batch.len() as u64 - ones;
+        let done = move |result: Result<Vec<Outcome>, AppendError>| {
+            let failed = match result {
+                Ok(outcomes) => {
+                    let repeated = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Repeated(_)));
+                    shared.tallies.repeated.add(repeated.count() as u64);
+                    None
+                }
+                Err(error) => {
+                    let is_full = error.kind() == Kind::TooMuch;
+                    shared.tallies.dropped(Drop::NotJournalled).add(zeros);
+                    let refusal = if is_full { Refusal::JournalFull } else { Refusal::JournalFailed };
+                    shared.tallies.refused(refusal).add(ones);
+                    Some(Failure { kind: error.kind(), text: error.to_string().into(), hint: error.hint() })
+                }
+            };
+            link.done(number, failed);
+        };
+        if let Err(Busy { batch, .. }) = self.shared().journal.submit(batch, done) {
+            self.shared().tallies.waited.one();
+            let journal = self.shared().journal.clone();
+            let room = Box::pin(async move { journal.room().await });
+            self.waiting = Some(Box::new(Waiting { number, batch, room }));
+        }
+    }
+}
+
+/// The id by which a repeat is known. One that is too long is none: it could not be remembered.
+fn message_id(attached: &Properties) -> Option<ByteString> {
+    let (_, value) = attached.user.iter().find(|(name, _)| *name == MESSAGE_ID)?;
+    (1..=MESSAGE_ID_BYTES_MAX).contains(&value.len()).then(|| value.clone())
+}
+
+/// The id by which a message is followed, from W3C Trace Context.
+fn trace_id(attached: &Properties) -> Option<[u8; 16]> {
+    let (_, value) = attached.user.iter().find(|(name, _)| *name == TRACE_PARENT)?;
+    let digits = value.split('-').nth(1).filter(|digits| digits.len() == 32)?;
+    let id = u128::from_str_radix(digits, 16).ok().filter(|&id| id != 0)?;
+    Some(id.to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn user(name: &'static str, value: &str) -> Properties {
+        Properties { user: vec![(name.into(), value.into())], ..Properties::default() }
+    }
+
+    #[test]
+    fn ids_are_taken_from_user_properties_and_bounded() {
+        assert_eq!(message_id(&user("message-id", "42")).as_deref(), Some("42"));
+        assert_eq!(message_id(&user("message-id", "")), None);
+        assert_eq!(message_id(&user("message-id", &"x".repeat(257))), None);
+        assert_eq!(message_id(&user("other", "42")), None);
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(trace_id(&user("traceparent", parent)).map(|id| id[0]), Some(0x0a));
+        for wrong in ["", "00-xyz-1-01", "00-00000000000000000000000000000000-b7ad6b7169203331-01"] {
+            assert_eq!(trace_id(&user("traceparent", wrong)), None, "{wrong}");
+        }
+    }
+}

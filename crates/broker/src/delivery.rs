@@ -1,0 +1,133 @@
+//! From the journal to subscribers: what became durable is delivered, in the order of `seq`.
+//!
+//! Two ways into a session's outbox start here: [`run`] follows the journal's tail for everybody; [`refill`] reads again,
+//! for one session, what it left in the journal when its memory was full. QoS 0 from our own connections is not
+//! delivered here: it was delivered at once (see [`is_delivered_at_once`]).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use journal::{Chains, ReadError, Reader, SkipReason};
+use model::{Door, Message, Qos};
+
+use crate::fanout::{self, Touched};
+use crate::link::OUTBOX;
+use crate::prepared::Variants;
+use crate::session::Session;
+use crate::shared::Shared;
+use crate::tally::Drop;
+
+/// How long delivery waits after the journal could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Records between two wanted ones beyond which reading on costs more than to begin anew at the next.
+const JUMP: u64 = 4_096;
+
+/// Whether a message is delivered when it is received, before it is durable: QoS 0 that came by a connection of ours.
+/// One with an id waits for the journal, which alone knows whether it is a repeat.
+pub(crate) fn is_delivered_at_once(message: &Message) -> bool {
+    message.qos == Qos::AtMostOnce && message.message_id.is_none() && message.origin.door == Door::Mqtt
+}
+
+/// Delivers what becomes durable, until the journal closes or the door does.
+pub(crate) async fn run(shared: Arc<Shared>, mut reader: Reader) {
+    loop {
+        let batch = tokio::select! {
+            biased;
+            batch = reader.next() => batch,
+            () = shared.stop.stopping() => return,
+        };
+        let batch = match batch {
+            Ok(batch) => batch,
+            Err(ReadError::Closed) => return,
+            Err(error) => {
+                tracing::error!(%error, "delivery cannot read the journal; it tries again");
+                tokio::time::sleep(RETRY).await;
+                continue;
+            }
+        };
+        for skipped in &batch.skipped {
+            shared.tallies.dropped(Drop::JournalSkipped).add(skipped.to - skipped.from + 1);
+            tracing::error!(from = skipped.from, to = skipped.to, reason = ?skipped.reason, "not delivered");
+        }
+        if shared.tallies.subscriptions.get() > 0 {
+            let now_mono = shared.host.clock.mono_micros();
+            let mut touched = Touched::default();
+            for record in batch.records.iter().filter(|record| !is_delivered_at_once(&record.message)) {
+                let limits = shared.limits();
+                let subscriptions = &shared.subscriptions;
+                fanout::deliver(subscriptions, &record.message, record.seq, now_mono, &limits, &mut touched);
+            }
+        }
+        // A reader that is always ready would keep its thread from the connections.
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Brings back what `session` left in the journal, until its memory is full again or nothing is left. `from`: the
+/// first record it wants. One at a time per session: the caller has set `is_refilling`.
+pub(crate) async fn refill(shared: Arc<Shared>, session: Arc<Session>, from: u64) {
+    let mut reader = shared.journal.reader(from, Chains::Both);
+    let mut position = from;
+    loop {
+        let batch = match reader.next().await {
+            Ok(batch) => batch,
+            Err(error) => {
+                session.state().is_refilling = false;
+                tracing::error!(%error, client_id = ?session.client_id, "cannot bring back what a session left in the journal");
+                return;
+            }
+        };
+        let Some(wanted) = take_back(&shared, &session, &batch) else { return };
+        position = batch.records.last().map_or(position, |record| record.seq);
+        if wanted > position + JUMP {
+            reader = shared.journal.reader(wanted, Chains::Both);
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Moves what of `batch` the session wants into its memory. Returns what it wants next, if it has room for it.
+fn take_back(shared: &Shared, session: &Session, batch: &journal::Batch) -> Option<u64> {
+    let mut state = session.state();
+    let state = &mut *state;
+    let trimmed = |gone: usize| {
+        shared.tallies.left_messages.down(gone as u64);
+        shared.tallies.dropped(Drop::Trimmed).add(gone as u64);
+    };
+    for skipped in &batch.skipped {
+        debug_assert!(skipped.reason != SkipReason::Unknown || skipped.from <= skipped.to);
+        trimmed(state.outbox.forget_left_before(skipped.to + 1));
+    }
+    let now_mono = shared.host.clock.mono_micros();
+    let mut records = batch.records.iter().peekable();
+    let wanted = loop {
+        let Some(wanted) = state.outbox.wanted(&shared.bounds) else { break None };
+        // Records are in order, and so is what was left: what the reader has passed is not there any more.
+        while records.next_if(|record| record.seq < wanted).is_some() {}
+        let Some(record) = records.peek() else { break Some(wanted) };
+        if record.seq > wanted {
+            trimmed(state.outbox.forget_left_before(record.seq));
+            continue;
+        }
+        let left = state.outbox.left_front().expect("one is wanted");
+        let ids = left.ids.as_deref().unwrap_or_default();
+        let mut variants = Variants::new(&record.message, record.seq, now_mono);
+        match variants.get(state.version, Qos::AtLeastOnce, left.retain, ids) {
+            Some(prepared) => {
+                shared.tallies.left_messages.down(1);
+                shared.tallies.queued_messages.up(1);
+                shared.tallies.queued_bytes.up(prepared.bytes() as u64);
+                state.outbox.refill(prepared);
+            }
+            None => trimmed(state.outbox.forget_left_before(record.seq + 1)),
+        }
+    };
+    if wanted.is_none() || state.is_ended {
+        state.is_refilling = false;
+    }
+    if let Some(link) = &state.link {
+        link.signal.raise(OUTBOX);
+    }
+    wanted.filter(|_| !state.is_ended)
+}

@@ -1,0 +1,128 @@
+//! What others may know of a connection, and how they reach it.
+//!
+//! The connection's task owns everything else. Others (the journal's writer, the delivery, a later connection with the
+//! same client id, an operator) leave a note here and raise a flag; none of them waits for the connection.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytestring::ByteString;
+use model::{ConnectionId, Kind, Timestamp};
+use mqtt::Version;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::signal::{Flags, Signal};
+use crate::tally::End;
+
+/// Batches became durable, or failed.
+pub(crate) const DONE: Flags = 1;
+/// There is something to send.
+pub(crate) const OUTBOX: Flags = 2;
+/// Somebody wants the connection to end.
+pub(crate) const END: Flags = 4;
+/// What a principal may do has changed.
+pub(crate) const RIGHTS: Flags = 8;
+/// The delivery has come to where a subscription waits for it.
+pub(crate) const APPLIED: Flags = 16;
+
+/// The fate of one batch: its number, and what the journal said when it did not take it.
+pub(crate) struct Done {
+    pub(crate) number: u64,
+    pub(crate) failed: Option<Failure>,
+}
+
+/// Why the journal did not take a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    pub(crate) kind: Kind,
+    pub(crate) text: Arc<str>,
+    pub(crate) hint: Option<&'static str>,
+}
+
+/// One connection, as others see it.
+pub(crate) struct Link {
+    pub(crate) id: ConnectionId,
+    pub(crate) peer: SocketAddr,
+    pub(crate) client_id: ByteString,
+    pub(crate) version: Version,
+    pub(crate) connected_at: Timestamp,
+    /// How many QoS 1 messages may be on their way to it.
+    pub(crate) window: usize,
+    /// The largest packet it takes.
+    pub(crate) packet_bytes_max: Option<NonZeroU32>,
+    pub(crate) signal: Signal,
+    inbox: Mutex<Inbox>,
+    is_closed: AtomicBool,
+    closed: Notify,
+}
+
+#[derive(Default)]
+struct Inbox {
+    done: Vec<Done>,
+    end: Option<End>,
+}
+
+impl Link {
+    pub(crate) fn new(
+        id: ConnectionId,
+        peer: SocketAddr,
+        connect: &mqtt::Connect,
+        client_id: ByteString,
+        connected_at: Timestamp,
+        inflight_max: u16,
+    ) -> Self {
+        Self {
+            id,
+            peer,
+            client_id,
+            version: connect.version,
+            connected_at,
+            window: inflight_max.min(connect.properties.receive_maximum.get()).into(),
+            packet_bytes_max: connect.properties.packet_bytes_max,
+            signal: Signal::default(),
+            inbox: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            closed: Notify::new(),
+        }
+    }
+
+    /// A batch is durable, or failed. Called on the journal's thread: one short lock and one wake.
+    pub(crate) fn done(&self, number: u64, failed: Option<Failure>) {
+        self.inbox.lock().done.push(Done { number, failed });
+        self.signal.raise(DONE);
+    }
+
+    /// Takes the fates of batches into `into`, which is empty.
+    pub(crate) fn take_done(&self, into: &mut Vec<Done>) {
+        std::mem::swap(&mut self.inbox.lock().done, into);
+    }
+
+    /// Asks the connection to end. The first one who asks gives the reason.
+    pub(crate) fn end(&self, why: End) {
+        self.inbox.lock().end.get_or_insert(why);
+        self.signal.raise(END);
+    }
+
+    /// Why it is to end, if somebody asked.
+    pub(crate) fn asked_to_end(&self) -> Option<End> {
+        self.inbox.lock().end
+    }
+
+    /// The connection's task has ended: it reads and writes no more.
+    pub(crate) fn mark_closed(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.closed.notify_waiters();
+    }
+
+    /// Waits until the connection's task has ended.
+    pub(crate) async fn closed(&self) {
+        // Registered before the look, so that an end in between is not missed.
+        let closed = self.closed.notified();
+        if !self.is_closed.load(Ordering::Acquire) {
+            closed.await;
+        }
+    }
+}

@@ -1,0 +1,326 @@
+//! One session: what a client subscribes to and what it still has to be sent, with or without a connection.
+//!
+//! Not here: which session a client id has ([`Sessions`](crate::sessions::Sessions)), bytes, sockets. The laws: only
+//! the connection that holds the session takes from it; a session that ended takes nothing more; every message that
+//! is not kept is counted.
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use bytestring::ByteString;
+use hashbrown::HashSet;
+use identity::{Action, Permissions};
+use model::{ConnectionId, Principal, Qos, TopicFilter};
+use mqtt::Version;
+use parking_lot::Mutex;
+
+use crate::link::{Link, OUTBOX};
+use crate::outbox::{Bounds, Left, Outbox, Pushed};
+use crate::prepared::{self, Variants};
+use crate::retained::Kept;
+use crate::tally::{Drop, Tallies};
+use crate::trie::Key;
+use crate::view::{ConnectionView, SessionView};
+use crate::will::Will;
+
+/// One session.
+pub(crate) struct Session {
+    /// Unique in the process's life.
+    pub(crate) key: Key,
+    pub(crate) client_id: ByteString,
+    /// Whose it is.
+    pub(crate) principal: Principal,
+    state: Mutex<State>,
+}
+
+/// What changes.
+pub(crate) struct State {
+    /// The connection that holds it.
+    pub(crate) link: Option<Arc<Link>>,
+    /// The version its client speaks, or spoke last.
+    pub(crate) version: Version,
+    pub(crate) outbox: Outbox,
+    pub(crate) filters: HashSet<TopicFilter>,
+    pub(crate) permissions: Permissions,
+    /// How long it outlives its connection, in seconds; 0: not at all.
+    pub(crate) expiry_s: u32,
+    /// What is published when its client goes without a word, or is to be published at `will_due`.
+    pub(crate) will: Option<Box<Will>>,
+    /// By the monotonic clock, while nobody is connected: when the will is due, and when the session ends.
+    pub(crate) will_due: Option<u64>,
+    pub(crate) ends_due: Option<u64>,
+    /// It is forgotten: whoever still holds it must not use it.
+    pub(crate) is_ended: bool,
+    /// Somebody reads what was left in the journal.
+    pub(crate) is_refilling: bool,
+}
+
+/// How one message is to be delivered to one session: what its matching subscriptions amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Terms<'a> {
+    pub(crate) qos_max: Qos,
+    /// The retain flag is passed on as it was published.
+    pub(crate) retain_as_published: bool,
+    pub(crate) ids: &'a [u32],
+}
+
+/// What a connection takes at once.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// Packets written, by QoS.
+    pub(crate) sent: [u64; 2],
+    /// Of these, sent again.
+    pub(crate) resent: u64,
+    /// Memory has room for what was left in the journal: it is to be read from this `seq` on.
+    pub(crate) refill: Option<u64>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        key: Key,
+        client_id: ByteString,
+        principal: Principal,
+        version: Version,
+        permissions: Permissions,
+    ) -> Self {
+        Self {
+            key,
+            client_id,
+            principal,
+            state: Mutex::new(State {
+                link: None,
+                version,
+                outbox: Outbox::default(),
+                filters: HashSet::new(),
+                permissions,
+                expiry_s: 0,
+                will: None,
+                will_due: None,
+                ends_due: None,
+                is_ended: false,
+                is_refilling: false,
+            }),
+        }
+    }
+
+    /// Its state, for a moment. Lock order: the map of sessions, a session, the trie.
+    pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// Queues a message. The link is given back when its task is to be woken once the caller has delivered all it
+    /// has. `to`: only when this connection holds the session.
+    pub(crate) fn deliver(
+        &self,
+        variants: &mut Variants<'_>,
+        terms: &Terms<'_>,
+        to: Option<ConnectionId>,
+        limits: &Limits<'_>,
+    ) -> Option<Arc<Link>> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if state.is_ended || (to.is_some() && state.link.as_ref().map(|link| link.id) != to) {
+            return None;
+        }
+        let message = variants.message();
+        if !state.permissions.may(Action::Receive, &message.topic).is_permitted() {
+            limits.tallies.dropped(Drop::NotReceivable).one();
+            return None;
+        }
+        let qos = message.qos.min(terms.qos_max);
+        let is_away = state.link.is_none();
+        if is_away && qos == Qos::AtMostOnce {
+            limits.tallies.dropped(Drop::Away).one();
+            return None;
+        }
+        let retain = terms.retain_as_published && message.retain;
+        let seq = variants.seq();
+        let left =
+            (seq > 0).then(|| Left { seq, retain, ids: (!terms.ids.is_empty()).then(|| terms.ids.into()) });
+        let Some(prepared) = variants.get(state.version, terms.qos_max, retain, terms.ids) else {
+            limits.tallies.dropped(Drop::TooLarge).one();
+            return None;
+        };
+        let bytes = prepared.bytes();
+        match state.outbox.push(prepared, left, limits.bounds, limits.is_full(), is_away) {
+            Pushed::Queued => {
+                limits.tallies.queued_messages.up(1);
+                limits.tallies.queued_bytes.up(bytes as u64);
+            }
+            Pushed::Left if limits.tallies.left_messages.get() >= limits.left_total_max as u64 => {
+                state.outbox.take_back_left();
+                limits.tallies.dropped(Drop::QueueFull).one();
+                return None;
+            }
+            Pushed::Left => limits.tallies.left_messages.up(1),
+            Pushed::Dropped(reason) => {
+                limits.tallies.dropped(reason).one();
+                return None;
+            }
+        }
+        let link = state.link.as_ref()?;
+        link.signal.mark(OUTBOX).then(|| Arc::clone(link))
+    }
+
+    /// Queues a retained message for the connection that holds the session. `false`: there is no room yet.
+    pub(crate) fn deliver_retained(
+        &self,
+        kept: &Kept,
+        terms: &Terms<'_>,
+        now_mono: u64,
+        limits: &Limits<'_>,
+    ) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let outbox = &mut state.outbox;
+        // Half is left to what is published now.
+        let has_room = outbox.queued() <= limits.bounds.messages_max / 2
+            && outbox.queued_bytes() <= limits.bounds.bytes_max / 2;
+        if !has_room {
+            return false;
+        }
+        if !state.permissions.may(Action::Receive, &kept.message.topic).is_permitted() {
+            limits.tallies.dropped(Drop::NotReceivable).one();
+            return true;
+        }
+        let mut variants = Variants::new(&kept.message, kept.seq, now_mono);
+        let Some(prepared) = variants.get(state.version, terms.qos_max, true, terms.ids) else {
+            limits.tallies.dropped(Drop::TooLarge).one();
+            return true;
+        };
+        let bytes = prepared.bytes();
+        match outbox.push(prepared, None, limits.bounds, false, false) {
+            Pushed::Dropped(reason) => {
+                limits.tallies.dropped(reason).one();
+            }
+            Pushed::Queued | Pushed::Left => {
+                limits.tallies.queued_messages.up(1);
+                limits.tallies.queued_bytes.up(bytes as u64);
+            }
+        }
+        true
+    }
+
+    /// The session as an operator sees it.
+    pub(crate) fn view(&self) -> SessionView {
+        let state = self.state.lock();
+        let device = match &self.principal {
+            Principal::DevicePassword(device) => Some(device.clone()),
+            _ => None,
+        };
+        SessionView {
+            client_id: self.client_id.clone(),
+            principal: self.principal.clone(),
+            device,
+            connection: state.link.as_ref().map(|link| ConnectionView {
+                id: link.id,
+                peer: link.peer,
+                version: link.version,
+                connected_at: link.connected_at,
+            }),
+            filters: state.filters.len(),
+            queued: state.outbox.queued(),
+            queued_bytes: state.outbox.queued_bytes(),
+            left: state.outbox.left(),
+            inflight: state.outbox.inflight(),
+            expiry_s: state.expiry_s,
+        }
+    }
+
+    /// Writes packets to `out` until it holds `bytes_high`, the window is full or nothing is left. Nothing when
+    /// another connection holds the session by now.
+    pub(crate) fn take(
+        &self,
+        link: &Link,
+        now_mono: u64,
+        bytes_high: usize,
+        limits: &Limits<'_>,
+        out: &mut BytesMut,
+    ) -> Taken {
+        let mut taken = Taken::default();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if state.link.as_ref().is_none_or(|held| held.id != link.id) {
+            return taken;
+        }
+        let outbox = &mut state.outbox;
+        let (queued, bytes, inflight) = (outbox.queued(), outbox.queued_bytes(), outbox.inflight());
+        while out.len() < bytes_high {
+            let dropped = |reason| {
+                limits.tallies.dropped(reason).one();
+            };
+            let Some(outgoing) = outbox.next(link.window, now_mono, link.packet_bytes_max, dropped) else {
+                break;
+            };
+            prepared::write(&outgoing, link.version, now_mono, out);
+            taken.sent[usize::from(outgoing.packet_id != 0)] += 1;
+            taken.resent += u64::from(outgoing.dup);
+        }
+        limits.tallies.queued_messages.down((queued - outbox.queued()) as u64);
+        limits.tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
+        limits.tallies.inflight.up((outbox.inflight() - inflight) as u64);
+        if !state.is_refilling {
+            taken.refill = outbox.wanted(limits.bounds);
+            state.is_refilling = taken.refill.is_some();
+        }
+        taken
+    }
+
+    /// The client has a message. `false`: no message of this id was on its way, or another connection holds the
+    /// session by now.
+    pub(crate) fn acknowledge(&self, link: &Link, packet_id: u16, tallies: &Tallies) -> bool {
+        let mut state = self.state.lock();
+        let is_held = state.link.as_ref().is_some_and(|held| held.id == link.id);
+        let is_known = is_held && state.outbox.acknowledge(packet_id);
+        if is_known {
+            tallies.inflight.down(1);
+        }
+        is_known
+    }
+}
+
+/// The bounds of sessions, and where what exceeds them is counted.
+pub(crate) struct Limits<'a> {
+    pub(crate) bounds: &'a Bounds,
+    pub(crate) queues_bytes_max: usize,
+    pub(crate) left_total_max: usize,
+    pub(crate) tallies: &'a Tallies,
+}
+
+impl Limits<'_> {
+    /// Whether all sessions together have as much in memory as they may.
+    fn is_full(&self) -> bool {
+        self.tallies.queued_bytes.get() >= self.queues_bytes_max as u64
+    }
+}
+
+impl State {
+    /// Whether `link` still holds the session.
+    pub(crate) fn is_held_by(&self, link: &Link) -> bool {
+        !self.is_ended && self.link.as_ref().is_some_and(|held| held.id == link.id)
+    }
+
+    /// The session ends: gives back its filters, and counts what it still had to send.
+    pub(crate) fn end(&mut self, tallies: &Tallies) -> HashSet<TopicFilter> {
+        self.is_ended = true;
+        let outbox = std::mem::take(&mut self.outbox);
+        tallies.queued_messages.down(outbox.queued() as u64);
+        tallies.queued_bytes.down(outbox.queued_bytes() as u64);
+        tallies.left_messages.down(outbox.left() as u64);
+        tallies.inflight.down(outbox.inflight() as u64);
+        let lost = outbox.queued() + outbox.left() + outbox.inflight();
+        tallies.dropped(Drop::SessionEnded).add(lost as u64);
+        std::mem::take(&mut self.filters)
+    }
+
+    /// Nobody holds the session any more: what is QoS 0 goes.
+    pub(crate) fn away(&mut self, tallies: &Tallies) {
+        self.link = None;
+        let (queued, bytes) = (self.outbox.queued(), self.outbox.queued_bytes());
+        let gone = self.outbox.away();
+        debug_assert_eq!(queued - self.outbox.queued(), gone);
+        tallies.dropped(Drop::Away).add(gone as u64);
+        tallies.queued_messages.down(gone as u64);
+        tallies.queued_bytes.down((bytes - self.outbox.queued_bytes()) as u64);
+    }
+}

@@ -1,0 +1,229 @@
+//! Which session a client id has: made, taken over, left, ended.
+//!
+//! Not here: what is in a session, sockets, waiting. Decisions are made under one lock and carried out after it: what
+//! is to be done (a connection to end, a will to publish, subscriptions to take away) is handed to the caller. The
+//! laws:
+//!
+//! - One client id, one session, one connection (MQTT 5.0, section 3.1.4, MQTT-3.1.4-3).
+//! - A session is gone on with by the principal that it belongs to, and by nobody else.
+//! - Sessions are bounded in number, and each ends at last.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytestring::ByteString;
+use hashbrown::{HashMap, HashSet};
+use identity::Permissions;
+use model::{Principal, TopicFilter};
+use parking_lot::Mutex;
+
+use crate::link::Link;
+use crate::session::Session;
+use crate::tally::Tallies;
+use crate::will::Will;
+
+const SECOND_MICROS: u64 = 1_000_000;
+
+/// Every session, by client id.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    by_client: Mutex<HashMap<ByteString, Arc<Session>>>,
+    key_next: AtomicU64,
+}
+
+/// What a new connection asks for.
+pub(crate) struct Ask {
+    pub(crate) link: Arc<Link>,
+    pub(crate) principal: Principal,
+    pub(crate) clean_start: bool,
+    pub(crate) expiry_s: u32,
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) permissions: Permissions,
+}
+
+/// What it got, and what is to be done for it.
+pub(crate) struct Attached {
+    pub(crate) session: Arc<Session>,
+    /// An older session goes on.
+    pub(crate) is_present: bool,
+    /// The connection that held the client id until now: it is to end.
+    pub(crate) taken_over: Option<Arc<Link>>,
+    /// The will that its end, or the end of the older session, brings about.
+    pub(crate) will: Option<Box<Will>>,
+    /// The older session ended: its subscriptions are to go.
+    pub(crate) ended: Option<Ended>,
+    /// The times that were set for it and no longer count.
+    pub(crate) dues: Dues,
+}
+
+/// A session that ended.
+pub(crate) struct Ended {
+    pub(crate) session: Arc<Session>,
+    pub(crate) filters: HashSet<TopicFilter>,
+}
+
+/// When a session without a connection is to be looked at, by the monotonic clock in microseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Dues {
+    pub(crate) will: Option<u64>,
+    pub(crate) end: Option<u64>,
+}
+
+/// Why a new connection got no session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoSession {
+    /// There are as many as there may be.
+    Full,
+    /// The client id is connected as somebody else.
+    OtherPrincipal,
+}
+
+/// What is to be done after a connection let go of its session, or a time came.
+#[derive(Default)]
+pub(crate) struct After {
+    pub(crate) will: Option<Box<Will>>,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) dues: Dues,
+}
+
+impl Sessions {
+    /// Gives `ask.link` the session of its client id: the older one when there is one that may go on, else a new one.
+    pub(crate) fn attach(
+        &self,
+        ask: Ask,
+        sessions_max: usize,
+        tallies: &Tallies,
+    ) -> Result<Attached, NoSession> {
+        let mut by_client = self.by_client.lock();
+        let Some(older) = by_client.get(&ask.link.client_id).cloned() else {
+            if by_client.len() >= sessions_max {
+                return Err(NoSession::Full);
+            }
+            tallies.sessions.up(1);
+            return Ok(self.make(&mut by_client, ask));
+        };
+        let mut state = older.state();
+        let is_own = older.principal == ask.principal;
+        if !is_own && state.link.is_some() {
+            return Err(NoSession::OtherPrincipal);
+        }
+        let taken_over = state.link.take();
+        let dues = Dues { will: state.will_due.take(), end: state.ends_due.take() };
+        let will = state.will.take();
+        if is_own && !ask.clean_start && state.expiry_s > 0 {
+            // MQTT 5.0, section 3.1.3.2.2: a will that would have waited is not sent to a session that goes on; one
+            // that would not have waited was due when the older connection went.
+            let will = will.filter(|will| taken_over.is_some() && will.will.delay_s == 0);
+            state.version = ask.link.version;
+            state.permissions = ask.permissions;
+            state.expiry_s = ask.expiry_s;
+            state.will = ask.will;
+            state.outbox.resume();
+            state.link = Some(ask.link);
+            drop(state);
+            return Ok(Attached { session: older, is_present: true, taken_over, will, ended: None, dues });
+        }
+        let filters = state.end(tallies);
+        drop(state);
+        let made = self.make(&mut by_client, ask);
+        Ok(Attached { taken_over, will, ended: Some(Ended { session: older, filters }), dues, ..made })
+    }
+
+    fn make(&self, by_client: &mut HashMap<ByteString, Arc<Session>>, ask: Ask) -> Attached {
+        let key = self.key_next.fetch_add(1, Ordering::Relaxed);
+        let client_id = ask.link.client_id.clone();
+        let session = Session::new(key, client_id.clone(), ask.principal, ask.link.version, ask.permissions);
+        {
+            let mut state = session.state();
+            state.expiry_s = ask.expiry_s;
+            state.will = ask.will;
+            state.link = Some(ask.link);
+        }
+        let session = Arc::new(session);
+        by_client.insert(client_id, Arc::clone(&session));
+        Attached {
+            session,
+            is_present: false,
+            taken_over: None,
+            will: None,
+            ended: None,
+            dues: Dues::default(),
+        }
+    }
+
+    /// `link` lets go of `session`. `keeps_will`: the client did not say goodbye, its will counts. Nothing happens when
+    /// another connection holds the session by now.
+    pub(crate) fn detach(
+        &self,
+        session: &Arc<Session>,
+        link: &Link,
+        keeps_will: bool,
+        now_mono: u64,
+        tallies: &Tallies,
+    ) -> After {
+        let mut by_client = self.by_client.lock();
+        let mut state = session.state();
+        if !state.is_held_by(link) {
+            return After::default();
+        }
+        if !keeps_will {
+            state.will = None;
+        }
+        state.away(tallies);
+        let due = |seconds: u32| now_mono + u64::from(seconds) * SECOND_MICROS;
+        if state.expiry_s == 0 {
+            let will = state.will.take();
+            let filters = state.end(tallies);
+            drop(state);
+            remove(&mut by_client, session, tallies);
+            let ended = Some(Ended { session: Arc::clone(session), filters });
+            return After { will, ended, dues: Dues::default() };
+        }
+        // MQTT 5.0, section 3.1.3.2.2: at the end of its delay or of the session, whichever comes first.
+        let delay_s = state.will.as_ref().map_or(0, |will| will.will.delay_s.min(state.expiry_s));
+        let will = if delay_s == 0 { state.will.take() } else { None };
+        state.will_due = state.will.is_some().then(|| due(delay_s));
+        state.ends_due = Some(due(state.expiry_s));
+        let dues = Dues { will: state.will_due, end: state.ends_due };
+        After { will, ended: None, dues }
+    }
+
+    /// A time that was set for `session` has come: does what is due at `now_mono`.
+    pub(crate) fn due(&self, session: &Arc<Session>, now_mono: u64, tallies: &Tallies) -> After {
+        let mut by_client = self.by_client.lock();
+        let mut state = session.state();
+        let mut after = After::default();
+        if state.is_ended || state.link.is_some() {
+            return after;
+        }
+        let is_ending = state.ends_due.is_some_and(|due| due <= now_mono);
+        if is_ending || state.will_due.is_some_and(|due| due <= now_mono) {
+            state.will_due = None;
+            after.will = state.will.take();
+        }
+        if is_ending {
+            let filters = state.end(tallies);
+            drop(state);
+            remove(&mut by_client, session, tallies);
+            after.ended = Some(Ended { session: Arc::clone(session), filters });
+        }
+        after
+    }
+
+    /// Every session, in no order.
+    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
+        self.by_client.lock().values().cloned().collect()
+    }
+
+    /// The session of a client id.
+    pub(crate) fn find(&self, client_id: &str) -> Option<Arc<Session>> {
+        self.by_client.lock().get(client_id).cloned()
+    }
+}
+
+fn remove(by_client: &mut HashMap<ByteString, Arc<Session>>, session: &Arc<Session>, tallies: &Tallies) {
+    if by_client.get(&session.client_id).is_some_and(|known| Arc::ptr_eq(known, session)) {
+        by_client.remove(&session.client_id);
+        tallies.sessions.down(1);
+    }
+}

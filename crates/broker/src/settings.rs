@@ -1,0 +1,235 @@
+//! What an operator may set of the door: its listeners and its bounds.
+//!
+//! Data only; nothing here opens a socket. Every bound of the door is one of these settings, with its default and
+//! the reason for it; what is refused or dropped at a bound has a counter in [`Stats`](crate::Stats).
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::StartError;
+
+/// The bounds of the MQTT door (`[mqtt]` in `godwit.toml`).
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long a new connection may take until its CONNECT is there. Default: 10 s. A radio link that needs
+    /// longer for one packet does not carry MQTT.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Most connections at one time. Default: 100,000: at 4 KB each they fit a small machine.
+    pub connections_max: usize,
+    /// Most connections from one address at one time. Default: 50,000, so that one host cannot take all places;
+    /// sites behind one router share an address.
+    pub connections_per_address_max: usize,
+    /// Largest packet in bytes, either way. Default: 256 KiB; at most 16 MiB.
+    pub packet_bytes_max: usize,
+    /// Longest keep-alive in seconds. Default: 3,600. A client that asks for more (or for none) is told so in
+    /// MQTT 5, and held to it in both versions: silent connections held for ever have brought brokers down
+    /// (CVE-2020-13849).
+    pub keep_alive_s_max: u16,
+    /// Longest life of a session without a connection. Default: 30 days.
+    #[serde(with = "humantime_serde")]
+    pub session_expiry_max: Duration,
+    /// Most sessions, connected or not. Default: 200,000. Beyond it a new client is refused.
+    pub sessions_max: usize,
+    /// How many QoS 1 messages a client may send before they are acknowledged (Receive Maximum). Default: 1,000.
+    /// Beyond it an MQTT 3.1.1 connection is read no further until some are durable.
+    pub receive_maximum: u16,
+    /// Most bytes of one connection on their way to the journal; beyond it, it is read no further. Default: 1 MiB.
+    pub bytes_in_flight_max: usize,
+    /// Most topic aliases a client may use. Default: 32: a device has a handful of topics.
+    pub topic_aliases_max: u16,
+    /// Most subscriptions of one session. Default: 1,000.
+    pub filters_per_session_max: usize,
+    /// Most messages of one session that wait in memory. Default: 1,000.
+    pub queue_messages_max: usize,
+    /// Most bytes of one session that wait in memory. Default: 1 MiB.
+    pub queue_bytes_max: usize,
+    /// Most bytes that wait in memory for all sessions together. Default: 256 MiB.
+    pub queues_bytes_max: usize,
+    /// Most QoS 1 messages of one session that wait in the journal only, by their `seq`. Default: 100,000: 3 MB.
+    pub left_messages_max: usize,
+    /// Most QoS 1 messages that wait in the journal only, of all sessions together. Default: 10,000,000.
+    pub left_total_max: usize,
+    /// Most QoS 1 messages sent to one client and not yet acknowledged; the client's own Receive Maximum counts
+    /// when it is lower. Default: 256.
+    pub inflight_max: u16,
+    /// Most retained messages. Default: 100,000.
+    pub retained_messages_max: usize,
+    /// Most bytes of retained messages, topics included. Default: 64 MiB.
+    pub retained_bytes_max: usize,
+    /// How long the end of the process waits for what is on its way to the journal. Default: 5 s.
+    #[serde(with = "humantime_serde")]
+    pub close_wait: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(10),
+            connections_max: 100_000,
+            connections_per_address_max: 50_000,
+            packet_bytes_max: model::limit::PACKET_BYTES_DEFAULT,
+            keep_alive_s_max: 3_600,
+            session_expiry_max: Duration::from_secs(30 * 86_400),
+            sessions_max: 200_000,
+            receive_maximum: 1_000,
+            bytes_in_flight_max: 1024 * 1024,
+            topic_aliases_max: 32,
+            filters_per_session_max: 1_000,
+            queue_messages_max: 1_000,
+            queue_bytes_max: 1024 * 1024,
+            queues_bytes_max: 256 * 1024 * 1024,
+            left_messages_max: 100_000,
+            left_total_max: 10_000_000,
+            inflight_max: 256,
+            retained_messages_max: 100_000,
+            retained_bytes_max: 64 * 1024 * 1024,
+            close_wait: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Settings {
+    /// Checks what no type can.
+    ///
+    /// # Errors
+    /// [`StartError::Setting`] names the setting and its bounds.
+    pub fn check(&self) -> Result<(), StartError> {
+        let within = |name, value: usize, min: usize, max: usize| {
+            if (min..=max).contains(&value) {
+                Ok(())
+            } else {
+                Err(StartError::Setting { name, value, min, max })
+            }
+        };
+        // A CONNECT with a client id and a password fits 1 KiB.
+        within("packet_bytes_max", self.packet_bytes_max, 1024, model::limit::PACKET_BYTES_MAX)?;
+        within("receive_maximum", self.receive_maximum.into(), 1, u16::MAX.into())?;
+        // Acknowledgements out of order are looked for one by one: the window stays small.
+        within("inflight_max", self.inflight_max.into(), 1, 4_096)?;
+        within("keep_alive_s_max", self.keep_alive_s_max.into(), 1, u16::MAX.into())?;
+        within("queue_messages_max", self.queue_messages_max, 1, 1_000_000)?;
+        within("queue_bytes_max", self.queue_bytes_max, self.packet_bytes_max, usize::MAX)?;
+        within("bytes_in_flight_max", self.bytes_in_flight_max, self.packet_bytes_max, usize::MAX)?;
+        Ok(())
+    }
+}
+
+/// How a listener learns who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Auth {
+    /// By user name and password.
+    Password,
+    /// Not at all: everybody is `anonymous`. For development, on loopback.
+    Anonymous,
+}
+
+/// One `[[listener]]` of the file with `door = "mqtt"`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerSettings {
+    /// Always `mqtt` here; WebSocket and CoAP doors have their own settings.
+    pub door: DoorName,
+    /// Address and port. Port 0: any free one ([`Broker::addresses`](crate::Broker::addresses) tells).
+    pub bind: SocketAddr,
+    /// How it learns who speaks. Default: `password`.
+    #[serde(default)]
+    pub auth: Option<Auth>,
+    /// The same as `auth = "anonymous"`.
+    #[serde(default)]
+    pub anonymous: bool,
+    /// Lets a listener without passwords be reached from other machines. Default: false.
+    #[serde(default)]
+    pub allow_anonymous_anywhere: bool,
+}
+
+/// The doors that this crate opens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DoorName {
+    /// MQTT over TCP.
+    Mqtt,
+}
+
+impl ListenerSettings {
+    /// An MQTT listener that asks for passwords.
+    #[must_use]
+    pub fn password(bind: SocketAddr) -> Self {
+        Self { door: DoorName::Mqtt, bind, auth: None, anonymous: false, allow_anonymous_anywhere: false }
+    }
+
+    /// An MQTT listener that asks for nothing; loopback only.
+    #[must_use]
+    pub fn anonymous(bind: SocketAddr) -> Self {
+        Self { anonymous: true, ..Self::password(bind) }
+    }
+
+    /// How it learns who speaks.
+    ///
+    /// # Errors
+    /// [`StartError`] when the two ways of saying it disagree, or when everybody on the network could come in
+    /// without a name.
+    pub fn auth(&self) -> Result<Auth, StartError> {
+        let auth = match (self.auth, self.anonymous) {
+            (Some(Auth::Password), true) => return Err(StartError::TwoAuths { bind: self.bind }),
+            (None | Some(Auth::Anonymous), true) => Auth::Anonymous,
+            (auth, false) => auth.unwrap_or(Auth::Password),
+        };
+        if auth == Auth::Anonymous && !self.bind.ip().is_loopback() && !self.allow_anonymous_anywhere {
+            return Err(StartError::AnonymousAnywhere { bind: self.bind });
+        }
+        Ok(auth)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(text: &str) -> Result<ListenerSettings, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn nobody_comes_in_without_a_name_from_another_machine_unless_somebody_said_so() {
+        let check = |text: &str, expect: Result<Auth, &str>| {
+            let got = listener(text).expect("settings").auth().map_err(|error| error.to_string());
+            match (got, expect) {
+                (Ok(got), Ok(expect)) => assert_eq!(got, expect, "{text}"),
+                (Err(got), Err(expect)) => assert!(got.contains(expect), "{text}: {got}"),
+                (got, expect) => panic!("{text}: {got:?}, not {expect:?}"),
+            }
+        };
+        check("door = 'mqtt'\nbind = '127.0.0.1:1883'", Ok(Auth::Password));
+        check("door = 'mqtt'\nbind = '0.0.0.0:1883'", Ok(Auth::Password));
+        check("door = 'mqtt'\nbind = '127.0.0.1:1883'\nanonymous = true", Ok(Auth::Anonymous));
+        check("door = 'mqtt'\nbind = '[::1]:1883'\nauth = 'anonymous'", Ok(Auth::Anonymous));
+        check("door = 'mqtt'\nbind = '0.0.0.0:1883'\nauth = 'anonymous'", Err("0.0.0.0:1883"));
+        check(
+            "door = 'mqtt'\nbind = '0.0.0.0:1883'\nauth = 'anonymous'\nallow_anonymous_anywhere = true",
+            Ok(Auth::Anonymous),
+        );
+        check("door = 'mqtt'\nbind = '127.0.0.1:1'\nauth = 'password'\nanonymous = true", Err("both"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let refused = listener("door = 'mqtt'\nbind = '127.0.0.1:1'\ntls = true").expect_err("refused");
+        assert!(refused.contains("tls"), "{refused}");
+        let refused = toml::from_str::<Settings>("queue_max = 1").expect_err("refused").to_string();
+        assert!(refused.contains("queue_max"), "{refused}");
+        assert_eq!(toml::from_str::<Settings>("").expect("defaults"), Settings::default());
+    }
+
+    #[test]
+    fn a_setting_out_of_bounds_is_refused_with_its_bounds() {
+        let settings = Settings { packet_bytes_max: 17 * 1024 * 1024, ..Settings::default() };
+        let refused = settings.check().expect_err("refused").to_string();
+        assert_eq!(refused, "setting `packet_bytes_max` is 17825792; it must be 1024 to 16777216");
+        Settings::default().check().expect("the defaults are within their bounds");
+    }
+}

@@ -1,0 +1,130 @@
+//! What all tasks of the door share.
+//!
+//! Rooms it was given, and its own tables. Not here: any of their rules. Locks are held for a moment each and never
+//! across a wait.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use catalog::Catalog;
+use hashbrown::HashMap;
+use host::{Host, Shutdown};
+use identity::Identity;
+use journal::Journal;
+use model::{ConnectionId, Routes};
+use parking_lot::{Mutex, RwLock};
+
+use crate::Settings;
+use crate::admission::Admission;
+use crate::archive::Applied;
+use crate::fanout::Subscriptions;
+use crate::link::Link;
+use crate::logbook::Logbook;
+use crate::outbox;
+use crate::retained::{self, Retained};
+use crate::session::{Limits, Session};
+use crate::sessions::{After, Ended, Sessions};
+use crate::tally::{End, Tallies};
+use crate::timetable::Timetable;
+use crate::trie::Trie;
+
+/// What all tasks of the door share.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) host: Host,
+    pub(crate) journal: Journal,
+    pub(crate) catalog: Catalog,
+    pub(crate) identity: Identity,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) tallies: Tallies,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) sessions: Sessions,
+    pub(crate) retained: Retained,
+    pub(crate) applied: Applied,
+    pub(crate) timetable: Timetable,
+    pub(crate) admission: Admission,
+    pub(crate) logbook: Logbook,
+    pub(crate) bounds: outbox::Bounds,
+    pub(crate) links: Mutex<HashMap<ConnectionId, Arc<Link>>>,
+    pub(crate) connection_next: AtomicU64,
+    /// Nobody new is let in.
+    pub(crate) closing: Shutdown,
+    /// The door's helpers are to end; connections are told one by one.
+    pub(crate) stop: Shutdown,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings, parts: crate::Parts) -> Self {
+        let crate::Parts { host, journal, catalog, identity, routes } = parts;
+        Self {
+            tallies: Tallies::new(),
+            subscriptions: RwLock::new(Trie::default()),
+            sessions: Sessions::default(),
+            retained: Retained::new(retained::Bounds {
+                messages_max: settings.retained_messages_max,
+                bytes_max: settings.retained_bytes_max,
+            }),
+            applied: Applied::default(),
+            timetable: Timetable::default(),
+            admission: Admission::new(settings.connections_max, settings.connections_per_address_max),
+            logbook: Logbook::default(),
+            bounds: outbox::Bounds {
+                messages_max: settings.queue_messages_max,
+                bytes_max: settings.queue_bytes_max,
+                left_max: settings.left_messages_max,
+            },
+            links: Mutex::default(),
+            connection_next: AtomicU64::new(1),
+            closing: Shutdown::new(),
+            stop: Shutdown::new(),
+            settings,
+            host,
+            journal,
+            catalog,
+            identity,
+            routes,
+        }
+    }
+
+    /// The bounds of sessions.
+    pub(crate) fn limits(&self) -> Limits<'_> {
+        Limits {
+            bounds: &self.bounds,
+            queues_bytes_max: self.settings.queues_bytes_max,
+            left_total_max: self.settings.left_total_max,
+            tallies: &self.tallies,
+        }
+    }
+
+    /// Lets `link` go of its session, for `why`.
+    pub(crate) fn detach(self: &Arc<Self>, session: &Arc<Session>, link: &Link, why: End) {
+        // MQTT 5.0, section 3.1.2.5: a will goes with every end but the client's own goodbye. A server that stops is no
+        // fault of the client's: its devices come back, and nobody is to be alarmed.
+        let keeps_will = !matches!(why, End::Client | End::Shutdown);
+        let now_mono = self.host.clock.mono_micros();
+        let after = self.sessions.detach(session, link, keeps_will, now_mono, &self.tallies);
+        self.timetable.set(session, after.dues);
+        self.carry_out(after);
+    }
+
+    /// Does what the end of a connection or of a session brings about.
+    pub(crate) fn carry_out(self: &Arc<Self>, after: After) {
+        if let Some(Ended { session, filters }) = after.ended {
+            let mut trie = self.subscriptions.write();
+            let removed = filters.iter().filter(|filter| trie.remove(filter, session.key).is_some()).count();
+            self.tallies.subscriptions.down(removed as u64);
+        }
+        if let Some(will) = after.will {
+            will.publish(self);
+        }
+    }
+
+    /// Does what is due for sessions without a connection.
+    pub(crate) fn look_at_the_time(self: &Arc<Self>) {
+        let now_mono = self.host.clock.mono_micros();
+        for session in self.timetable.take_due(now_mono) {
+            let after = self.sessions.due(&session, now_mono, &self.tallies);
+            self.carry_out(after);
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! What the door counts: every message in and out, every drop and refusal by its reason.
+//!
+//! Counted in plain atomics, which the API, `doctor` and the tests read; once a second the door's housekeeper
+//! hands the sums to the metrics facade, so that a message costs no look-up and no gauge's arithmetic. The law:
+//! **nothing is silently dropped**: whatever the door does not pass on is counted under a [`Drop`] or a [`Refusal`].
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use metrics::{Counter, Gauge, counter, gauge};
+
+/// One number that only grows, here and in the metrics.
+pub(crate) struct Tally {
+    value: AtomicU64,
+    metric: Counter,
+}
+
+impl Tally {
+    fn new(metric: Counter) -> Self {
+        Self { value: AtomicU64::new(0), metric }
+    }
+
+    /// Adds `n`.
+    pub(crate) fn add(&self, n: u64) {
+        if n > 0 {
+            self.value.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds one and tells what there was before: by it logs are thinned out.
+    pub(crate) fn one(&self) -> u64 {
+        self.value.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What was counted.
+    pub(crate) fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+/// One number that goes up and down.
+pub(crate) struct Level {
+    value: AtomicU64,
+    metric: Gauge,
+}
+
+impl Level {
+    fn new(metric: Gauge) -> Self {
+        Self { value: AtomicU64::new(0), metric }
+    }
+
+    /// Goes up by `n`.
+    pub(crate) fn up(&self, n: u64) {
+        if n > 0 {
+            self.value.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Goes down by `n`, which it went up by before.
+    pub(crate) fn down(&self, n: u64) {
+        if n > 0 {
+            self.value.fetch_sub(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Where it stands.
+    pub(crate) fn get(&self) -> u64 {
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! reasons {
+    ($(#[doc = $about:literal])* $kind:ident: $($(#[doc = $doc:literal])* $name:ident = $text:literal,)*) => {
+        $(#[doc = $about])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $kind {
+            $($(#[doc = $doc])* $name,)*
+        }
+
+        impl $kind {
+            /// Every reason.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The reason's name in metrics and in the API.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $text,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// Why a message was not passed on, or a part of it not kept.
+    Drop:
+    /// QoS 0, for a session whose client is away.
+    Away = "away",
+    /// QoS 0, for a client that reads more slowly than it is sent.
+    Slow = "slow",
+    /// QoS 1, for a session that has as many messages waiting as it may have.
+    QueueFull = "queue_full",
+    /// QoS 1, waited in the journal until retention took it.
+    Trimmed = "trimmed",
+    /// Waited longer than its sender wanted.
+    Expired = "expired",
+    /// Larger than the receiving client takes.
+    TooLarge = "too_large",
+    /// Waited for a session that ended.
+    SessionEnded = "session_ended",
+    /// Matched a subscription, but the receiver is not permitted to receive it.
+    NotReceivable = "not_receivable",
+    /// Published on `$SYS/`, which is never delivered.
+    Reserved = "reserved",
+    /// QoS 0, published on a topic that its sender is not permitted to publish on.
+    NotPermitted = "not_permitted",
+    /// QoS 0, published on a topic that begins with `$`.
+    TopicNotAccepted = "topic_not_accepted",
+    /// A will on a topic that its client is not permitted to publish on.
+    WillNotPermitted = "will_not_permitted",
+    /// QoS 0, not taken by the journal: full or failed.
+    NotJournalled = "not_journalled",
+    /// Received, and its connection ended before the journal had room for it. QoS 1 comes again from the client.
+    ConnectionEnded = "connection_ended",
+    /// Delivered, but not kept for later subscribers: a bound of the retained messages is reached.
+    NotRetained = "not_retained",
+    /// Lost or trimmed in the journal before it was delivered.
+    JournalSkipped = "journal_skipped",
+}
+
+reasons! {
+    /// Why a connection or a request was refused.
+    Refusal:
+    /// As many connections as there may be.
+    ConnectionsFull = "connections_full",
+    /// As many connections from this address as there may be.
+    AddressFull = "address_full",
+    /// No CONNECT in time.
+    ConnectTimeout = "connect_timeout",
+    /// The first bytes are no CONNECT.
+    NoConnect = "no_connect",
+    /// A CONNECT that asks for what is not served.
+    NotServed = "not_served",
+    /// The client id is not accepted.
+    ClientId = "client_id",
+    /// Who speaks was not proved.
+    Unauthenticated = "unauthenticated",
+    /// Known, and not permitted to connect.
+    Forbidden = "forbidden",
+    /// As many sessions as there may be.
+    SessionsFull = "sessions_full",
+    /// A publish that is not permitted, QoS 1.
+    Publish = "publish",
+    /// A publish on a topic that is not accepted, QoS 1.
+    Topic = "topic",
+    /// A publish of QoS 2.
+    Qos = "qos",
+    /// A publish that the journal has no room for, QoS 1.
+    JournalFull = "journal_full",
+    /// A publish that the journal cannot take, QoS 1.
+    JournalFailed = "journal_failed",
+    /// A subscription that is not permitted.
+    Subscribe = "subscribe",
+    /// A subscription beyond the bound of its session, or of a kind that is not served.
+    Subscription = "subscription",
+    /// A retained message beyond the bounds, QoS 1.
+    Retained = "retained",
+}
+
+reasons! {
+    /// Why a connection ended.
+    End:
+    /// The client said goodbye.
+    Client = "client",
+    /// The client said goodbye and wanted its will published.
+    ClientWithWill = "client_with_will",
+    /// The client or the network closed the connection without a word.
+    Lost = "lost",
+    /// Nothing came for one and a half keep-alives.
+    KeepAlive = "keep_alive",
+    /// The client broke the protocol.
+    Protocol = "protocol",
+    /// The client did what it may not.
+    Refused = "refused",
+    /// The same client id connected again.
+    TakenOver = "taken_over",
+    /// An operator ended it.
+    Kicked = "kicked",
+    /// What its principal may do was withdrawn.
+    Withdrawn = "withdrawn",
+    /// The journal cannot take messages.
+    Journal = "journal",
+    /// The server stops.
+    Shutdown = "shutdown",
+    /// A fault of ours.
+    Panic = "panic",
+}
+
+/// Every number of the door.
+pub(crate) struct Tallies {
+    pub(crate) connections: Level,
+    pub(crate) sessions: Level,
+    pub(crate) subscriptions: Level,
+    pub(crate) queued_messages: Level,
+    pub(crate) queued_bytes: Level,
+    pub(crate) left_messages: Level,
+    pub(crate) inflight: Level,
+    pub(crate) retained_messages: Level,
+    pub(crate) retained_bytes: Level,
+    pub(crate) accepted: Tally,
+    pub(crate) accept_paused: Tally,
+    pub(crate) received: [Tally; 2],
+    pub(crate) received_bytes: Tally,
+    pub(crate) sent: [Tally; 2],
+    pub(crate) sent_bytes: Tally,
+    pub(crate) resent: Tally,
+    pub(crate) repeated: Tally,
+    pub(crate) waited: Tally,
+    drops: Vec<Tally>,
+    refusals: Vec<Tally>,
+    ends: Vec<Tally>,
+}
+
+impl Tallies {
+    /// Registers every number with the metrics.
+    pub(crate) fn new() -> Self {
+        let by_qos = |name: &'static str| ["0", "1"].map(|qos| Tally::new(counter!(name, "qos" => qos)));
+        let by_reason = |name: &'static str, reasons: Vec<&'static str>| {
+            reasons.into_iter().map(|reason| Tally::new(counter!(name, "reason" => reason))).collect()
+        };
+        Self {
+            connections: Level::new(gauge!("godwit_broker_connections")),
+            sessions: Level::new(gauge!("godwit_broker_sessions")),
+            subscriptions: Level::new(gauge!("godwit_broker_subscriptions")),
+            queued_messages: Level::new(gauge!("godwit_broker_queued_messages")),
+            queued_bytes: Level::new(gauge!("godwit_broker_queued_bytes")),
+            left_messages: Level::new(gauge!("godwit_broker_left_messages")),
+            inflight: Level::new(gauge!("godwit_broker_inflight_messages")),
+            retained_messages: Level::new(gauge!("godwit_broker_retained_messages")),
+            retained_bytes: Level::new(gauge!("godwit_broker_retained_bytes")),
+            accepted: Tally::new(counter!("godwit_broker_connections_accepted_total")),
+            accept_paused: Tally::new(counter!("godwit_broker_accept_pauses_total")),
+            received: by_qos("godwit_broker_received_messages_total"),
+            received_bytes: Tally::new(counter!("godwit_broker_received_bytes_total")),
+            sent: by_qos("godwit_broker_sent_messages_total"),
+            sent_bytes: Tally::new(counter!("godwit_broker_sent_bytes_total")),
+            resent: Tally::new(counter!("godwit_broker_resent_messages_total")),
+            repeated: Tally::new(counter!("godwit_broker_repeated_messages_total")),
+            waited: Tally::new(counter!("godwit_broker_journal_waits_total")),
+            drops: by_reason(
+                "godwit_broker_dropped_messages_total",
+                Drop::ALL.iter().map(|reason| reason.name()).collect(),
+            ),
+            refusals: by_reason(
+                "godwit_broker_refusals_total",
+                Refusal::ALL.iter().map(|reason| reason.name()).collect(),
+            ),
+            ends: by_reason(
+                "godwit_broker_connections_ended_total",
+                End::ALL.iter().map(|reason| reason.name()).collect(),
+            ),
+        }
+    }
+
+    /// Hands every number to the metrics.
+    pub(crate) fn publish(&self) {
+        for level in [
+            &self.connections,
+            &self.sessions,
+            &self.subscriptions,
+            &self.queued_messages,
+            &self.queued_bytes,
+            &self.left_messages,
+            &self.inflight,
+            &self.retained_messages,
+            &self.retained_bytes,
+        ] {
+            level.metric.set(level.get() as f64);
+        }
+        let single = [
+            &self.accepted,
+            &self.accept_paused,
+            &self.received_bytes,
+            &self.sent_bytes,
+            &self.resent,
+            &self.repeated,
+            &self.waited,
+        ];
+        let listed = [&self.drops, &self.refusals, &self.ends];
+        for tally in
+            single.into_iter().chain(&self.received).chain(&self.sent).chain(listed.into_iter().flatten())
+        {
+            tally.metric.absolute(tally.get());
+        }
+    }
+
+    /// The number of messages dropped for `reason`.
+    pub(crate) fn dropped(&self, reason: Drop) -> &Tally {
+        &self.drops[reason as usize]
+    }
+
+    /// The number of refusals for `reason`.
+    pub(crate) fn refused(&self, reason: Refusal) -> &Tally {
+        &self.refusals[reason as usize]
+    }
+
+    /// The number of connections that ended for `reason`.
+    pub(crate) fn ended(&self, reason: End) -> &Tally {
+        &self.ends[reason as usize]
+    }
+
+    /// All of them as they stand.
+    pub(crate) fn stats(&self) -> Stats {
+        fn list<R: Copy>(
+            all: &[R],
+            name: impl Fn(R) -> &'static str,
+            of: &[Tally],
+        ) -> Vec<(&'static str, u64)> {
+            all.iter().zip(of).map(|(&reason, tally)| (name(reason), tally.get())).collect()
+        }
+        Stats {
+            connections: self.connections.get(),
+            sessions: self.sessions.get(),
+            subscriptions: self.subscriptions.get(),
+            queued_messages: self.queued_messages.get(),
+            queued_bytes: self.queued_bytes.get(),
+            left_messages: self.left_messages.get(),
+            inflight: self.inflight.get(),
+            retained_messages: self.retained_messages.get(),
+            retained_bytes: self.retained_bytes.get(),
+            accepted: self.accepted.get(),
+            accept_paused: self.accept_paused.get(),
+            received: [self.received[0].get(), self.received[1].get()],
+            received_bytes: self.received_bytes.get(),
+            sent: [self.sent[0].get(), self.sent[1].get()],
+            sent_bytes: self.sent_bytes.get(),
+            resent: self.resent.get(),
+            repeated: self.repeated.get(),
+            waited: self.waited.get(),
+            dropped: list(Drop::ALL, Drop::name, &self.drops),
+            refused: list(Refusal::ALL, Refusal::name, &self.refusals),
+            ended: list(End::ALL, End::name, &self.ends),
+        }
+    }
+}
+
+/// The numbers of the door as they stood at one moment. What is counted per QoS is indexed by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stats {
+    /// Connections now.
+    pub connections: u64,
+    /// Sessions now, with and without a connection.
+    pub sessions: u64,
+    /// Subscriptions now.
+    pub subscriptions: u64,
+    /// Messages that wait in memory now, of all sessions.
+    pub queued_messages: u64,
+    /// Their bytes.
+    pub queued_bytes: u64,
+    /// QoS 1 messages that wait in the journal only, by `seq`.
+    pub left_messages: u64,
+    /// QoS 1 messages sent and not yet acknowledged by their receivers.
+    pub inflight: u64,
+    /// Retained messages now.
+    pub retained_messages: u64,
+    /// Their bytes, topics included.
+    pub retained_bytes: u64,
+    /// Connections accepted since the start.
+    pub accepted: u64,
+    /// How often accepting paused because the machine had no file descriptor left.
+    pub accept_paused: u64,
+    /// Messages published by clients, by QoS.
+    pub received: [u64; 2],
+    /// Bytes read.
+    pub received_bytes: u64,
+    /// Messages sent to clients, by QoS.
+    pub sent: [u64; 2],
+    /// Bytes written.
+    pub sent_bytes: u64,
+    /// Messages sent again after a client came back; a part of `sent`.
+    pub resent: u64,
+    /// Messages whose id the journal knew: acknowledged, neither stored nor delivered again.
+    pub repeated: u64,
+    /// How often a connection waited for room in the journal's queue.
+    pub waited: u64,
+    /// Messages dropped, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Requests and connections refused, by reason.
+    pub refused: Vec<(&'static str, u64)>,
+    /// Connections ended, by reason.
+    pub ended: Vec<(&'static str, u64)>,
+}
+
+impl Stats {
+    /// Messages dropped for `reason`.
+    #[must_use]
+    pub fn dropped(&self, reason: Drop) -> u64 {
+        self.dropped[reason as usize].1
+    }
+
+    /// Refusals for `reason`.
+    #[must_use]
+    pub fn refused(&self, reason: Refusal) -> u64 {
+        self.refused[reason as usize].1
+    }
+
+    /// Connections that ended for `reason`.
+    #[must_use]
+    pub fn ended(&self, reason: End) -> u64 {
+        self.ended[reason as usize].1
+    }
+}
