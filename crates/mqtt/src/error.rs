@@ -2,7 +2,7 @@
 
 use model::Kind;
 
-use crate::{ConnAck, Disconnect, DisconnectProperties, Packet, PacketType, Reason, Rule, Version};
+use crate::{ConnAck, Disconnect, DisconnectProperties, Packet, PacketType, Reason, Rule, Side, Version};
 
 /// Why the bytes are no packet. The connection is to be closed: what follows cannot be trusted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,10 +42,13 @@ impl DecodeError {
         let version = self.version?;
         let is_connect = self.packet == Some(PacketType::Connect)
             && !matches!(self.rule, Rule::ConnectTwice | Rule::WrongSide);
+        let explanation = Some(self.to_string().into());
         match (version, is_connect) {
             (Version::V5, true) => {
-                let mut refusal = ConnAck::refusal(self.reason());
-                refusal.properties.reason_string = Some(self.to_string().into());
+                let is_told = self.reason().is_allowed_in(PacketType::ConnAck, Side::Server);
+                let mut refusal =
+                    ConnAck::refusal(if is_told { self.reason() } else { Reason::MalformedPacket });
+                refusal.properties.reason_string = explanation;
                 Some(Packet::ConnAck(Box::new(refusal)))
             }
             (Version::V311, true) => {
@@ -53,14 +56,12 @@ impl DecodeError {
                 Some(Packet::ConnAck(Box::new(ConnAck::refusal(self.reason()))))
             }
             (Version::V5, false) => {
-                let properties = DisconnectProperties {
-                    reason_string: Some(self.to_string().into()),
-                    ..Default::default()
-                };
-                Some(Packet::Disconnect(Disconnect {
-                    reason: self.reason(),
-                    properties: Some(Box::new(properties)),
-                }))
+                let is_told = self.reason().is_allowed_in(PacketType::Disconnect, Side::Server);
+                let mut leave =
+                    Disconnect::new(if is_told { self.reason() } else { Reason::MalformedPacket });
+                leave.properties =
+                    Some(Box::new(DisconnectProperties { reason_string: explanation, ..Default::default() }));
+                Some(Packet::Disconnect(leave))
             }
             (Version::V311, false) => None,
         }

@@ -91,7 +91,8 @@ pub(crate) enum Property {
     ReasonString(ByteString),
     ReceiveMaximum(NonZeroU16),
     TopicAliasMaximum(u16),
-    TopicAlias(NonZeroU16),
+    /// 0 is refused by the one packet that may carry it.
+    TopicAlias(u16),
     /// `false` is QoS 0, `true` QoS 1: the only two that the property can say.
     MaximumQos(bool),
     RetainAvailable(bool),
@@ -171,10 +172,7 @@ fn value(id: PropertyId, fields: &mut Fields<'_>) -> Result<Property, DecodeErro
             Property::ReceiveMaximum(not_zero(id, fields, NonZeroU16::new(number))?)
         }
         PropertyId::TopicAliasMaximum => Property::TopicAliasMaximum(fields.u16()?),
-        PropertyId::TopicAlias => match NonZeroU16::new(fields.u16()?) {
-            Some(alias) => Property::TopicAlias(alias),
-            None => return Err(fields.error(Rule::TopicAliasZero)),
-        },
+        PropertyId::TopicAlias => Property::TopicAlias(fields.u16()?),
         PropertyId::MaximumQos => Property::MaximumQos(boolean(id, fields)?),
         PropertyId::RetainAvailable => Property::RetainAvailable(boolean(id, fields)?),
         PropertyId::UserProperty => Property::User(fields.text()?, fields.text()?),

@@ -78,13 +78,13 @@ impl Publish {
     }
 
     pub(crate) fn write(&self, out: &mut Out<'_>) -> Result<(), EncodeError> {
-        let default = PublishProperties::default();
-        let properties = self.properties.as_deref().unwrap_or(&default);
-        let said = self.properties.as_deref().is_some_and(|properties| *properties != default);
-        out.needs_v5(said, "properties")?;
+        let properties = self.properties.as_deref();
+        if let Some(properties) = properties {
+            out.needs_v5(*properties != PublishProperties::default(), "properties")?;
+        }
         out.refuse_if(self.dup && self.qos == Qos::AtMostOnce, "the DUP flag with QoS 0")?;
         out.refuse_if(
-            self.topic.is_none() && properties.topic_alias.is_none(),
+            self.topic.is_none() && properties.is_none_or(|properties| properties.topic_alias.is_none()),
             "neither a topic nor an alias of one",
         )?;
         // A topic name has no U+0000 and fits its two bytes of length: it was parsed.
@@ -93,8 +93,10 @@ impl Publish {
             Qos::AtMostOnce => out.refuse_if(self.packet_id != 0, "a packet id with QoS 0")?,
             _ => out.packet_id(self.packet_id)?,
         }
-        if out.version == Version::V5 {
-            out.properties(|out| properties.write(out))?;
+        match (out.version, properties) {
+            (Version::V311, _) => {}
+            (Version::V5, None) => out.varint(0),
+            (Version::V5, Some(properties)) => out.properties(|out| properties.write(out))?,
         }
         out.raw(&self.payload);
         Ok(())
@@ -116,7 +118,8 @@ impl PublishProperties {
         let mut read = Self::default();
         property::read(fields, |property| {
             match property {
-                Property::TopicAlias(alias) => read.topic_alias = Some(alias),
+                Property::TopicAlias(0) => return Some(Err(Rule::TopicAliasZero)),
+                Property::TopicAlias(alias) => read.topic_alias = NonZeroU16::new(alias),
                 Property::MessageExpiryInterval(seconds) => read.expiry_s = Some(seconds),
                 Property::SubscriptionIdentifier(id) => match sender {
                     Side::Client => return Some(Err(Rule::SubscriptionIdFromClient)),

@@ -12,7 +12,7 @@ macro_rules! rules {
         /// A rule that one packet alone can break.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum Rule {
-            $(#[doc = concat!("The packet broke the rule: ", $says, ".")] $name,)*
+            $(#[doc = concat!("Refused: ", $says, ".")] $name,)*
         }
 
         impl Rule {

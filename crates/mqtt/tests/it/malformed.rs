@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::BytesMut;
-use mqtt::{DecodeError, Decoder, Limits, Packet, PacketType, Reason, Rule, Side, Version};
+use mqtt::{DecodeError, Decoder, Limits, Packet, PacketType, Reason, Rule, Side, Version, encode};
 
 const V311: Option<Version> = Some(Version::V311);
 const V5: Option<Version> = Some(Version::V5);
@@ -133,6 +133,8 @@ const BODIES: &[Row] = &[
     (Server, None, 0x10, "'MQTT' 05 02 0000 0a 1100000001 1100000001 'id'", PropertyTwice),
     (Server, None, 0x10, "'MQTT' 05 02 0000 05 0200000001 'id'", PropertyNotAllowed),
     (Server, None, 0x10, "'MQTT' 05 02 0000 05 1800000001 'id'", PropertyNotAllowed),
+    // Found by the fuzzer: the rule about the value of an alias came before the rule that it has no place here.
+    (Server, None, 0x10, "'MQTT' 05 02 0000 03 230000 'id'", PropertyNotAllowed),
     (Server, None, 0x10, "'MQTT' 05 02 0000 02 0401 'id'", PropertyUnknown),
     (Server, None, 0x10, "'MQTT' 05 02 0000 03 ff0101 'id'", PropertyUnknown),
     (Server, None, 0x10, "'MQTT' 05 02 0000 04 16 'x' 'id'", AuthMethodMissing),
@@ -308,6 +310,21 @@ fn every_malformed_form_is_refused_by_its_rule() {
         }
         let got = decoder.decode(&mut bytes.clone()).map_err(|error| error.rule);
         assert_eq!(got, Err(rule), "{side:?} {version:?} {bytes:02x?}");
+    }
+}
+
+#[test]
+fn every_answer_to_a_refusal_can_be_written() {
+    for packet in PacketType::ALL {
+        for &rule in Rule::ALL {
+            for version in [Version::V311, Version::V5] {
+                let error = DecodeError { packet: Some(packet), rule, version: Some(version), detail: None };
+                if let Some(answer) = error.answer() {
+                    let written = encode(&answer, version, &mut BytesMut::new());
+                    assert_eq!(written, Ok(()), "{error}");
+                }
+            }
+        }
     }
 }
 
