@@ -145,6 +145,11 @@ impl Client {
             .collect()
     }
 
+    /// Ends at once, without a goodbye: what is unacknowledged is given up, and the server publishes a will.
+    pub fn abandon(self) {
+        self.task.abort();
+    }
+
     /// Ends cleanly: waits until everything published before is acknowledged, says DISCONNECT, closes.
     ///
     /// # Errors

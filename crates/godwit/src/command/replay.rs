@@ -12,6 +12,8 @@ mod payload;
 mod progress;
 mod rows;
 #[cfg(test)]
+mod run_tests;
+#[cfg(test)]
 mod tests;
 mod times;
 
@@ -19,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use client::{Acknowledged, Machine, Options, Outgoing, PublishError, State, Ticket, WINDOW_MAX};
 use hdrhistogram::Histogram;
 use host::{Disk, SystemDisk};
@@ -166,20 +168,35 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let sent = sender.send(rows, skip).await;
     let Sender { summary, tickets, started_micros, machine, .. } = sender;
     drop(tickets);
-    let collected = collecting.await.context("the count of acknowledgements broke off")?;
+    let collected = tokio::select! {
+        collected = collecting => collected.context("the count of acknowledgements broke off")?,
+        // Who interrupts twice does not wait for the last acknowledgements.
+        _ = tokio::signal::ctrl_c(), if matches!(sent, Ok(How::Interrupted)) => Err(anyhow!("interrupted")),
+    };
     watching.abort();
     meter.finish();
     let elapsed = Duration::from_micros(machine.clock.mono_micros().saturating_sub(started_micros));
-    let mut collected = collected.map_err(|error| {
-        error.context("stopped; what was acknowledged is remembered: the same command goes on")
-    })?;
-    let how = sent.map_err(|error| error.context("stopped; what was acknowledged is remembered"))?;
-    if how == How::Interrupted {
-        bail!("interrupted after {} acknowledged messages: the same command goes on", collected.messages);
-    }
+    let mut collected = match conclude(sent, collected) {
+        Ok(collected) => collected,
+        Err(error) => {
+            client.abandon();
+            return Err(
+                error.context("stopped; what was acknowledged is remembered: the same command goes on")
+            );
+        }
+    };
     client.close().await.map_err(hinted(client::EndError::hint))?;
     collected.progress.forget().with_context(keeping)?;
     report(&args, &summary, &collected, elapsed)
+}
+
+/// What was acknowledged, when everything was sent. A refusal is told before what it led to.
+fn conclude(sent: anyhow::Result<How>, collected: anyhow::Result<Collected>) -> anyhow::Result<Collected> {
+    let collected = collected?;
+    match sent? {
+        How::Finished => Ok(collected),
+        How::Interrupted => bail!("interrupted after {} acknowledged messages", collected.messages),
+    }
 }
 
 fn open(disk: &dyn Disk, args: &Args, survey: &Survey) -> anyhow::Result<Order<FileReader>> {

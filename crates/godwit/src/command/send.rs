@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use client::{Outgoing, Publisher, Ticket};
+use host::{Disk as _, SystemDisk};
 use model::limit::{MESSAGE_ID_BYTES_MAX, PACKET_BYTES_MAX};
 use model::{Properties, Qos, TopicName};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
@@ -148,7 +149,7 @@ impl Sending {
         while !self.tickets.is_empty() {
             self.settle().await?;
         }
-        tracing::info!(messages = self.acknowledged, "acknowledged");
+        tracing::debug!(messages = self.acknowledged, "acknowledged");
         Ok(())
     }
 
@@ -165,9 +166,8 @@ impl Sending {
 
 async fn whole_payload(args: &Args) -> anyhow::Result<Bytes> {
     if let Some(path) = &args.file {
-        let mut file =
-            tokio::fs::File::open(path).await.with_context(|| format!("cannot read `{}`", path.display()))?;
-        return bounded(&mut file, &format!("`{}`", path.display())).await;
+        let read = SystemDisk.read(path, PACKET_BYTES_MAX as u64);
+        return Ok(read.with_context(|| format!("cannot read `{}`", path.display()))?.into());
     }
     match args.payload.as_deref() {
         Some("-") => bounded(&mut tokio::io::stdin(), "standard input").await,

@@ -65,7 +65,7 @@ pub(crate) struct Args {
     /// until series has applied them all
     #[arg(long, conflicts_with_all = ["topic", "bytes"])]
     json_readings: bool,
-    /// 0: nobody waits (and nothing says what arrived); 1: acknowledged
+    /// 0: nobody waits but for the last message of each connection; 1: acknowledged
     #[arg(short, long, default_value = "1", value_parser = qos)]
     qos: Qos,
     /// The server's process on this machine, for its processor time [default: that of --data]
@@ -85,7 +85,7 @@ struct Figures {
     window: u16,
     payload_bytes: usize,
     qos: u8,
-    /// Acknowledged messages; with QoS 0 those that were written.
+    /// Acknowledged messages; with QoS 0 those that the server has read.
     messages: u64,
     refused: u64,
     seconds: f64,
@@ -191,12 +191,16 @@ async fn connect_all(
             (format!("{}/{n}", args.topic), Payload::filler(args.bytes as usize))
         };
         payload_bytes = payload.bytes.len();
-        let template = template(TopicName::parse(topic)?, &payload.bytes, args.qos, options.version)?;
+        let topic = TopicName::parse(topic)?;
+        let templates = Templates {
+            each: template(&topic, &payload.bytes, args.qos, options.version)?,
+            last: template(&topic, &payload.bytes, Qos::AtLeastOnce, options.version)?,
+        };
         let (clock, window, qos) = (Arc::clone(clock), args.window, args.qos);
         connecting.spawn(async move {
             let plain = Plain::connect(&options).await.map_err(hinted(client::ConnectError::hint))?;
             let window = usize::from(window).min(plain.receive_maximum);
-            Ok::<_, anyhow::Error>(Publisher { plain, template, payload, clock, window, qos })
+            Ok::<_, anyhow::Error>(Publisher { plain, templates, payload, clock, window, qos })
         });
     }
     while let Some(connected) = connecting.join_next().await {
@@ -206,13 +210,13 @@ async fn connect_all(
 }
 
 fn template(
-    topic: TopicName,
+    topic: &TopicName,
     payload: &[u8],
     qos: Qos,
     version: mqtt::Version,
 ) -> Result<PublishTemplate, mqtt::EncodeError> {
     let delivery = Delivery {
-        topic: &topic,
+        topic,
         qos,
         retain: false,
         expiry_s: None,
@@ -260,10 +264,17 @@ fn digits(mut number: u64, into: &mut [u8]) {
     }
 }
 
+/// The packets of one connection, encoded.
+struct Templates {
+    each: PublishTemplate,
+    /// Of QoS 1: behind messages of QoS 0 its acknowledgement says that the server has read them all.
+    last: PublishTemplate,
+}
+
 /// One connection that publishes.
 struct Publisher {
     plain: Plain,
-    template: PublishTemplate,
+    templates: Templates,
     payload: Payload,
     clock: Arc<dyn Clock>,
     window: usize,
@@ -316,20 +327,31 @@ impl Publisher {
     async fn flood(&mut self, until: u64) -> anyhow::Result<Tally> {
         let mut tally = Tally::new();
         let mut output = BytesMut::new();
-        while self.clock.mono_micros() < until {
-            for _ in 0..self.window {
-                self.put(0, &mut output);
+        let mut is_last = false;
+        while !is_last {
+            is_last = self.clock.mono_micros() >= until;
+            if is_last {
+                self.templates.last.write_head(1, &mut output);
+                output.extend_from_slice(&self.payload.bytes);
+            } else {
+                for _ in 0..self.window {
+                    self.put(0, &mut output);
+                }
+                tally.messages += self.window as u64;
             }
             self.plain.stream.write_all(&output).await.context("the server closed a connection")?;
             output.clear();
-            tally.messages += self.window as u64;
+        }
+        while self.plain.next_ack()?.is_none() {
+            let read = self.plain.stream.read_buf(&mut self.plain.input).await.unwrap_or(0);
+            ensure!(read > 0, "the server closed a connection before it had read everything");
         }
         Ok(tally)
     }
 
     fn put(&mut self, id: u16, output: &mut BytesMut) {
         self.payload.advance();
-        self.template.write_head(id, output);
+        self.templates.each.write_head(id, output);
         output.extend_from_slice(&self.payload.bytes);
     }
 }
@@ -387,7 +409,7 @@ fn table(figures: &Figures, pid: Option<u32>) -> String {
             figures.connections, figures.window, figures.qos, figures.payload_bytes, figures.seconds
         ),
     );
-    let what = if figures.qos == 0 { "written" } else { "acknowledged" };
+    let what = if figures.qos == 0 { "taken" } else { "acknowledged" };
     line(
         what,
         format!(
