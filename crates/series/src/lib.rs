@@ -1,1 +1,38 @@
-//! series
+//! Readings as columns: memory → Parquet files, and SQL over both. The one home of Arrow and DataFusion.
+//!
+//! ```text
+//! journal ──→ decode (model::route) ──→ memory ──→ column files, named by the manifest
+//!                                         └────────────┴──→ SQL: readings, latest, messages, foreign tables
+//! ```
+//!
+//! [`Series`] runs it on threads of its own. Not here: what a payload means (`model`), durability of messages
+//! (`journal`), public JSON (`api`).
+//!
+//! The laws: effect and position move together (both are in the manifest); a reading is (device, channel, time), a
+//! repeat changes nothing, a different value replaces by `seq`; "latest" is by the time of the reading; nothing is
+//! dropped without being counted in [`Tally`]; no type of the engine is seen outside.
+
+mod answer;
+mod column;
+mod error;
+mod foreign;
+mod latest;
+mod manifest;
+mod query;
+mod rows;
+mod schema;
+mod service;
+mod settings;
+mod stats;
+mod store;
+mod table;
+mod tally;
+mod upkeep;
+
+pub use answer::{Answer, Format};
+pub use error::{OpenError, QueryError, StoreError};
+pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction};
+pub use service::{Offline, Series};
+pub use settings::{Budget, QueryLimits, Settings};
+pub use stats::Stats;
+pub use tally::{MessageSample, Tally, UndecodableKind, UnroutedKind};

@@ -1,0 +1,190 @@
+//! The newest reading of every channel of every device, by its time: answers "what is it now?" without a scan.
+//!
+//! A cache: made anew at start from the file that was written beside a manifest and from what is newer. Not here:
+//! older readings. The law: newest is by the time of the reading, never by arrival; of the same time the last write.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, Float64Builder, Int32Builder, RecordBatch, StringViewBuilder,
+    TimestampMicrosecondBuilder,
+};
+use arrow::datatypes::{
+    DataType, Field, Float64Type, Int32Type, Schema, SchemaRef, TimestampMicrosecondType,
+};
+use bytestring::ByteString;
+use hashbrown::HashMap;
+use model::{DeviceName, Sample, Timestamp};
+
+use crate::schema;
+
+/// One channel's newest reading.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Newest {
+    channel: ByteString,
+    time: i64,
+    value: Option<f64>,
+    text: Option<ByteString>,
+    flags: u16,
+    received_ms: i64,
+}
+
+/// The newest readings.
+#[derive(Debug, Default)]
+pub(crate) struct Latest {
+    devices: HashMap<DeviceName, Vec<Newest>>,
+    channels: usize,
+}
+
+/// Columns of the table `latest`, and of its file.
+pub(crate) fn latest_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("device", DataType::Utf8View, false),
+        Field::new("channel", DataType::Utf8View, false),
+        Field::new("time", schema::timestamp(), false),
+        Field::new("value", DataType::Float64, true),
+        Field::new("text", DataType::Utf8View, true),
+        Field::new("flags", DataType::Int32, false),
+        Field::new("received_at", schema::timestamp(), false),
+    ]))
+}
+
+impl Latest {
+    /// Channels over all devices.
+    pub(crate) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// How many devices.
+    pub(crate) fn devices(&self) -> usize {
+        self.devices.len()
+    }
+
+    /// The newest time of a device.
+    pub(crate) fn newest(&self, device: &str) -> Option<Timestamp> {
+        let newest = self.devices.get(device)?.iter().map(|newest| newest.time).max()?;
+        Some(Timestamp::from_micros(newest))
+    }
+
+    /// Takes in a sample, in the order of `seq`.
+    pub(crate) fn put(&mut self, sample: &Sample, received_ms: i64) {
+        if !self.devices.contains_key(sample.device.as_str()) {
+            self.devices.insert(sample.device.clone(), Vec::with_capacity(sample.readings.len()));
+        }
+        let channels = self.devices.get_mut(sample.device.as_str()).expect("there or just made");
+        let time = sample.time.micros();
+        let mut guess = 0;
+        for reading in &sample.readings {
+            let value = reading.value.number().map(|number| number + 0.0);
+            let text = reading.value.text();
+            // A device sends its channels in the same order again and again.
+            let place = match channels.get(guess) {
+                Some(known) if *known.channel == *reading.channel => Ok(guess),
+                _ => channels.binary_search_by(|known| (*known.channel).cmp(&reading.channel)),
+            };
+            let newest = || Newest {
+                channel: ByteString::from(reading.channel.as_str()),
+                time,
+                value,
+                text: text.cloned(),
+                flags: sample.flags.bits(),
+                received_ms,
+            };
+            match place {
+                Ok(place) => {
+                    let known = &mut channels[place];
+                    if time > known.time {
+                        // The name stays; the rest is new.
+                        (known.time, known.value, known.flags, known.received_ms) =
+                            (time, value, sample.flags.bits(), received_ms);
+                        known.text = text.cloned();
+                    } else if time == known.time && !known.says(value, text) {
+                        *known = newest();
+                    }
+                    guess = place + 1;
+                }
+                Err(place) => {
+                    channels.insert(place, newest());
+                    self.channels += 1;
+                    guess = place + 1;
+                }
+            }
+        }
+    }
+
+    /// Takes in rows of [`schema::readings`] or of [`latest_schema`].
+    pub(crate) fn put_batch(&mut self, batch: &RecordBatch) {
+        let column = |name: &str| batch.column_by_name(name).expect("a column of both schemas");
+        let (device, channel) = (column("device").as_string_view(), column("channel").as_string_view());
+        let time = column("time").as_primitive::<TimestampMicrosecondType>();
+        let value = column("value").as_primitive::<Float64Type>();
+        let text = column("text").as_string_view();
+        let flags = column("flags").as_primitive::<Int32Type>();
+        let received = column("received_at").as_primitive::<TimestampMicrosecondType>();
+        for row in 0..batch.num_rows() {
+            // Only valid names were ever stored.
+            let Ok(name) = DeviceName::parse(device.value(row)) else { continue };
+            let channels = self.devices.entry(name).or_default();
+            let newest = || Newest {
+                channel: ByteString::from(channel.value(row)),
+                time: time.value(row),
+                value: value.is_valid(row).then(|| value.value(row)),
+                text: text.is_valid(row).then(|| ByteString::from(text.value(row))),
+                flags: flags.value(row) as u16,
+                received_ms: received.value(row).div_euclid(1_000),
+            };
+            match channels.binary_search_by(|known| (*known.channel).cmp(channel.value(row))) {
+                Ok(place) if time.value(row) >= channels[place].time => channels[place] = newest(),
+                Ok(_) => {}
+                Err(place) => {
+                    channels.insert(place, newest());
+                    self.channels += 1;
+                }
+            }
+        }
+    }
+
+    /// The rows of these devices, or of all, by device and channel.
+    pub(crate) fn rows(&self, devices: Option<&std::collections::BTreeSet<String>>) -> RecordBatch {
+        let mut chosen: Vec<(&str, &[Newest])> = match devices {
+            Some(names) => names
+                .iter()
+                .filter_map(|name| Some((name.as_str(), self.devices.get(name.as_str())?.as_slice())))
+                .collect(),
+            None => self.devices.iter().map(|(name, rows)| (name.as_str(), rows.as_slice())).collect(),
+        };
+        chosen.sort_unstable_by_key(|(name, _)| *name);
+        let names = || StringViewBuilder::new().with_deduplicate_strings();
+        let (mut device, mut channel, mut text) = (names(), names(), StringViewBuilder::new());
+        let moments = || TimestampMicrosecondBuilder::new().with_timezone("+00:00");
+        let (mut time, mut received_at) = (moments(), moments());
+        let (mut value, mut flags) = (Float64Builder::new(), Int32Builder::new());
+        for (name, rows) in chosen {
+            for newest in rows {
+                device.append_value(name);
+                channel.append_value(&newest.channel);
+                time.append_value(newest.time);
+                value.append_option(newest.value);
+                text.append_option(newest.text.as_deref());
+                flags.append_value(i32::from(newest.flags));
+                received_at.append_value(newest.received_ms.saturating_mul(1_000));
+            }
+        }
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(device.finish()),
+            Arc::new(channel.finish()),
+            Arc::new(time.finish()),
+            Arc::new(value.finish()),
+            Arc::new(text.finish()),
+            Arc::new(flags.finish()),
+            Arc::new(received_at.finish()),
+        ];
+        RecordBatch::try_new(latest_schema(), columns).expect("built for this schema")
+    }
+}
+
+impl Newest {
+    fn says(&self, value: Option<f64>, text: Option<&ByteString>) -> bool {
+        self.value.map(f64::to_bits) == value.map(f64::to_bits) && self.text.as_ref() == text
+    }
+}

@@ -1,0 +1,260 @@
+//! SQL: the tables, what a statement may be, and what a query may use.
+//!
+//! Runs on threads of its own, of low priority, so that a heavy query delays no acknowledgement. Not here: how answers
+//! are written (`answer`). The laws: a statement only reads; time, memory and rows of every query are bounded; a query
+//! whose asker is gone stops.
+
+mod explain;
+mod foreign;
+mod latest;
+mod merge;
+mod messages;
+mod readings;
+mod statement;
+mod wanted;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::{SQLOptions, SessionContext};
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
+use datafusion::prelude::SessionConfig;
+use futures::StreamExt;
+use journal::Journal;
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use messages::Messages;
+
+use crate::answer::{Answer, CancelOnDrop};
+use crate::error::{OpenError, QueryError};
+use crate::foreign::ForeignTable;
+use crate::settings::QueryLimits;
+use crate::store::{LiveFile, Store};
+
+/// Longest SQL text in bytes: a page of it is long.
+const SQL_BYTES_MAX: usize = 64 * 1024;
+
+/// Batches between the engine and whoever reads the answer.
+const BATCHES_AHEAD: usize = 4;
+
+/// The query engine.
+pub(crate) struct Engine {
+    /// `None` once shut down.
+    runtime: Option<tokio::runtime::Runtime>,
+    handle: tokio::runtime::Handle,
+    context: SessionContext,
+}
+
+impl Engine {
+    /// Sets up the engine over the store's tables.
+    pub(crate) fn new(store: &Arc<Store>, journal: Option<&Journal>) -> Result<Self, OpenError> {
+        let threads = store
+            .settings()
+            .query_threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get));
+        let threads = threads.clamp(1, 256);
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("series-query")
+            .on_thread_start(host::lower_priority)
+            .enable_time()
+            .build()
+            .map_err(OpenError::Threads)?;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(threads)
+            .with_information_schema(true)
+            .with_default_catalog_and_schema("godwit", "public")
+            .with_create_default_catalog_and_schema(true);
+        let options = config.options_mut();
+        options.execution.time_zone = Some("+00:00".to_owned());
+        options.execution.parquet.pushdown_filters = true;
+        options.execution.parquet.bloom_filter_on_read = false;
+        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let context = SessionContext::new_with_state(state);
+        let failed = |error: DataFusionError| OpenError::Engine(error.to_string());
+        context
+            .register_table("readings", Arc::new(readings::Readings(Arc::clone(store))))
+            .map_err(failed)?;
+        context.register_table("latest", Arc::new(latest::LatestTable(Arc::clone(store)))).map_err(failed)?;
+        if let Some(journal) = journal {
+            let messages = Messages { journal: journal.clone(), routes: Arc::clone(store.routes()) };
+            context.register_table("messages", Arc::new(messages)).map_err(failed)?;
+        }
+        let handle = runtime.handle().clone();
+        Ok(Self { runtime: Some(runtime), handle, context })
+    }
+
+    /// Adds a table that another room owns, or puts it in place of the one of its name.
+    pub(crate) fn register(&self, table: ForeignTable) -> Result<(), QueryError> {
+        let name = table.name.clone();
+        let failed = |error: DataFusionError| explain::explain(&error, &QueryLimits::default());
+        self.context.deregister_table(name.as_str()).map_err(failed)?;
+        self.context.register_table(name.as_str(), Arc::new(foreign::Foreign::new(table))).map_err(failed)?;
+        Ok(())
+    }
+
+    /// Answers `sql`.
+    pub(crate) async fn query(&self, sql: &str, limits: &QueryLimits) -> Result<Answer, QueryError> {
+        if self.runtime.is_none() {
+            return Err(QueryError::Closed);
+        }
+        if sql.len() > SQL_BYTES_MAX {
+            return Err(QueryError::Invalid {
+                message: format!("query is {} bytes; the most is {SQL_BYTES_MAX}", sql.len()),
+                hint: None,
+            });
+        }
+        let state = self.state(limits)?;
+        let (schema_sender, schema_receiver) = oneshot::channel();
+        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
+        let (sql, bound) = (sql.to_owned(), limits.clone());
+        let task = self.handle.spawn(async move {
+            let run = run(state, sql, bound.clone(), schema_sender, sender.clone());
+            let failed = match tokio::time::timeout(bound.time, run).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error,
+                Err(_) => QueryError::Time { limit: bound.time },
+            };
+            // The asker may be gone.
+            let _ = sender.send(Err(failed)).await;
+        });
+        let guard = CancelOnDrop(task.abort_handle());
+        let mut receiver = receiver;
+        let failed = match schema_receiver.await {
+            Ok(schema) => return Ok(Answer::new(schema, receiver, guard)),
+            // Planning failed: the reason is the only thing that comes.
+            Err(_) => receiver.recv().await,
+        };
+        match failed {
+            Some(Err(error)) => Err(error),
+            // The task ended without a word: it panicked, or the runtime is gone.
+            _ => match task.await {
+                Err(error) if error.is_panic() => {
+                    Err(QueryError::Engine { message: "the engine met a fault of its own".to_owned() })
+                }
+                _ => Err(QueryError::Closed),
+            },
+        }
+    }
+
+    /// A session of its own: bounded memory, and no files beside.
+    fn state(&self, limits: &QueryLimits) -> Result<SessionState, QueryError> {
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
+            .build_arc()
+            .map_err(|error| explain::explain(&error, limits))?;
+        Ok(SessionStateBuilder::new_from_existing(self.context.state()).with_runtime_env(runtime).build())
+    }
+
+    /// Merges files of one day, for a compaction: rows come sorted and without duplicates. Runs on this thread.
+    pub(crate) fn merge_files(
+        &self,
+        files: Vec<LiveFile>,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), crate::StoreError>,
+    ) -> Result<Result<(), crate::StoreError>, String> {
+        let limits = QueryLimits { memory_bytes: usize::MAX, ..QueryLimits::default() };
+        let state = self.state(&limits).map_err(|error| error.to_string())?;
+        let fault = |error: &DataFusionError| explain::explain(error, &limits).to_string();
+        let everything: Vec<usize> = (0..crate::schema::readings().fields().len()).collect();
+        let parts = files.into_iter().map(readings::Part::of_file).collect();
+        let plan = readings::merge(parts, &everything).map_err(|error| fault(&error))?;
+        let mut stream = plan.execute(0, state.task_ctx()).map_err(|error| fault(&error))?;
+        self.block_on(async {
+            while let Some(batch) = stream.next().await {
+                let batch = batch.map_err(|error| fault(&error))?;
+                if let Err(error) = take(&batch) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(()))
+        })
+    }
+
+    /// Reads all rows of files, one after the other, at start.
+    pub(crate) fn read_files(
+        &self,
+        files: Vec<LiveFile>,
+        mut take: impl FnMut(&RecordBatch),
+    ) -> Result<(), String> {
+        let limits = QueryLimits { memory_bytes: usize::MAX, ..QueryLimits::default() };
+        let state = self.state(&limits).map_err(|error| error.to_string())?;
+        let fault = |error: &DataFusionError| explain::explain(error, &limits).to_string();
+        let everything: Vec<usize> = (0..crate::schema::readings().fields().len()).collect();
+        let plan = readings::plain(files, &everything).map_err(|error| fault(&error))?;
+        let mut stream: SendableRecordBatchStream =
+            execute_stream(plan, state.task_ctx()).map_err(|error| fault(&error))?;
+        self.block_on(async {
+            while let Some(batch) = stream.next().await {
+                take(&batch.map_err(|error| fault(&error))?);
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs on this thread; what it spawns runs on the engine's.
+    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+        let _entered = self.handle.enter();
+        futures::executor::block_on(work)
+    }
+
+    /// Ends all queries. Does not wait for them.
+    pub(crate) fn close(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Plans and runs a query, handing its rows to `sender`.
+async fn run(
+    state: SessionState,
+    sql: String,
+    limits: QueryLimits,
+    schema_sender: oneshot::Sender<SchemaRef>,
+    sender: mpsc::Sender<Result<RecordBatch, QueryError>>,
+) -> Result<(), QueryError> {
+    let fault = |error: &DataFusionError| explain::explain(error, &limits);
+    let statement = statement::parse(&state, &sql).map_err(|error| fault(&error))?;
+    statement::allow(&statement)?;
+    let plan = state.statement_to_plan(statement).await.map_err(|error| {
+        let tables = state.schema_for_ref("readings").map(|schema| schema.table_names()).unwrap_or_default();
+        explain::explain_plan(&error, &limits, &tables)
+    })?;
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(&plan)
+        .map_err(|_| QueryError::NotARead { statement: statement::first_word(&sql) })?;
+    let mut stream = DataFrame::new(state, plan).execute_stream().await.map_err(|error| fault(&error))?;
+    if schema_sender.send(stream.schema()).is_err() {
+        return Ok(());
+    }
+    let mut rows = 0;
+    while let Some(batch) = stream.next().await {
+        let batch = batch.map_err(|error| fault(&error))?;
+        rows += batch.num_rows();
+        if rows > limits.rows {
+            return Err(QueryError::Rows { limit_rows: limits.rows });
+        }
+        if batch.num_rows() > 0 && sender.send(Ok(batch)).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

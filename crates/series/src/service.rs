@@ -1,0 +1,439 @@
+//! The room at work: threads that read the journal, write column files, and keep them in order.
+//!
+//! ```text
+//! series          reads the journal, decodes, applies            waits when memory is full and being written
+//! series-write    memory → column files → manifest → report      low priority
+//! series-upkeep   merges small files, drops old ones             low priority
+//! series-query    answers queries (see `query`)                  low priority
+//! ```
+//!
+//! Not here: what they do (`store`, `upkeep`). The laws: what cannot be written stays in memory and in the journal and
+//! is tried again; on [`Series::close`] everything applied is on disk.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use host::Host;
+use journal::{Chains, Consumer, Hold, Journal};
+use model::route::Routes;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::watch;
+
+use crate::answer::Answer;
+use crate::error::{OpenError, QueryError, StoreError};
+use crate::foreign::ForeignTable;
+use crate::query::Engine;
+use crate::settings::{QueryLimits, Settings};
+use crate::stats::Stats;
+use crate::store::{Store, chain};
+use crate::upkeep;
+
+/// How often age and budget are looked at, and a failed write is tried again.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Records that are applied at once: scans wait no longer than for these.
+const RECORDS_AT_ONCE: usize = 4_096;
+
+/// Name of the consumer in the journal.
+const CONSUMER: &str = "series";
+
+/// Readings as columns, and SQL over them. Cheap to clone.
+#[derive(Clone)]
+pub struct Series {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    engine: Engine,
+    /// The `seq` up to which everything is applied.
+    applied: watch::Sender<u64>,
+    stopping: watch::Sender<bool>,
+    write: Signal,
+    upkeep: Signal,
+    /// Flushes that were asked for and done, so that one who asks can wait for his.
+    flushed: watch::Sender<u64>,
+    is_reader_done: AtomicBool,
+    is_writer_done: AtomicBool,
+    last_flush_from: AtomicU64,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    journal: Option<Journal>,
+}
+
+/// Wakes a thread.
+#[derive(Default)]
+struct Signal {
+    asked: Mutex<u64>,
+    changed: Condvar,
+}
+
+impl Signal {
+    fn ask(&self) -> u64 {
+        let mut asked = self.asked.lock();
+        *asked += 1;
+        self.changed.notify_all();
+        *asked
+    }
+
+    /// Waits until asked more than `seen` times, or for a tick. Returns how often it was asked.
+    fn wait(&self, seen: u64) -> u64 {
+        let mut asked = self.asked.lock();
+        if *asked == seen {
+            self.changed.wait_for(&mut asked, TICK);
+        }
+        *asked
+    }
+}
+
+impl Series {
+    /// Opens `dir` (`<data>/series`), or makes it, and starts reading the journal where the manifest says.
+    ///
+    /// Readings are answered to queries within a second of being durable in the journal.
+    ///
+    /// # Errors
+    /// [`OpenError`]: nothing was changed then.
+    pub fn open(
+        dir: &Path,
+        settings: &Settings,
+        routes: Arc<Routes>,
+        journal: Journal,
+        host: Host,
+    ) -> Result<Self, OpenError> {
+        let series = Self::assemble(dir, settings, routes, Some(journal.clone()), &host)?;
+        let inner = &series.inner;
+        let consumer = journal.consumer(CONSUMER, Hold::Builtin);
+        consumer.report(inner.store.durable());
+        let reader = Arc::clone(inner);
+        let writer = Arc::clone(inner);
+        let keeper = Arc::clone(inner);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(OpenError::Threads)?;
+        let start = |name: &str, work: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(OpenError::Threads)
+        };
+        let threads = vec![
+            start("series", Box::new(move || runtime.block_on(reader.read())))?,
+            start("series-write", Box::new(move || writer.write(&consumer)))?,
+            start("series-upkeep", Box::new(move || keeper.keep()))?,
+        ];
+        *inner.threads.lock() = threads;
+        Ok(series)
+    }
+
+    /// The room without a journal: for tests and benches, which hand records in themselves.
+    fn assemble(
+        dir: &Path,
+        settings: &Settings,
+        routes: Arc<Routes>,
+        journal: Option<Journal>,
+        host: &Host,
+    ) -> Result<Self, OpenError> {
+        let store = Arc::new(Store::open(dir, settings, routes, host)?);
+        let engine = Engine::new(&store, journal.as_ref())?;
+        restore_latest(&store, &engine);
+        let applied = store.applied();
+        let inner = Inner {
+            store,
+            engine,
+            applied: watch::Sender::new(applied),
+            stopping: watch::Sender::new(false),
+            write: Signal::default(),
+            upkeep: Signal::default(),
+            flushed: watch::Sender::new(0),
+            is_reader_done: AtomicBool::new(false),
+            is_writer_done: AtomicBool::new(false),
+            last_flush_from: AtomicU64::new(u64::MAX),
+            threads: Mutex::new(Vec::new()),
+            journal,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Answers SQL that only reads: `SELECT`, `EXPLAIN`, `SHOW`, `DESCRIBE`. Dropping the answer cancels the query.
+    ///
+    /// Tables: `readings`, `latest`, `messages`, and what was [registered](Self::register).
+    ///
+    /// # Errors
+    /// [`QueryError`] says what is wrong with the query, or which bound it met.
+    pub async fn query(&self, sql: &str, limits: &QueryLimits) -> Result<Answer, QueryError> {
+        self.inner.engine.query(sql, limits).await
+    }
+
+    /// Adds a table that another room owns, or puts it in place of the one of its name.
+    ///
+    /// # Errors
+    /// [`QueryError`] when its name cannot be a table's.
+    pub fn register(&self, table: ForeignTable) -> Result<(), QueryError> {
+        self.inner.engine.register(table)
+    }
+
+    /// The bounds of a query by the settings.
+    #[must_use]
+    pub fn query_limits(&self) -> &QueryLimits {
+        &self.inner.store.settings().query
+    }
+
+    /// Every record up to this `seq` has had its effect and is seen by queries.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.inner.store.applied()
+    }
+
+    /// Waits until every record up to `at_least` has had its effect. For ever, when the journal never comes so far.
+    pub async fn caught_up(&self, at_least: u64) {
+        let mut applied = self.inner.applied.subscribe();
+        // The sender lives as long as `self`.
+        let _ = applied.wait_for(|applied| *applied >= at_least).await;
+    }
+
+    /// How the room stands.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        self.inner.store.stats()
+    }
+
+    /// Writes what is in memory to column files, and waits until that was tried.
+    pub async fn flush(&self) {
+        if self.inner.is_writer_done.load(Ordering::Acquire) {
+            return;
+        }
+        let mut flushed = self.inner.flushed.subscribe();
+        let mine = self.inner.write.ask();
+        let _ = flushed.wait_for(|done| *done >= mine).await;
+    }
+
+    /// Stops reading, writes what is in memory, ends all queries. What cannot be written is in the journal.
+    pub async fn close(&self) {
+        self.inner.stopping.send_replace(true);
+        self.inner.write.ask();
+        self.inner.upkeep.ask();
+        let threads = std::mem::take(&mut *self.inner.threads.lock());
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+        });
+        let _ = joined.await;
+        // Nobody waits for a flush that no thread will do.
+        self.inner.flushed.send_replace(u64::MAX);
+    }
+}
+
+impl Inner {
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Reads the journal until told to stop.
+    async fn read(&self) {
+        let journal = self.journal.as_ref().expect("a service has a journal");
+        let mut stopping = self.stopping.subscribe();
+        let mut reader = journal.reader(self.store.applied() + 1, Chains::Both);
+        let messages = metrics::counter!("godwit_series_messages_applied_total");
+        loop {
+            let next = tokio::select! {
+                biased;
+                _ = stopping.wait_for(|stop| *stop) => break,
+                next = reader.next() => next,
+            };
+            let batch = match next {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::error!(error = chain(&error), "cannot read the journal; trying again");
+                    tokio::select! {
+                        _ = stopping.wait_for(|stop| *stop) => break,
+                        () = tokio::time::sleep(TICK) => continue,
+                    }
+                }
+            };
+            for skipped in &batch.skipped {
+                tracing::warn!(from = skipped.from, to = skipped.to, reason = ?skipped.reason, "records are lost");
+                self.store.pass_over(skipped.from, skipped.to);
+            }
+            for records in batch.records.chunks(RECORDS_AT_ONCE) {
+                self.store.apply(records);
+                messages.increment(records.len() as u64);
+                self.applied.send_replace(self.store.applied());
+                if self.store.is_full() {
+                    self.write.ask();
+                    self.wait_for_room(&mut stopping).await;
+                }
+            }
+            self.applied.send_replace(self.store.applied());
+        }
+        self.is_reader_done.store(true, Ordering::Release);
+        self.write.ask();
+    }
+
+    /// Memory is full: goes on when the writer has taken it over, which it does once its last part is on disk.
+    async fn wait_for_room(&self, stopping: &mut watch::Receiver<bool>) {
+        let mut flushed = self.flushed.subscribe();
+        while self.store.is_full() && self.store.is_frozen() {
+            tokio::select! {
+                _ = stopping.wait_for(|stop| *stop) => return,
+                changed = flushed.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// Writes memory when asked, when full and when due, until told to stop; then once more.
+    fn write(&self, consumer: &Consumer) {
+        host::lower_priority();
+        let mut seen = 0;
+        loop {
+            let is_last = self.is_reader_done.load(Ordering::Acquire);
+            let asked = self.write.wait(seen);
+            if asked != seen || is_last || self.store.is_due() || self.store.is_frozen() {
+                self.flush(consumer);
+                self.flushed.send_replace(asked);
+                self.upkeep.ask();
+            }
+            seen = asked;
+            if is_last {
+                break;
+            }
+        }
+        self.is_writer_done.store(true, Ordering::Release);
+        self.flushed.send_replace(u64::MAX);
+    }
+
+    fn flush(&self, consumer: &Consumer) {
+        let before = self.store.durable();
+        // What an earlier call could not write comes first: then there is a second part.
+        for _ in 0..2 {
+            match self.store.flush() {
+                Ok(()) => consumer.report(self.store.durable()),
+                Err(error) => {
+                    return report(&error, "cannot write column files; readings stay in the journal");
+                }
+            }
+        }
+        if self.store.durable() > before {
+            self.last_flush_from.store(before + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Merges and drops files until told to stop.
+    fn keep(&self) {
+        host::lower_priority();
+        let mut seen = 0;
+        while !self.is_stopping() {
+            seen = self.upkeep.wait(seen);
+            while !self.is_stopping() {
+                let quiet_before = self.last_flush_from.load(Ordering::Relaxed);
+                let Some(files) = upkeep::to_merge(&self.store.files(), quiet_before) else { break };
+                match upkeep::merge(&self.store, &self.engine, files) {
+                    Ok(merged) => tracing::debug!(files = merged.files, "merged column files"),
+                    Err(error) => {
+                        report(&error, "cannot merge column files; they are served as they are");
+                        break;
+                    }
+                }
+            }
+            let journal_bytes = self.journal.as_ref().map_or(0, |journal| journal.status().bytes);
+            let old = upkeep::to_drop(&self.store, journal_bytes);
+            if let Err(error) = upkeep::drop_files(&self.store, &old) {
+                report(&error, "cannot drop old column files");
+            }
+        }
+    }
+}
+
+fn report(error: &StoreError, message: &str) {
+    tracing::error!(error = chain(error), hint = error.hint(), "{message}");
+    metrics::counter!("godwit_series_write_errors_total").increment(1);
+}
+
+/// Makes the newest readings anew: from their file, and from the column files that are newer.
+fn restore_latest(store: &Store, engine: &Engine) {
+    let entry = store.latest_entry();
+    let saved = entry.as_ref().and_then(|entry| match store.read_latest(entry) {
+        Ok(batches) => Some((entry.seq, batches)),
+        Err(reason) => {
+            tracing::warn!(file = entry.name, reason, "newest readings are made anew from all column files");
+            None
+        }
+    });
+    let after = saved.as_ref().map_or(0, |(seq, _)| *seq);
+    let mut files: Vec<_> = store.files().iter().filter(|file| file.entry.seq_to > after).cloned().collect();
+    files.sort_by_key(|file| file.entry.seq_to);
+    for batch in saved.into_iter().flat_map(|(_, batches)| batches) {
+        store.restore_latest(&batch);
+    }
+    for file in files {
+        // By generation: of the same time, the newer generation's value is the last.
+        if let Err(reason) = engine.read_files(vec![file.clone()], |batch| store.restore_latest(batch)) {
+            tracing::error!(
+                file = file.entry.name,
+                reason,
+                "column file cannot be read; its readings are missing"
+            );
+        }
+    }
+}
+
+/// The room without threads of its own: records are handed in, and each step is taken when it is asked for. For
+/// tests, benches, and tools that work on a journal offline.
+pub struct Offline {
+    series: Series,
+}
+
+impl Offline {
+    /// Opens `dir`, or makes it.
+    ///
+    /// # Errors
+    /// As [`Series::open`].
+    pub fn open(
+        dir: &Path,
+        settings: &Settings,
+        routes: Arc<Routes>,
+        host: &Host,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { series: Series::assemble(dir, settings, routes, None, host)? })
+    }
+
+    /// Takes in records, in the order of `seq`; those that had their effect already are passed over.
+    pub fn apply(&self, records: &[journal::Record]) {
+        self.series.inner.store.apply(records);
+        self.series.inner.applied.send_replace(self.series.applied());
+    }
+
+    /// Writes memory to column files.
+    ///
+    /// # Errors
+    /// [`StoreError`]: memory is as it was, and the next call tries again.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.series.inner.store.flush()
+    }
+
+    /// Merges what is worth merging as if nothing more came; returns how many files were merged.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the files are as they were.
+    pub fn compact(&self) -> Result<usize, StoreError> {
+        let inner = &self.series.inner;
+        let mut merged = 0;
+        while let Some(files) = upkeep::to_merge(&inner.store.files(), u64::MAX) {
+            merged += upkeep::merge(&inner.store, &inner.engine, files)?.files;
+        }
+        Ok(merged)
+    }
+
+    /// Drops what is too old or too much; `other_bytes` is what else counts towards the disk budget.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the files are as they were.
+    pub fn retain(&self, other_bytes: u64) -> Result<(), StoreError> {
+        let store = &self.series.inner.store;
+        upkeep::drop_files(store, &upkeep::to_drop(store, other_bytes))
+    }
+
+    /// For queries and figures.
+    #[must_use]
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+}

@@ -1,0 +1,157 @@
+//! The `[series]` section. Data only; the parts that obey it are elsewhere.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// The `[series]` section.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// How long raw readings are kept, counted from the later of their time and their receipt. Default: no limit of
+    /// age; [`Self::disk_budget`] alone bounds them.
+    #[serde(deserialize_with = "optional_duration")]
+    pub keep: Option<Duration>,
+    /// Most bytes that Godwit's own files may use, the journal included: `80%` of the volume's size (the default) or
+    /// a number of bytes such as `"200GB"`. Beyond it the oldest raw readings are dropped.
+    pub disk_budget: Budget,
+    /// Readings gathered in memory before they are written as column files. Default: 500,000 (some 40 MB; up to
+    /// twice that while a file is written).
+    pub memory_readings: usize,
+    /// Bytes of text readings gathered in memory before all are written as column files. Default: 64 MiB.
+    pub memory_text_bytes: usize,
+    /// Longest time that readings are in memory only (they are in the journal too). Default: 10 minutes.
+    #[serde(with = "humantime_serde")]
+    pub flush_after: Duration,
+    /// Threads that answer queries, all of low priority. Default: one per core.
+    pub query_threads: Option<usize>,
+    /// What one query may use at most.
+    pub query: QueryLimits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            keep: None,
+            disk_budget: Budget::default(),
+            memory_readings: 500_000,
+            memory_text_bytes: 64 << 20,
+            flush_after: Duration::from_secs(600),
+            query_threads: None,
+            query: QueryLimits::default(),
+        }
+    }
+}
+
+/// What one query may use at most.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QueryLimits {
+    /// Longest time until the last row. Default: 60 seconds.
+    #[serde(with = "humantime_serde")]
+    pub time: Duration,
+    /// Most bytes that sorting, grouping and joining may hold. Default: 256 MiB.
+    pub memory_bytes: usize,
+    /// Most rows of an answer. Default: 10,000,000.
+    pub rows: usize,
+}
+
+impl Default for QueryLimits {
+    fn default() -> Self {
+        Self { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: 10_000_000 }
+    }
+}
+
+fn optional_duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    humantime_serde::deserialize(from)
+}
+
+/// A bound on disk use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Budget {
+    /// Hundredths of the volume's size.
+    Percent(u8),
+    /// A number of bytes.
+    Bytes(u64),
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::Percent(80)
+    }
+}
+
+impl Budget {
+    /// The bound in bytes, on a volume of `total` bytes.
+    #[must_use]
+    pub fn bytes(self, total: u64) -> u64 {
+        match self {
+            Self::Percent(percent) => total / 100 * u64::from(percent),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Bytes(bytes) => write!(f, "{bytes}B"),
+        }
+    }
+}
+
+impl FromStr for Budget {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no size; write a share such as `80%` or bytes such as `200GB`");
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent = percent.trim().parse().map_err(|_| wrong())?;
+            return if (1..=100).contains(&percent) { Ok(Self::Percent(percent)) } else { Err(wrong()) };
+        }
+        let at = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(at);
+        let factor: u64 = match unit.trim() {
+            "" | "B" => 1,
+            "kB" | "KB" => 1_000,
+            "MB" => 1_000_000,
+            "GB" => 1_000_000_000,
+            "TB" => 1_000_000_000_000,
+            "KiB" => 1 << 10,
+            "MiB" => 1 << 20,
+            "GiB" => 1 << 30,
+            "TiB" => 1 << 40,
+            _ => return Err(wrong()),
+        };
+        let number: u64 = number.parse().map_err(|_| wrong())?;
+        number.checked_mul(factor).map(Self::Bytes).ok_or_else(wrong)
+    }
+}
+
+impl<'de> Deserialize<'de> for Budget {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_a_share_or_a_number_of_bytes() {
+        let check = |text: &str, budget: Option<Budget>| assert_eq!(text.parse().ok(), budget, "{text}");
+        check("80%", Some(Budget::Percent(80)));
+        check("0%", None);
+        check("101%", None);
+        check("200GB", Some(Budget::Bytes(200_000_000_000)));
+        check("4 GiB", Some(Budget::Bytes(4 << 30)));
+        check("17", Some(Budget::Bytes(17)));
+        check("much", None);
+        check("99999999999TB", None);
+        assert_eq!(Budget::Percent(80).bytes(1_000), 800);
+    }
+}

@@ -1,0 +1,35 @@
+//! What `doctor`, the metrics and the API ask of this room.
+
+use model::Timestamp;
+
+use crate::tally::Tally;
+
+/// Most devices whose clock offset is listed, the largest first.
+pub(crate) const OFFSETS_MAX: usize = 1_000;
+
+/// How the room stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stats {
+    /// Every record up to this `seq` has had its effect, in memory at least.
+    pub applied: u64,
+    /// Every record up to this `seq` has had its effect on disk.
+    pub durable: u64,
+    /// Readings in memory only.
+    pub memory_readings: u64,
+    /// Live column files.
+    pub files: u64,
+    /// Readings in them. A reading that was replaced counts twice until its files are merged.
+    pub file_readings: u64,
+    /// Bytes of them.
+    pub file_bytes: u64,
+    /// The earliest time in them.
+    pub oldest: Option<Timestamp>,
+    /// Devices that ever had a reading, as far as readings are kept.
+    pub devices: u64,
+    /// Channels of all devices.
+    pub channels: u64,
+    /// Device time minus receipt in microseconds, of the devices that are furthest off, the furthest first.
+    pub clock_offsets: Vec<(String, i64)>,
+    /// What was counted.
+    pub tally: Tally,
+}

@@ -1,0 +1,594 @@
+//! What is stored: memory, column files, and the manifest that names them. A fold over journal records.
+//!
+//! [`Store::apply`] takes records in the order of `seq`; [`Store::flush`], [`Store::compact`] and [`Store::retain`] may
+//! run on other threads meanwhile. Not here: who calls them (`service`), and SQL (`query`). The laws: effect and
+//! position move together; a scan sees every applied reading once; a file is removed only after no manifest names it.
+//!
+//! Lock order: `manifest`, then `live`. `live` is never held while a file is read or written.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hashbrown::HashMap;
+use host::{Disk, Host};
+use journal::Record;
+use model::route::Routes;
+use model::{ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Timestamp};
+use parking_lot::{Mutex, RwLock};
+
+use crate::column::{self, FileCache, FileReader};
+use crate::error::{OpenError, StoreError};
+use crate::latest::Latest;
+use crate::manifest::{self, FileEntry, LatestEntry, Manifest};
+use crate::rows::Rows;
+use crate::settings::Settings;
+use crate::table::{Table, Wanted};
+use crate::tally::Tally;
+
+/// Newest readings are written anew when this many readings came since, or ten for each channel.
+const LATEST_AFTER_READINGS: u64 = 1_000_000;
+
+/// A live column file and its reader.
+#[derive(Debug, Clone)]
+pub(crate) struct LiveFile {
+    /// What the manifest says of it.
+    pub entry: Arc<FileEntry>,
+    /// Reads it.
+    pub reader: Arc<FileReader>,
+}
+
+/// Memory that is being written to files: nobody changes it any more.
+struct Frozen {
+    table: Arc<Table>,
+    /// What its files and the manifest after it will say.
+    seq_from: u64,
+    seq_to: u64,
+    tally: Tally,
+}
+
+/// What a scan sees and `apply` changes.
+struct Live {
+    /// What was applied since the last flush.
+    active: Table,
+    frozen: Option<Arc<Frozen>>,
+    files: Arc<Vec<LiveFile>>,
+    latest: Latest,
+    tally: Tally,
+    clocks: HashMap<DeviceName, DeviceClock>,
+    offsets: HashMap<DeviceName, i64>,
+    position: u64,
+    /// Receipt, by the monotonic clock, of the oldest record that is in no manifest.
+    dirty_since: Option<u64>,
+}
+
+/// Everything that is there to scan, at one moment.
+pub(crate) struct Snapshot {
+    /// Live files.
+    pub files: Arc<Vec<LiveFile>>,
+    /// Batches in memory, sorted and without duplicates each; a later one wins.
+    pub memory: Vec<Vec<arrow::array::RecordBatch>>,
+}
+
+/// Readings and what names them.
+pub(crate) struct Store {
+    dir: PathBuf,
+    host: Host,
+    settings: Settings,
+    routes: Arc<Routes>,
+    live: RwLock<Live>,
+    /// What is durable. Held while a new manifest is written.
+    manifest: Mutex<Manifest>,
+    cache: Arc<FileCache>,
+    next_file: AtomicU64,
+    /// The manifest's position, to be had while it is being written.
+    durable: AtomicU64,
+    names: Mutex<Names>,
+    latest_readings: AtomicU64,
+}
+
+/// What a record leads to, found before any lock is taken.
+enum Effect {
+    /// For one connection alone.
+    Invisible,
+    Decoded(Decoded),
+    WithoutReadings,
+    Undecodable {
+        reason: &'static str,
+        error: String,
+    },
+    Unrouted,
+}
+
+impl Store {
+    /// Opens the directory, or makes it. Files that no manifest names are removed.
+    pub(crate) fn open(
+        dir: &Path,
+        settings: &Settings,
+        routes: Arc<Routes>,
+        host: &Host,
+    ) -> Result<Self, OpenError> {
+        let io_at = |path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { path, source }
+        };
+        host.disk.create_dir(dir).map_err(io_at(dir))?;
+        let manifest = Manifest::read(dir, host.disk.as_ref())?;
+        remove_unnamed(dir, host.disk.as_ref(), &manifest).map_err(io_at(dir))?;
+        let cache = Arc::new(FileCache::default());
+        let files = manifest.files.iter().map(|entry| LiveFile::open(dir, entry.clone(), &host.disk, &cache));
+        let live = Live {
+            active: Table::default(),
+            frozen: None,
+            files: Arc::new(files.collect()),
+            latest: Latest::default(),
+            tally: manifest.tally.clone(),
+            clocks: HashMap::new(),
+            offsets: HashMap::new(),
+            position: manifest.position,
+            dirty_since: None,
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            host: host.clone(),
+            settings: settings.clone(),
+            routes,
+            live: RwLock::new(live),
+            next_file: AtomicU64::new(manifest.next_file),
+            durable: AtomicU64::new(manifest.position),
+            manifest: Mutex::new(manifest),
+            cache,
+            names: Mutex::new(Names::new()),
+            latest_readings: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes in records, in the order of `seq`. Those at or before the position have had their effect already.
+    pub(crate) fn apply(&self, records: &[Record]) {
+        let position = self.applied();
+        let at = records.partition_point(|record| record.seq <= position);
+        let records = &records[at..];
+        let Some(last) = records.last() else { return };
+        // Decoding takes the most time: scans go on meanwhile.
+        let effects: Vec<Effect> = {
+            let mut names = self.names.lock();
+            records.iter().map(|record| self.effect(record, &mut names)).collect()
+        };
+        let mut live = self.live.write();
+        for (record, effect) in records.iter().zip(effects) {
+            live.take(record, effect);
+        }
+        live.position = last.seq;
+        let now = self.host.clock.mono_micros();
+        live.dirty_since.get_or_insert(now);
+    }
+
+    fn effect(&self, record: &Record, names: &mut Names) -> Effect {
+        let message = &record.message;
+        if message.to.is_some() {
+            return Effect::Invisible;
+        }
+        let Some(route) = self.routes.find(&message.topic) else { return Effect::Unrouted };
+        if route.keep() != Keep::All {
+            return Effect::WithoutReadings;
+        }
+        match route.decode(message, names) {
+            Ok(decoded) => Effect::Decoded(decoded),
+            Err(error) => Effect::Undecodable { reason: error.slug(), error: error.to_string() },
+        }
+    }
+
+    /// Counts records that the journal could not hand out, and goes on after them.
+    pub(crate) fn pass_over(&self, from: u64, to: u64) {
+        let mut live = self.live.write();
+        if to > live.position {
+            live.tally.lost += to - from.max(live.position + 1) + 1;
+            live.position = to;
+            let now = self.host.clock.mono_micros();
+            live.dirty_since.get_or_insert(now);
+        }
+    }
+
+    /// Every record up to this `seq` has had its effect, in memory at least.
+    pub(crate) fn applied(&self) -> u64 {
+        self.live.read().position
+    }
+
+    /// Every record up to this `seq` has had its effect on disk.
+    pub(crate) fn durable(&self) -> u64 {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    /// Whether memory holds as much as it may.
+    pub(crate) fn is_full(&self) -> bool {
+        let live = self.live.read();
+        live.active.readings() >= self.settings.memory_readings
+            || live.active.text_bytes() >= self.settings.memory_text_bytes
+    }
+
+    /// Whether a flush is due by age.
+    pub(crate) fn is_due(&self) -> bool {
+        let now = self.host.clock.mono_micros();
+        let after = u64::try_from(self.settings.flush_after.as_micros()).unwrap_or(u64::MAX);
+        self.live.read().dirty_since.is_some_and(|since| now.saturating_sub(since) >= after)
+    }
+
+    /// Whether the part of memory that is being written is still there.
+    pub(crate) fn is_frozen(&self) -> bool {
+        self.live.read().frozen.is_some()
+    }
+
+    /// Writes what is in memory to column files, then the manifest that names them. After an error memory is as it
+    /// was, and the same is tried again by the next call.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        // One flush at a time, and none beside a compaction's last step.
+        let mut manifest = self.manifest.lock();
+        let Some(frozen) = self.freeze(manifest.position) else { return Ok(()) };
+        let written = self.write_frozen(&frozen)?;
+        let latest = self.write_latest(&manifest, frozen.table.readings() as u64)?;
+        let mut next = Manifest {
+            position: frozen.seq_to,
+            next_file: self.next_file.load(Ordering::Relaxed),
+            tally: frozen.tally.clone(),
+            ..manifest.clone()
+        };
+        next.files.extend(written.iter().map(|file| (*file.entry).clone()));
+        let old_latest = latest.and_then(|entry| next.latest.replace(entry));
+        self.commit(&mut manifest, next)?;
+        if let Some(old) = old_latest {
+            self.remove(&old.name);
+        }
+
+        let mut live = self.live.write();
+        let mut files = Vec::clone(&live.files);
+        files.extend(written);
+        live.files = Arc::new(files);
+        live.frozen = None;
+        Ok(())
+    }
+
+    /// Sets memory aside to be written; what an earlier call could not write comes first. `None` when the manifest
+    /// says everything already.
+    fn freeze(&self, durable: u64) -> Option<Arc<Frozen>> {
+        let mut live = self.live.write();
+        if let Some(frozen) = &live.frozen {
+            return Some(Arc::clone(frozen));
+        }
+        if live.position == durable {
+            return None;
+        }
+        let mut table = std::mem::take(&mut live.active);
+        let found = table.settle();
+        live.tally.put(found);
+        live.dirty_since = None;
+        let frozen = Arc::new(Frozen {
+            table: Arc::new(table),
+            seq_from: durable + 1,
+            seq_to: live.position,
+            tally: live.tally.clone(),
+        });
+        live.frozen = Some(Arc::clone(&frozen));
+        Some(frozen)
+    }
+
+    fn write_frozen(&self, frozen: &Frozen) -> Result<Vec<LiveFile>, StoreError> {
+        let mut files = Vec::new();
+        for (day, rows) in frozen.table.by_day() {
+            files.push(self.write_file(day, &rows, (frozen.seq_from, frozen.seq_to))?);
+        }
+        if !files.is_empty() {
+            self.sync_dir()?;
+        }
+        Ok(files)
+    }
+
+    /// Writes and syncs a column file; the directory is synced by the caller.
+    pub(crate) fn write_file(&self, day: i64, rows: &Rows, seq: (u64, u64)) -> Result<LiveFile, StoreError> {
+        let name = manifest::file_name(day, self.next_file.fetch_add(1, Ordering::Relaxed));
+        let bytes = column::encode(rows)
+            .map_err(|error| StoreError::Encode { name: name.clone(), reason: chain(&error) })?;
+        self.write_bytes(&name, &bytes)?;
+        let entry = FileEntry {
+            name,
+            day,
+            rows: rows.len() as u64,
+            bytes: bytes.len() as u64,
+            checksums: column::checksums(&bytes),
+            seq_from: seq.0,
+            seq_to: seq.1,
+            first: rows.first_key().expect("a file has rows"),
+            last: rows.last_key().expect("a file has rows"),
+            time_min: rows.time.iter().copied().min().unwrap_or_default(),
+            time_max: rows.time.iter().copied().max().unwrap_or_default(),
+            received_max: rows.received_ms.iter().copied().max().unwrap_or_default().saturating_mul(1_000),
+        };
+        Ok(LiveFile::open(&self.dir, entry, &self.host.disk, &self.cache))
+    }
+
+    fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = manifest::path(&self.dir, name);
+        let write = || {
+            let mut file = self.host.disk.create(&path)?;
+            file.append(bytes)?;
+            file.sync()
+        };
+        write().map_err(|source| {
+            // What is half written has a name that is never used again in this process; the next start removes it.
+            let _ = self.host.disk.remove(&path);
+            StoreError::Write { path: path.clone(), source }
+        })
+    }
+
+    /// Makes the names of written files durable.
+    pub(crate) fn sync_dir(&self) -> Result<(), StoreError> {
+        let failed = |source| StoreError::Write { path: self.dir.clone(), source };
+        self.host.disk.sync_dir(&self.dir).map_err(failed)
+    }
+
+    /// Writes the newest readings when enough came since they were written.
+    fn write_latest(&self, manifest: &Manifest, readings: u64) -> Result<Option<LatestEntry>, StoreError> {
+        let since = self.latest_readings.fetch_add(readings, Ordering::Relaxed) + readings;
+        let due = {
+            let live = self.live.read();
+            since >= LATEST_AFTER_READINGS.max(10 * live.latest.channels() as u64)
+        };
+        if !due || manifest.files.is_empty() { Ok(None) } else { self.save_latest().map(Some) }
+    }
+
+    /// Writes the newest readings as they are now. They may be ahead of the manifest's position: what is applied
+    /// again after a crash leads to the same.
+    fn save_latest(&self) -> Result<LatestEntry, StoreError> {
+        let (batch, seq) = {
+            let live = self.live.read();
+            (live.latest.rows(None), live.frozen.as_ref().map_or(live.position, |frozen| frozen.seq_to))
+        };
+        let name = format!("latest-{:08}.parquet", self.next_file.fetch_add(1, Ordering::Relaxed));
+        let bytes = column::encode_plain(&batch)
+            .map_err(|error| StoreError::Encode { name: name.clone(), reason: chain(&error) })?;
+        self.write_bytes(&name, &bytes)?;
+        self.sync_dir()?;
+        self.latest_readings.store(0, Ordering::Relaxed);
+        Ok(LatestEntry { name, bytes: bytes.len() as u64, checksums: column::checksums(&bytes), seq })
+    }
+
+    /// Writes the newest readings now, and names the file.
+    pub(crate) fn keep_latest(&self) -> Result<(), StoreError> {
+        let mut manifest = self.manifest.lock();
+        let entry = self.save_latest()?;
+        let mut next = manifest.clone();
+        next.next_file = self.next_file.load(Ordering::Relaxed);
+        let old = next.latest.replace(entry);
+        self.commit(&mut manifest, next)?;
+        if let Some(old) = old {
+            self.remove(&old.name);
+        }
+        Ok(())
+    }
+
+    /// Puts a manifest in place of the one that stands.
+    fn commit(&self, manifest: &mut Manifest, next: Manifest) -> Result<(), StoreError> {
+        let path = manifest::path(&self.dir, manifest::NAME);
+        next.write(&self.dir, self.host.disk.as_ref())
+            .map_err(|source| StoreError::Write { path, source })?;
+        self.durable.store(next.position, Ordering::Relaxed);
+        *manifest = next;
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) {
+        if let Err(error) = self.host.disk.remove(&manifest::path(&self.dir, name)) {
+            tracing::warn!(file = name, %error, "file not removed; the next start removes it");
+        }
+    }
+
+    /// Puts `new` files in place of `old` ones, through the manifest. `count` corrects what was counted.
+    pub(crate) fn replace_files(
+        &self,
+        old: &[LiveFile],
+        new: Vec<LiveFile>,
+        count: impl Fn(&mut Tally),
+    ) -> Result<(), StoreError> {
+        let mut manifest = self.manifest.lock();
+        let is_old = |name: &str| old.iter().any(|file| file.entry.name == name);
+        let mut next = manifest.clone();
+        next.files.retain(|entry| !is_old(&entry.name));
+        next.files.extend(new.iter().map(|file| (*file.entry).clone()));
+        next.next_file = self.next_file.load(Ordering::Relaxed);
+        count(&mut next.tally);
+        self.commit(&mut manifest, next)?;
+
+        let mut live = self.live.write();
+        count(&mut live.tally);
+        if let Some(frozen) = &live.frozen {
+            // Its manifest comes after this one and must not undo what was counted here.
+            let mut tally = frozen.tally.clone();
+            count(&mut tally);
+            live.frozen = Some(Arc::new(Frozen {
+                table: Arc::clone(&frozen.table),
+                seq_from: frozen.seq_from,
+                seq_to: frozen.seq_to,
+                tally,
+            }));
+        }
+        let mut files: Vec<LiveFile> =
+            live.files.iter().filter(|file| !is_old(&file.entry.name)).cloned().collect();
+        files.extend(new);
+        live.files = Arc::new(files);
+        drop(live);
+        for file in old {
+            file.reader.doom();
+        }
+        Ok(())
+    }
+
+    /// What is there to scan now, in memory as much as may be wanted.
+    pub(crate) fn snapshot(&self, wanted: &Wanted) -> Snapshot {
+        let (frozen, active, files) = {
+            let live = self.live.read();
+            let frozen = live.frozen.as_ref().map(|frozen| Arc::clone(&frozen.table));
+            (frozen, live.active.scan(wanted), Arc::clone(&live.files))
+        };
+        let frozen = frozen.map(|table| table.scan(wanted)).unwrap_or_default();
+        let memory = [frozen, active].into_iter().filter(|batches| !batches.is_empty()).collect();
+        Snapshot { files, memory }
+    }
+
+    /// The live files.
+    pub(crate) fn files(&self) -> Arc<Vec<LiveFile>> {
+        Arc::clone(&self.live.read().files)
+    }
+
+    /// Newest readings of these devices, or of all.
+    pub(crate) fn latest(&self, wanted: &Wanted) -> arrow::array::RecordBatch {
+        self.live.read().latest.rows(wanted.devices.as_ref())
+    }
+
+    /// Takes older newest readings in, at start.
+    pub(crate) fn restore_latest(&self, batch: &arrow::array::RecordBatch) {
+        self.live.write().latest.put_batch(batch);
+    }
+
+    /// The file of newest readings that the manifest names.
+    pub(crate) fn latest_entry(&self) -> Option<LatestEntry> {
+        self.manifest.lock().latest.clone()
+    }
+
+    /// The newest readings of that file.
+    pub(crate) fn read_latest(&self, entry: &LatestEntry) -> Result<Vec<arrow::array::RecordBatch>, String> {
+        let path = manifest::path(&self.dir, &entry.name);
+        let bytes = self.host.disk.read(&path, entry.bytes).map_err(|error| error.to_string())?;
+        if column::checksums(&bytes) != entry.checksums {
+            return Err("it is not what was written".to_owned());
+        }
+        column::decode_plain(bytes).map_err(|error| chain(&error))
+    }
+
+    /// The routes messages are decoded by.
+    pub(crate) fn routes(&self) -> &Arc<Routes> {
+        &self.routes
+    }
+
+    /// Settings.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// What the machine lends.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// What is told of it to operators.
+    pub(crate) fn stats(&self) -> crate::Stats {
+        let durable = self.durable();
+        let live = self.live.read();
+        let frozen = live.frozen.as_ref();
+        let mut offsets: Vec<(String, i64)> =
+            live.offsets.iter().map(|(device, micros)| (device.to_string(), *micros)).collect();
+        offsets.sort_unstable_by_key(|(_, micros)| std::cmp::Reverse(micros.unsigned_abs()));
+        offsets.truncate(crate::stats::OFFSETS_MAX);
+        crate::Stats {
+            applied: live.position,
+            durable,
+            memory_readings: (live.active.readings() + frozen.map_or(0, |frozen| frozen.table.readings()))
+                as u64,
+            files: live.files.len() as u64,
+            file_readings: live.files.iter().map(|file| file.entry.rows).sum(),
+            file_bytes: live.files.iter().map(|file| file.entry.bytes).sum(),
+            oldest: live.files.iter().map(|file| file.entry.time_min).min().map(Timestamp::from_micros),
+            devices: live.latest.devices() as u64,
+            channels: live.latest.channels() as u64,
+            clock_offsets: offsets,
+            tally: live.tally.clone(),
+        }
+    }
+}
+
+impl LiveFile {
+    fn open(dir: &Path, entry: FileEntry, disk: &Arc<dyn Disk>, cache: &Arc<FileCache>) -> Self {
+        let reader = FileReader::new(dir, &entry.name, (entry.bytes, &entry.checksums), disk, cache);
+        Self { entry: Arc::new(entry), reader }
+    }
+}
+
+impl Live {
+    fn take(&mut self, record: &Record, effect: Effect) {
+        let message = &record.message;
+        if !matches!(effect, Effect::Invisible) {
+            self.tally.messages += 1;
+        }
+        match effect {
+            Effect::Invisible => {}
+            Effect::WithoutReadings => self.tally.without_readings += 1,
+            Effect::Unrouted => self.tally.unrouted(record.seq, message),
+            Effect::Undecodable { reason, error } => {
+                self.tally.undecodable(record.seq, message, reason, error);
+            }
+            Effect::Decoded(decoded) => {
+                if !decoded.notes.is_empty() {
+                    self.tally.notes(decoded.notes);
+                }
+                if decoded.samples.is_empty() {
+                    self.tally.without_readings += 1;
+                }
+                let received_ms = message.received_at.micros().div_euclid(1_000);
+                for mut sample in decoded.samples {
+                    if !sample.flags.contains(Flags::RECEIPT_TIME) {
+                        let seen = self.observe(&sample.device, sample.time, message.received_at);
+                        sample.flags |= seen.flags;
+                    }
+                    if !sample.flags.is_empty() {
+                        self.tally.flags(&sample.device, sample.flags);
+                    }
+                    self.tally.put(self.active.put(message, &sample));
+                    self.latest.put(&sample, received_ms);
+                }
+            }
+        }
+    }
+
+    fn observe(&mut self, device: &DeviceName, time: Timestamp, received_at: Timestamp) -> ClockSeen {
+        if !self.clocks.contains_key(device.as_str()) {
+            let clock = self.latest.newest(device).map(DeviceClock::resume).unwrap_or_default();
+            self.clocks.insert(device.clone(), clock);
+        }
+        let clock = self.clocks.get_mut(device.as_str()).expect("there or just made");
+        let seen = clock.observe(time, received_at);
+        if let Some(offset) = seen.offset_micros {
+            match self.offsets.get_mut(device.as_str()) {
+                Some(known) => *known = offset,
+                None => {
+                    self.offsets.insert(device.clone(), offset);
+                }
+            }
+        }
+        seen
+    }
+}
+
+fn remove_unnamed(dir: &Path, disk: &dyn Disk, manifest: &Manifest) -> std::io::Result<()> {
+    let named: hashbrown::HashSet<&str> = manifest.names().collect();
+    for entry in disk.list(dir)? {
+        if Manifest::owns(&entry.name) && !named.contains(entry.name.as_str()) {
+            tracing::info!(file = entry.name, "removing a column file that no manifest names");
+            disk.remove(&dir.join(&entry.name))?;
+        }
+    }
+    Ok(())
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}

@@ -1,0 +1,148 @@
+//! Upkeep of column files: merging small ones, dropping old ones.
+//!
+//! Not here: when it is done (`service`). The laws: only neighbours in the order of generations are merged, so that of
+//! two files the higher generation always has the newer value; what is dropped is counted; the newest reading of a
+//! channel outlives its file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use model::Timestamp;
+
+use crate::column::{ROWS_MAX, TEXT_BYTES_MAX};
+use crate::error::StoreError;
+use crate::query::Engine;
+use crate::rows::Rows;
+use crate::store::{LiveFile, Store};
+
+/// Generations of one day that are left side by side at most: each overlap costs a scan a merge.
+const GENERATIONS_MAX: usize = 4;
+
+/// What one step of upkeep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Merged {
+    /// Files before.
+    pub files: usize,
+    /// Rows of them that older generations had already.
+    pub rows_dropped: u64,
+}
+
+/// Neighbouring generations of one day that are worth merging, the oldest first; `None` when there are none.
+///
+/// A day that nothing was added to since the last flush (`quiet_before` is the first `seq` of that flush) becomes one
+/// generation. Elsewhere generations are merged when there are more than [`GENERATIONS_MAX`], from the newest back as
+/// long as what is gathered is not small beside the next: so a row is merged a few times, not with every flush.
+pub(crate) fn to_merge(files: &[LiveFile], quiet_before: u64) -> Option<Vec<LiveFile>> {
+    let mut days: BTreeMap<i64, Vec<&LiveFile>> = BTreeMap::new();
+    for file in files {
+        days.entry(file.entry.day).or_default().push(file);
+    }
+    for files in days.values_mut() {
+        files.sort_by_key(|file| file.entry.seq_to);
+        let generations: Vec<&[&LiveFile]> =
+            files.chunk_by(|a, b| a.entry.seq_to == b.entry.seq_to).collect();
+        if generations.len() < 2 {
+            continue;
+        }
+        let is_quiet = files.iter().all(|file| file.entry.seq_to < quiet_before);
+        let chosen = if is_quiet {
+            &generations[..]
+        } else if generations.len() > GENERATIONS_MAX {
+            &generations[first_of_tail(&generations)..]
+        } else {
+            continue;
+        };
+        return Some(chosen.iter().flat_map(|files| files.iter().map(|file| (*file).clone())).collect());
+    }
+    None
+}
+
+/// Where the generations begin that are merged: at least two.
+fn first_of_tail(generations: &[&[&LiveFile]]) -> usize {
+    let rows = |generation: &[&LiveFile]| generation.iter().map(|file| file.entry.rows).sum::<u64>();
+    let mut first = generations.len() - 2;
+    let mut gathered = rows(generations[first]) + rows(generations[first + 1]);
+    while first > 0 && rows(generations[first - 1]) <= gathered {
+        first -= 1;
+        gathered += rows(generations[first]);
+    }
+    first
+}
+
+/// Merges `files` of one day and puts the result in their place.
+pub(crate) fn merge(store: &Store, engine: &Engine, files: Vec<LiveFile>) -> Result<Merged, StoreError> {
+    let day = files[0].entry.day;
+    let seq_from = files.iter().map(|file| file.entry.seq_from).min().unwrap_or_default();
+    let seq_to = files.iter().map(|file| file.entry.seq_to).max().unwrap_or_default();
+    let rows_before: u64 = files.iter().map(|file| file.entry.rows).sum();
+    let mut rows = Rows::default();
+    let mut written: Vec<LiveFile> = Vec::new();
+    let cut = |rows: &mut Rows, written: &mut Vec<LiveFile>| -> Result<(), StoreError> {
+        let rows = std::mem::take(rows);
+        if !rows.is_empty() {
+            written.push(store.write_file(day, &rows, (seq_from, seq_to))?);
+        }
+        Ok(())
+    };
+    let merged = engine.merge_files(files.clone(), |batch| {
+        rows.push_batch(batch);
+        if rows.len() + batch.num_rows() > ROWS_MAX || rows.text_bytes() > TEXT_BYTES_MAX {
+            cut(&mut rows, &mut written)?;
+        }
+        Ok(())
+    });
+    let merged = merged.map_err(|reason| {
+        let day = Timestamp::from_micros(day.saturating_mul(Timestamp::DAY)).to_string();
+        StoreError::Merge { day: day.split('T').next().unwrap_or_default().to_owned(), reason }
+    });
+    let result = merged.and_then(|result| result).and_then(|()| cut(&mut rows, &mut written));
+    if let Err(error) = result.and_then(|()| store.sync_dir()) {
+        // Nobody knows of them yet.
+        for file in &written {
+            file.reader.doom();
+        }
+        return Err(error);
+    }
+    let rows_after: u64 = written.iter().map(|file| file.entry.rows).sum();
+    let rows_dropped = rows_before - rows_after;
+    let done = Merged { files: files.len(), rows_dropped };
+    store.replace_files(&files, written, |tally| tally.repeated += rows_dropped)?;
+    Ok(done)
+}
+
+/// The files that are too old, or too many for the budget: whole files, the oldest first by the later of their
+/// readings' time and receipt. `other_bytes` is what else of Godwit's is on the volume.
+pub(crate) fn to_drop(store: &Store, other_bytes: u64) -> Vec<LiveFile> {
+    let settings = store.settings();
+    let mut files: Vec<LiveFile> = store.files().iter().cloned().collect();
+    files.sort_by_key(|file| file.entry.newest());
+    let now = store.host().clock.now();
+    let mut dropped = 0;
+    if let Some(keep) = settings.keep {
+        let oldest = now.minus(keep.max(Duration::from_secs(1))).micros();
+        dropped = files.partition_point(|file| file.entry.newest() < oldest);
+    }
+    if let Ok(space) = store.host().disk.space(store.dir()) {
+        let budget = settings.disk_budget.bytes(space.total);
+        let mut used = other_bytes + files[dropped..].iter().map(|file| file.entry.bytes).sum::<u64>();
+        while used > budget && dropped < files.len() {
+            used -= files[dropped].entry.bytes;
+            dropped += 1;
+        }
+    }
+    files.truncate(dropped);
+    files
+}
+
+/// Drops files, counted.
+pub(crate) fn drop_files(store: &Store, files: &[LiveFile]) -> Result<(), StoreError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    // What is newest of a channel may be in them alone.
+    store.keep_latest()?;
+    let rows: u64 = files.iter().map(|file| file.entry.rows).sum();
+    tracing::info!(files = files.len(), readings = rows, "dropping the oldest readings");
+    metrics::counter!("godwit_series_readings_dropped_total").increment(rows);
+    store.replace_files(files, Vec::new(), |tally| tally.dropped += rows)
+}
