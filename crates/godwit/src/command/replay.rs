@@ -42,18 +42,24 @@ use crate::fault::{hinted, with_hint};
 /// Longest acknowledgement that is told apart, in microseconds: ten minutes.
 const WAIT_MICROS_MAX: u64 = 600_000_000;
 
-/// Sends each row of a CSV or JSON-lines file as a message to dt/DEVICE/telemetry, as JSON with `ts` in milliseconds.
-/// In a CSV the header names the channels: lower case, other characters `_`; an unnamed first column is dropped.
-///
-/// An interrupted replay goes on where it was when the same command is given again; a finished one starts over.
-/// Sending rows twice changes nothing on the server: a reading is known by its device, channel and time.
-///
-///   godwit replay office.csv --as office-1
-///   godwit replay office.csv --as office-1 --zone Europe/Berlin      times in the file are local
-///   godwit replay office.csv --as office-1 --speed 60                a minute of the recording each second
-///   godwit replay log.jsonl --as press-3 --topic vibration --to 192.168.1.10:1883 --user press-3
+/// What `--help` says behind the flags: the command line's own text for a command is one line.
+const HELP: &str = r#"Sends each row of a CSV or JSON-lines file as a message to dt/DEVICE/telemetry, as JSON with
+`ts` in milliseconds. In a CSV the header names the channels: lower case, other characters `_`;
+an unnamed first column is dropped.
+
+An interrupted replay goes on where it was when the same command is given again; a finished one
+starts over. Sending rows twice changes nothing on the server: a reading is known by its device,
+channel and time.
+
+Examples:
+  godwit replay office.csv --as office-1
+  godwit replay office.csv --as office-1 --zone Europe/Berlin   # times in it are local
+  godwit replay office.csv --as office-1 --speed 60   # a minute of it each second
+  godwit replay log.jsonl --as press-3 --topic vibration --to 192.168.1.10:1883 --user press-3"#;
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// The recording
     file: PathBuf,

@@ -17,16 +17,20 @@ use crate::fault::{hinted, with_hint};
 /// Tickets that wait for their answer before the oldest is looked at.
 const TICKETS_MAX: usize = 4_096;
 
-/// Publishes a message, or each line of standard input as one. With QoS 1 (the default) it returns when the
-/// server has acknowledged: the message is durable then.
-///
-///   godwit send dt/office-1/climate '{"temperature": 21.5, "co2": 640}'
-///   godwit send dt/office-1/climate '{"temperature": 21.5}' --message-id 4711      a repeat is recognised
-///   godwit send --to 192.168.1.10:1883 --user door-7 dt/door-7/state open --retain
-///   tail -f readings.jsonl | godwit send dt/office-1/climate --lines
-///   godwit send firmware/blob - < image.bin                       all of standard input as one message
+/// What `--help` says behind the flags: the command line's own text for a command is one line.
+const HELP: &str = r#"Publishes a message, or each line of standard input as one. With QoS 1 (the default) it returns
+when the server has acknowledged: the message is durable then.
+
+Examples:
+  godwit send dt/office-1/climate '{"temperature": 21.5, "co2": 640}'
+  godwit send dt/office-1/climate '{"temperature": 21.5}' --message-id 4711   # known again
+  godwit send --to 192.168.1.10:1883 --user door-7 dt/door-7/state open --retain
+  tail -f readings.jsonl | godwit send dt/office-1/climate --lines
+  godwit send firmware/blob - < image.bin   # all of standard input as one message"#;
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Where to publish; without wildcards
     topic: String,

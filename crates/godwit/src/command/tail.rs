@@ -18,14 +18,18 @@ use crate::fault::hinted;
 /// come back, so that nothing is missed meanwhile.
 const SESSION_EXPIRY_S: u32 = 60;
 
-/// Prints topic and payload of every message that matches, until it is interrupted.
-///
-///   godwit tail '#'                                 everything
-///   godwit tail 'dt/+/climate' 'alerts/#'           `+` is one level, `#` the rest
-///   godwit tail 'dt/#' --json | jq .payload         one JSON object a line
-///   godwit tail 'dt/office-1/#' --count 1 --timeout 10s      wait for one message, or fail
+/// What `--help` says behind the flags: the command line's own text for a command is one line.
+const HELP: &str = r#"Prints topic and payload of every message that matches, until it is interrupted.
+
+Examples:
+  godwit tail '#'   # everything
+  godwit tail 'dt/+/climate' 'alerts/#'   # `+` is one level, `#` the rest
+  godwit tail 'dt/#' --json | jq .payload   # one JSON object a line
+  godwit tail 'dt/office-1/#' --count 1 --timeout 10s   # one message, or fail"#;
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Which topics; quote them, the shell knows `#` and `*` too
     #[arg(required = true, value_name = "FILTER", value_parser = filter)]

@@ -37,14 +37,18 @@ const READ_BYTES: usize = 16 * 1024;
 /// must not overtake the clock.
 const READINGS_START_MS: i64 = 3_600_000;
 
-/// Publishes from many connections as fast as acknowledgements allow, and prints what was sustained: messages a
-/// second, how long acknowledgements took, and the server's processor time.
-///
-///   godwit load ingest --data ./godwit-data                          a topic that no route decodes
-///   godwit load ingest --data ./godwit-data --json-readings          one JSON reading each, until series has them
-///   godwit load ingest --to 127.0.0.1:1884 --pid $(pidof mosquitto)  any other MQTT server
+/// What `--help` says behind the flags: the command line's own text for a command is one line.
+const HELP: &str = r#"Publishes from many connections as fast as acknowledgements allow, and prints what was
+sustained: messages a second, how long acknowledgements took, and the server's processor time.
+
+Examples:
+  godwit load ingest --data ./godwit-data                   # no route decodes it
+  godwit load ingest --data ./godwit-data --json-readings   # until series has them
+  godwit load ingest --to 127.0.0.1:1884 --pid $(pidof mosquitto)   # any other server"#;
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Connections, each a publisher
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=20_000))]
