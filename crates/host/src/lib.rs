@@ -11,6 +11,7 @@ mod keys;
 mod random;
 mod shutdown;
 pub mod sim;
+mod thread;
 
 pub use clock::{Clock, SystemClock};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION, default_key_path};
@@ -18,6 +19,7 @@ pub use disk::{Disk, Entry, File, Space, SystemDisk};
 pub use keys::{DataKey, KeyError, KeyRing, WRAPPED_KEY_BYTES, WrappedKey};
 pub use random::{Random, SystemRandom};
 pub use shutdown::Shutdown;
+pub use thread::lower_priority;
 
 use std::sync::Arc;
 

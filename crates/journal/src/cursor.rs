@@ -121,8 +121,8 @@ impl ChainCursor {
         }
         // Lower ones were never in this segment: between runs there are seqs that never existed.
         self.given = self.given.max(segment.first_seq.saturating_sub(1));
-        if segment.key.is_none() {
-            self.lost(shared, segment.number, segment.extent().last_seq, SkipReason::Damaged);
+        if let Err(reason) = segment.key {
+            self.lost(shared, segment.number, segment.extent().last_seq, reason);
             return Ok(true);
         }
         let file = match shared.host.disk.open(&segment.path) {
@@ -158,10 +158,9 @@ impl ChainCursor {
         if step.bad_from.is_some() {
             self.lost(shared, segment.number, header.first_seq - 1, SkipReason::Damaged);
         }
-        let key = segment.key.as_ref().expect("a segment without a key is not opened");
         let content = match walk.frame(&step) {
             Ok(_) if step.cut => None,
-            Ok(frame) => key.open(&header, frame),
+            Ok(frame) => segment.key.as_ref().ok().and_then(|key| key.open(&header, frame)),
             Err(source) => {
                 // The same frame is tried again by the next call.
                 walk.back_to(step.offset);
@@ -226,36 +225,57 @@ impl ChainCursor {
 /// Both chains, or one, in the order of `seq`.
 pub(crate) struct Merge {
     cursors: Vec<ChainCursor>,
+    /// Everything up to this `seq` was given or told as lost.
+    given: u64,
 }
 
 impl Merge {
     /// From `from` on.
     pub(crate) fn new(chains: crate::Chains, from: u64) -> Self {
         let wanted = Chain::ALL.into_iter().filter(|&chain| chains.has(chain));
-        Self { cursors: wanted.map(|chain| ChainCursor::new(chain, from)).collect() }
+        Self {
+            cursors: wanted.map(|chain| ChainCursor::new(chain, from)).collect(),
+            given: from.saturating_sub(1),
+        }
     }
 
     /// What comes next with a first `seq` of at most `limit`, up to which everything is durable.
     ///
     /// What one chain lost is told without the seqs of which the other chain has the records.
     pub(crate) fn next(&mut self, shared: &Shared, limit: u64) -> Result<Option<Piece>, ReadError> {
-        let mut heads = Vec::with_capacity(2);
-        for (at, cursor) in self.cursors.iter_mut().enumerate() {
-            if let Some(piece) = cursor.peek(shared)?
-                && piece.first() <= limit
-            {
-                heads.push((piece.first(), at));
+        loop {
+            let mut heads = Vec::with_capacity(2);
+            for (at, cursor) in self.cursors.iter_mut().enumerate() {
+                if let Some(piece) = cursor.peek(shared)?
+                    && piece.first() <= limit
+                {
+                    heads.push((piece.first(), at));
+                }
             }
+            heads.sort_unstable();
+            let Some(&(_, lowest)) = heads.first() else { return Ok(None) };
+            let piece = self.cursors[lowest].take();
+            let piece = match (piece, heads.get(1)) {
+                (Some(Piece::Gap(gap)), Some(&(first, other))) if first <= gap.to => {
+                    self.split(lowest, gap, other, first)
+                }
+                (piece, _) => piece,
+            };
+            let Some(piece) = piece.and_then(|piece| self.beyond_given(piece)) else { continue };
+            self.given = piece.last();
+            return Ok(Some(piece));
         }
-        heads.sort_unstable();
-        let Some(&(_, lowest)) = heads.first() else { return Ok(None) };
-        let piece = self.cursors[lowest].take();
-        if let (Some(Piece::Gap(gap)), Some(&(other_first, other))) = (&piece, heads.get(1))
-            && other_first <= gap.to
-        {
-            return Ok(self.split(lowest, *gap, other, other_first));
+    }
+
+    /// What of a gap the other chain has not covered yet.
+    fn beyond_given(&self, piece: Piece) -> Option<Piece> {
+        match piece {
+            Piece::Gap(gap) => {
+                let from = gap.from.max(self.given + 1);
+                (from <= gap.to).then_some(Piece::Gap(Skipped { from, ..gap }))
+            }
+            records @ Piece::Records(_) => Some(records),
         }
-        Ok(piece)
     }
 
     /// Tells of a gap only what lies before the other chain's next piece, and keeps what lies behind it.

@@ -128,7 +128,7 @@ impl ChainLog {
         let extent =
             Extent { last_seq: self.state.last_seq, data_end: durable, bytes: durable, time_max: i64::MIN };
         let key = FrameKey::new(&key);
-        let segment = Arc::new(Segment::new(path, &header, Some(key.clone()), extent));
+        let segment = Arc::new(Segment::new(path, &header, Ok(key.clone()), extent));
         shared.segments.lock()[self.chain.index()].push(Arc::clone(&segment));
         self.state.next_number += 1;
         self.active = Some(Active { segment, file, key, next_frame: 0, durable, pending: None });

@@ -108,23 +108,21 @@ pub(crate) fn open(dir: &Path, settings: &Settings, host: &host::Host) -> Result
         recovery.segments += files.len();
         let state = &mut chains[chain.index()];
         let end = ends.map(|ends| ends[chain.index()]);
-        let good_end = end.filter(|_| good_end);
-        segments[chain.index()] = settle(files, good_end, state, &mut holes, &mut recovery, host)?;
+        segments[chain.index()] = settle(files, end, good_end, state, &mut holes, &mut recovery, host)?;
         if let Some(end) = end
             && state.next_number <= end.number
         {
-            // Files that were there are gone, and nothing after them says so.
-            let (from, to) = (state.last_seq + 1, end.last_seq);
-            if from <= to {
-                recovery.damage.push(Damage {
-                    chain,
-                    segment: end.number,
-                    from,
-                    to,
-                    reason: SkipReason::Missing,
-                });
+            // Files that were there are gone, and nothing after them says so: something must, for the readers.
+            let (number, last_seq, reason) = (end.number, end.last_seq, SkipReason::Missing);
+            if state.last_seq < last_seq {
+                let (from, to) = (state.last_seq + 1, last_seq);
+                recovery.damage.push(Damage { chain, segment: number, from, to, reason });
+                let path = segment::path(dir, chain, number);
+                let extent = Extent { last_seq, data_end: 0, bytes: 0, time_max: end.time_max };
+                let lost = Segment::lost(path, chain, number, state.last_seq, extent, reason);
+                segments[chain.index()].push(Arc::new(lost));
             }
-            *state = ChainState { next_number: end.number + 1, last_seq: to, time_before: end.time_max };
+            *state = ChainState { next_number: number + 1, last_seq, time_before: end.time_max };
         }
     }
     let journal = journal.unwrap_or_else(|| {
@@ -260,6 +258,7 @@ fn read_head(
 fn settle(
     files: Vec<FoundFile>,
     end: Option<ChainEnd>,
+    good_end: bool,
     state: &mut ChainState,
     holes: &mut Vec<(u64, u64)>,
     recovery: &mut Recovery,
@@ -277,7 +276,10 @@ fn settle(
             state.time_before = head.time_before;
         }
         let before = state.last_seq;
+        let end = end.filter(|end| end.number == file.number);
         let next = files.peek().and_then(|next| next.head.as_ref()).map(|(head, _)| head);
+        // A header further on speaks of a file that is gone.
+        let next = next.filter(|next| next.number == file.number + 1);
         let extent = match (next, end) {
             // Sealed: the next header says what counts of it.
             (Some(next), _) => Extent {
@@ -286,13 +288,13 @@ fn settle(
                 bytes: file.bytes,
                 time_max: next.time_before,
             },
-            (None, Some(end)) if end.number == file.number => Extent {
+            (None, Some(end)) if good_end => Extent {
                 last_seq: end.last_seq,
                 data_end: end.data_end.min(file.bytes),
                 bytes: file.bytes,
                 time_max: end.time_max,
             },
-            (None, _) => tail(&file, before, recovery, host)?,
+            (None, end) => tail(&file, before, end, recovery, host)?,
         };
         state.last_seq = state.last_seq.max(extent.last_seq);
         if extent.time_max > i64::MIN {
@@ -306,30 +308,17 @@ fn settle(
 
 impl FoundFile {
     fn into_segment(self, chain_last: u64, extent: Extent) -> Segment {
-        let (header, key) = match self.head {
-            Some((header, key)) => (header, Some(key)),
-            // What the header would say as far as it can be known.
+        match self.head {
+            Some((header, key)) => Segment::new(self.path, &header, Ok(key), extent),
             None => {
-                let header = Header {
-                    chain: self.chain,
-                    boot: 0,
-                    journal: [0; 16],
-                    number: self.number,
-                    first_seq: chain_last + 1,
-                    chain_last,
-                    time_before: i64::MIN,
-                    created_at: 0,
-                    run_first: 0,
-                    run_before: 0,
-                };
-                (header, None)
+                let reason = SkipReason::Damaged;
+                Segment::lost(self.path, self.chain, self.number, chain_last, extent, reason)
             }
-        };
-        Segment::new(self.path, &header, key, extent)
+        }
     }
 }
 
-/// How far a segment counts that no later header and no good end speaks of.
+/// How far a segment counts that no later header and no good end speaks of. `saved`: how far it once counted.
 ///
 /// Every frame says up to which offset the file was synced when it was written. Bad bytes before the highest such
 /// offset are damage to acknowledged records. From the first bad bytes behind it on nothing was acknowledged: a crash
@@ -337,11 +326,14 @@ impl FoundFile {
 fn tail(
     file: &FoundFile,
     chain_last: u64,
+    saved: Option<ChainEnd>,
     recovery: &mut Recovery,
     host: &host::Host,
 ) -> Result<Extent, OpenError> {
     let failed = |source| OpenError::Io { path: file.path.clone(), source };
-    let opened = host.disk.open(&file.path).map_err(failed)?;
+    let mut opened = host.disk.open(&file.path).map_err(failed)?;
+    // What a killed process had written may be in the machine's memory only; readers are about to trust it.
+    opened.sync().map_err(failed)?;
     let mut walk = Walk::new(Arc::from(opened), HEADER_BYTES as u64, file.bytes);
     let mut frames = Vec::new();
     while let Some(step) = walk.next().map_err(failed)? {
@@ -354,7 +346,8 @@ fn tail(
         frames.push((step, whole));
     }
     let frames_end = walk.at();
-    let synced = frames.iter().map(|(step, _)| step.header.commit).max().unwrap_or(HEADER_BYTES as u64);
+    let saved_end = saved.map_or(HEADER_BYTES as u64, |end| end.data_end);
+    let synced = frames.iter().map(|(step, _)| step.header.commit).max().unwrap_or(0).max(saved_end);
     let mut extent =
         Extent { last_seq: chain_last, data_end: frames_end, bytes: file.bytes, time_max: i64::MIN };
     let mut lost = |extent: &mut Extent, to: u64| {
@@ -388,6 +381,9 @@ fn tail(
         } else {
             lost(&mut extent, header.last_seq());
         }
+    }
+    if let Some(end) = saved.filter(|end| extent.last_seq < end.last_seq) {
+        lost(&mut extent, end.last_seq);
     }
     // Bytes at the end that are no frame.
     let torn_at = torn_at.or((frames_end < file.bytes).then_some(frames_end));

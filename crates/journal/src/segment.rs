@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::SkipReason;
 use crate::chain::Chain;
 use crate::frame::FrameKey;
 use crate::header::{HEADER_BYTES, Header};
@@ -22,8 +23,8 @@ pub(crate) struct Segment {
     /// The last `seq` of the chain before it.
     pub(crate) chain_last: u64,
     pub(crate) created_at: i64,
-    /// `None` when the header is damaged: what the file holds cannot be decrypted.
-    pub(crate) key: Option<FrameKey>,
+    /// The data key, or why nothing can be had of the segment: its header is damaged, or the file is gone.
+    pub(crate) key: Result<FrameKey, SkipReason>,
     /// Where the frames end that count.
     data_end: AtomicU64,
     /// Length of the file.
@@ -47,7 +48,12 @@ pub(crate) struct Mark {
 }
 
 impl Segment {
-    pub(crate) fn new(path: PathBuf, header: &Header, key: Option<FrameKey>, extent: Extent) -> Self {
+    pub(crate) fn new(
+        path: PathBuf,
+        header: &Header,
+        key: Result<FrameKey, SkipReason>,
+        extent: Extent,
+    ) -> Self {
         Self {
             chain: header.chain,
             number: header.number,
@@ -66,6 +72,30 @@ impl Segment {
                 time_before: i64::MIN,
             }]),
         }
+    }
+
+    /// A segment of which nothing can be had, for this reason: what its header would say, as far as that is known.
+    pub(crate) fn lost(
+        path: PathBuf,
+        chain: Chain,
+        number: u64,
+        chain_last: u64,
+        extent: Extent,
+        reason: SkipReason,
+    ) -> Self {
+        let header = Header {
+            chain,
+            boot: 0,
+            journal: [0; 16],
+            number,
+            first_seq: chain_last + 1,
+            chain_last,
+            time_before: i64::MIN,
+            created_at: 0,
+            run_first: 0,
+            run_before: 0,
+        };
+        Self::new(path, &header, Err(reason), extent)
     }
 
     /// How far it counts. The last `seq` is read first: every frame up to it lies before the end that is read

@@ -19,7 +19,7 @@ pub struct Settings {
     /// waits when it is idle, and never longer than the last sync took. Default: 2.
     pub sync_wait_ms: u32,
     /// Bytes after which a segment file is sealed and the next begun: what retention drops at once.
-    /// Default: 64 MiB; at least 64 KiB.
+    /// Default: 64 MiB.
     pub segment_bytes: u64,
     /// Bytes of messages kept in memory for the readers that keep up. Default: 32 MiB.
     pub tap_bytes: usize,

@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::SimRandom;
 use crate::{Disk, Entry, File, Space};
@@ -38,6 +38,8 @@ struct Platter {
     removed: BTreeMap<PathBuf, Content>,
     dirs: Vec<PathBuf>,
     faults: Faults,
+    /// Everything that was ever appended, when a test wants to know.
+    history: Option<Vec<(PathBuf, Vec<u8>)>>,
 }
 
 #[derive(Default)]
@@ -48,6 +50,8 @@ struct Faults {
     bytes_max: Option<u64>,
     syncs_lie: bool,
     create_in: Option<(u64, io::ErrorKind)>,
+    /// Changes to the disk that still succeed before the power is off.
+    power_for: Option<u64>,
 }
 
 #[derive(Clone, Default)]
@@ -56,6 +60,8 @@ struct Content {
     now: Vec<u8>,
     /// What is on stable storage.
     synced: Vec<u8>,
+    /// Bytes at the start that are the same in both.
+    same: usize,
     /// Whether the directory entry is on stable storage.
     entry_synced: bool,
 }
@@ -119,6 +125,23 @@ impl SimDisk {
         self.platter.lock().faults.syncs_lie = lie;
     }
 
+    /// Lets `changes` more appends, syncs, truncations, creations and removals pass; then the power is off: nothing
+    /// succeeds until [`SimDisk::after_crash`]. An append in that moment arrives half.
+    pub fn cut_power_after(&self, changes: u64) {
+        self.platter.lock().faults.power_for = Some(changes);
+    }
+
+    /// From now on remembers every append, taken back or not, until [`SimDisk::history`] is asked.
+    pub fn remember_appends(&self) {
+        self.platter.lock().history.get_or_insert_default();
+    }
+
+    /// Every append since the last call, with its file, as it was asked for.
+    #[must_use]
+    pub fn history(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.platter.lock().history.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     /// Ends all ordered faults.
     pub fn mend(&self) {
         self.platter.lock().faults = Faults::default();
@@ -140,7 +163,7 @@ impl SimDisk {
 
     /// Puts `bytes` in place of a file's content, or makes it, as somebody else's hand would.
     pub fn put(&self, path: &Path, bytes: &[u8]) {
-        let content = Content { now: bytes.to_vec(), synced: bytes.to_vec(), entry_synced: true };
+        let content = Content::synced(bytes);
         self.platter.lock().files.insert(path.to_owned(), content);
     }
 
@@ -156,9 +179,24 @@ impl SimDisk {
         self.platter.lock().files.get(path).map_or(0, |content| content.synced.len() as u64)
     }
 
-    fn alive(&self) -> io::Result<parking_lot::MutexGuard<'_, Platter>> {
+    fn alive(&self) -> io::Result<MutexGuard<'_, Platter>> {
         let platter = self.platter.lock();
-        if platter.life == self.life { Ok(platter) } else { Err(io::Error::other("the machine has crashed")) }
+        if platter.life != self.life {
+            return Err(io::Error::other("the machine has crashed"));
+        }
+        if platter.faults.power_for == Some(0) {
+            return Err(io::Error::other("the power is off"));
+        }
+        Ok(platter)
+    }
+
+    /// The same for what changes the disk.
+    fn change(&self) -> io::Result<MutexGuard<'_, Platter>> {
+        let mut platter = self.alive()?;
+        if let Some(changes) = &mut platter.faults.power_for {
+            *changes -= 1;
+        }
+        Ok(platter)
     }
 }
 
@@ -169,6 +207,10 @@ impl Default for SimDisk {
 }
 
 impl Content {
+    fn synced(bytes: &[u8]) -> Self {
+        Self { now: bytes.to_vec(), synced: bytes.to_vec(), same: bytes.len(), entry_synced: true }
+    }
+
     /// Decides block by block what of the unsynced bytes arrived.
     fn lose_unsynced(&mut self, dice: &SimRandom) {
         let common = self.now.iter().zip(&self.synced).take_while(|(a, b)| a == b).count();
@@ -200,6 +242,7 @@ impl Content {
             self.synced = kept;
         }
         self.now = self.synced.clone();
+        self.same = self.now.len();
         self.entry_synced = true;
     }
 }
@@ -254,7 +297,7 @@ impl Disk for SimDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        let mut platter = self.alive()?;
+        let mut platter = self.change()?;
         if let Some(kind) = due_kind(&mut platter.faults.create_in) {
             return Err(io::Error::new(kind, "ordered to fail"));
         }
@@ -282,27 +325,27 @@ impl Disk for SimDisk {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let mut platter = self.alive()?;
+        let mut platter = self.change()?;
         if platter.room() < bytes.len() as u64 {
             return Err(io::ErrorKind::StorageFull.into());
         }
         if due(&mut platter.faults.sync_in) {
             return Err(io::Error::other("ordered to fail"));
         }
-        let content = Content { now: bytes.to_vec(), synced: bytes.to_vec(), entry_synced: true };
+        let content = Content::synced(bytes);
         platter.files.insert(path.to_owned(), content);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut platter = self.alive()?;
+        let mut platter = self.change()?;
         let content = platter.files.remove(path).ok_or(io::ErrorKind::NotFound)?;
         platter.removed.insert(path.to_owned(), content);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut platter = self.alive()?;
+        let mut platter = self.change()?;
         if due(&mut platter.faults.sync_in) {
             return Err(io::Error::other("ordered to fail"));
         }
@@ -329,8 +372,15 @@ struct SimFile {
 
 impl File for SimFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut platter = self.disk.alive()?;
-        let fault = due_kind(&mut platter.faults.append_in);
+        let mut platter = self.disk.change()?;
+        if let Some(history) = &mut platter.history {
+            history.push((self.path.clone(), bytes.to_vec()));
+        }
+        let fault = match platter.faults.power_for {
+            Some(0) => Some(io::ErrorKind::Other),
+            _ => None,
+        };
+        let fault = fault.or_else(|| due_kind(&mut platter.faults.append_in));
         let room = usize::try_from(platter.room()).unwrap_or(usize::MAX);
         let content = platter.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         if let Some(kind) = fault {
@@ -343,22 +393,26 @@ impl File for SimFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let mut platter = self.disk.alive()?;
+        let mut platter = self.disk.change()?;
         if due(&mut platter.faults.sync_in) {
             return Err(io::Error::other("ordered to fail"));
         }
         let lie = platter.faults.syncs_lie;
         let content = platter.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         if !lie {
-            content.synced.clone_from(&content.now);
+            let Content { now, synced, same, .. } = content;
+            synced.truncate(*same);
+            synced.extend_from_slice(&now[*same..]);
+            *same = now.len();
         }
         Ok(())
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        let mut platter = self.disk.alive()?;
+        let mut platter = self.disk.change()?;
         let content = platter.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         content.now.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
+        content.same = content.same.min(content.now.len());
         Ok(())
     }
 

@@ -69,7 +69,7 @@ pub(crate) fn with_id(message: Message, id: &str) -> Message {
 }
 
 /// Everything a fresh reader finds.
-pub(crate) fn read_all(journal: &Journal, chains: Chains) -> Vec<Batch> {
+pub(crate) fn read(journal: &Journal, chains: Chains) -> Vec<Batch> {
     let mut reader = journal.reader(1, chains);
     let mut batches = Vec::new();
     while let Some(batch) = reader.try_next().expect("readable") {
