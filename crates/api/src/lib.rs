@@ -1,1 +1,145 @@
-//! api
+//! REST, metrics, health: the one home of the public JSON.
+//!
+//! What the rooms know is turned into JSON here and nowhere else; no room is `Serialize` for the API's sake. What a
+//! door owns (sessions, connections) comes in as functions, because a door never imports a door.
+//!
+//! | request | answer | token |
+//! |---|---|---|
+//! | `GET /healthz` | `ok`, or 503 with the reason | no |
+//! | `GET /metrics` | Prometheus text | no |
+//! | `POST /api/v1/query` | rows: table, CSV or JSON, as `Accept` asks | yes |
+//! | `GET /api/v1/status` | every room's numbers | yes |
+//! | `GET /api/v1/devices` | a page of devices | yes |
+//! | `POST /api/v1/devices` | a new device, with its password | yes |
+//!
+//! A refusal is a problem document (RFC 9457) with a `hint` where the reader can do something.
+
+mod auth;
+mod devices;
+mod health;
+mod problem;
+mod query;
+mod status;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio::net::TcpListener;
+
+/// Largest body of a request, in bytes: a statement or a device, with room to spare.
+const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// `[http]`: where the API listens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Address of REST, metrics and health. Default: `127.0.0.1:8080`.
+    pub bind: SocketAddr,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+    }
+}
+
+/// What the API shows.
+pub struct Parts {
+    /// The durable record.
+    pub journal: journal::Journal,
+    /// Readings as columns.
+    pub series: series::Series,
+    /// Devices and who may ask.
+    pub identity: identity::Identity,
+    /// The MQTT door's numbers, as a map of names to numbers or maps of them.
+    pub door: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Everything that counts, as Prometheus text (exposition format 0.0.4).
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Says when to stop.
+    pub shutdown: host::Shutdown,
+}
+
+/// Why the API cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be had.
+    #[error("cannot listen for HTTP on `{address}`")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl ServeError {
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                Some("stop what listens there, or name another address with `[http] bind`")
+            }
+            Self::Bind { .. } => Some("name an address of this machine with `[http] bind`"),
+        }
+    }
+}
+
+/// An address that is taken, before anything is served on it.
+pub struct Api {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Api {
+    /// Takes the address.
+    ///
+    /// # Errors
+    /// [`ServeError::Bind`] names it.
+    pub async fn bind(settings: &Settings) -> Result<Self, ServeError> {
+        let failed = |source| ServeError::Bind { address: settings.bind, source };
+        let listener = TcpListener::bind(settings.bind).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address taken: the port is known even when the settings said 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the shutdown is said, then lets the requests under way end.
+    pub async fn serve(self, parts: Parts) {
+        let shutdown = parts.shutdown.clone();
+        let stopping = async move { shutdown.stopping().await };
+        let served = axum::serve(self.listener, router(Arc::new(parts))).with_graceful_shutdown(stopping).await;
+        if let Err(error) = served {
+            tracing::error!(%error, "the HTTP API ended");
+        }
+    }
+}
+
+fn router(parts: Arc<Parts>) -> Router {
+    let guarded = Router::new()
+        .route("/api/v1/query", post(query::query))
+        .route("/api/v1/status", get(status::status))
+        .route("/api/v1/devices", get(devices::list).post(devices::add))
+        .layer(axum::middleware::from_fn_with_state(Arc::clone(&parts), auth::with_token));
+    Router::new()
+        .route("/healthz", get(health::health))
+        .route("/metrics", get(health::metrics))
+        .merge(guarded)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .fallback(unknown)
+        .with_state(parts)
+}
+
+async fn unknown(uri: axum::http::Uri) -> problem::Problem {
+    problem::Problem::new(model::Kind::NotFound, "api.unknown_path", format!("there is nothing at `{}`", uri.path()))
+}

@@ -1,0 +1,124 @@
+//! Devices as the API shows and adds them.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use model::{DeviceName, Kind};
+use serde::{Deserialize, Serialize};
+
+use crate::Parts;
+use crate::problem::Problem;
+
+/// Which devices are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// Only names after this one: `next` of the page before.
+    #[serde(default)]
+    after: String,
+    /// Only names that begin with this.
+    prefix: Option<String>,
+    /// At most so many.
+    #[serde(default = "hundred")]
+    limit: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+#[derive(Debug, Serialize)]
+struct Devices {
+    devices: Vec<Device>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Device {
+    name: String,
+    state: &'static str,
+    created: String,
+    password: bool,
+}
+
+/// A page of devices, by name.
+pub(crate) async fn list(
+    State(parts): State<Arc<Parts>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let after = match wanted.after.as_str() {
+        "" => None,
+        name => Some(parse(name)?),
+    };
+    let filter = identity::DeviceFilter { name_prefix: wanted.prefix, ..identity::DeviceFilter::default() };
+    let page = identity::Page { after, limit: wanted.limit };
+    let found = parts.identity.devices(filter, page).await.map_err(|error| {
+        Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+    })?;
+    let shown = |device: identity::Device| Device {
+        name: device.name.to_string(),
+        state: device.state.name(),
+        created: device.created.to_string(),
+        password: device.has_password,
+    };
+    Ok(Json(Devices {
+        devices: found.devices.into_iter().map(shown).collect(),
+        next: found.next.map(|name| name.to_string()),
+    }))
+}
+
+/// What is asked to be added.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    name: String,
+    /// Make a password for it.
+    password: bool,
+    /// It has a password already: make a new one.
+    #[serde(default)]
+    replace: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Added {
+    name: String,
+    password: String,
+}
+
+/// Adds a device with a password, which this answer alone shows.
+pub(crate) async fn add(
+    State(parts): State<Arc<Parts>>,
+    body: Result<Json<New>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    if !new.password {
+        return Err(Problem::new(Kind::Invalid, "identity.no_credential", "a device needs a way to prove itself")
+            .hint(Some("ask for `\"password\": true`; certificates come with a later version")));
+    }
+    let name = parse(&new.name)?;
+    let made = if new.replace {
+        parts.identity.set_password(&name).await
+    } else {
+        parts.identity.add_device_with_password(&name).await
+    };
+    let password = made.map_err(|error| {
+        let hint = match &error {
+            identity::ChangeError::Exists(_) => {
+                Some("`godwit device add NAME --password --replace` gives it a new password; the old one stops working")
+            }
+            error => error.hint(),
+        };
+        Problem::new(error.kind(), "identity.device", error.to_string()).hint(hint)
+    })?;
+    tracing::info!(device = %name, replaced = new.replace, "a device got a password");
+    let added = Added { name: name.to_string(), password: password.reveal().to_owned() };
+    Ok((StatusCode::CREATED, Json(added)).into_response())
+}
+
+fn parse(name: &str) -> Result<DeviceName, Problem> {
+    DeviceName::parse(name.to_owned())
+        .map_err(|error| Problem::new(Kind::Invalid, "identity.device_name", error.to_string()))
+}

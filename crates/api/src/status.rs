@@ -1,0 +1,176 @@
+//! `GET /api/v1/status`: every room's numbers, and what needs somebody's eye.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+
+use crate::Parts;
+
+/// Most devices that are listed by name for one finding.
+const NAMES_MAX: usize = 20;
+
+/// What is well and what is not.
+#[derive(Serialize)]
+pub(crate) struct Status {
+    version: &'static str,
+    journal: Journal,
+    series: Series,
+    door: serde_json::Value,
+}
+
+#[derive(Serialize)]
+struct Journal {
+    first_seq: u64,
+    durable_seq: u64,
+    bytes: u64,
+    bytes_max: u64,
+    segments: usize,
+    queue_bytes: usize,
+    poisoned: Option<String>,
+    full: bool,
+    sync_p50_ms: f64,
+    sync_p99_ms: f64,
+    damage: Vec<Damage>,
+    consumers: Vec<Consumer>,
+}
+
+#[derive(Serialize)]
+struct Damage {
+    segment: String,
+    from: u64,
+    to: u64,
+    reason: String,
+}
+
+#[derive(Serialize)]
+struct Consumer {
+    name: String,
+    position: u64,
+    lag_records: u64,
+    lag_s: f64,
+}
+
+#[derive(Serialize)]
+struct Series {
+    applied: u64,
+    durable: u64,
+    messages: u64,
+    readings: u64,
+    repeated: u64,
+    replaced: u64,
+    files: u64,
+    file_bytes: u64,
+    memory_readings: u64,
+    undecodable_count: u64,
+    unrouted_count: u64,
+    undecodable: Vec<Undecodable>,
+    unrouted: Vec<Unrouted>,
+    no_identity: Vec<String>,
+    notes: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct Undecodable {
+    reason: String,
+    count: u64,
+    topic: String,
+    detail: String,
+}
+
+#[derive(Serialize)]
+struct Unrouted {
+    pattern: String,
+    count: u64,
+    topic: String,
+    payload: String,
+    suggestion: String,
+}
+
+/// Everything, as of now.
+pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
+    Json(Status {
+        version: env!("CARGO_PKG_VERSION"),
+        journal: journal(parts.journal.status()),
+        series: series(parts.series.stats()),
+        door: (parts.door)(),
+    })
+}
+
+fn journal(status: journal::Status) -> Journal {
+    let ms = |part| status.sync.quantile_micros(part) as f64 / 1e3;
+    Journal {
+        first_seq: status.first_seq,
+        durable_seq: status.durable_seq,
+        bytes: status.bytes,
+        bytes_max: status.bytes_max,
+        segments: status.segments.iter().sum(),
+        queue_bytes: status.queue_bytes,
+        full: status.full,
+        sync_p50_ms: ms(0.5),
+        sync_p99_ms: ms(0.99),
+        damage: status
+            .damage
+            .iter()
+            .map(|damage| Damage {
+                segment: format!("{} segment {}", damage.chain.name(), damage.segment),
+                from: damage.from,
+                to: damage.to,
+                reason: damage.reason.to_string(),
+            })
+            .collect(),
+        consumers: status
+            .consumers
+            .iter()
+            .map(|consumer| Consumer {
+                name: consumer.name.clone(),
+                position: consumer.position,
+                lag_records: consumer.lag_records,
+                lag_s: consumer.lag_micros as f64 / 1e6,
+            })
+            .collect(),
+        poisoned: status.poisoned,
+    }
+}
+
+fn series(stats: series::Stats) -> Series {
+    let tally = stats.tally;
+    Series {
+        applied: stats.applied,
+        durable: stats.durable,
+        messages: tally.messages,
+        readings: tally.readings,
+        repeated: tally.repeated,
+        replaced: tally.replaced,
+        files: stats.files,
+        file_bytes: stats.file_bytes,
+        memory_readings: stats.memory_readings,
+        undecodable_count: tally.undecodable,
+        unrouted_count: tally.unrouted,
+        notes: tally.notes,
+        no_identity: tally.no_identity.keys().take(NAMES_MAX).cloned().collect(),
+        undecodable: tally
+            .undecodable_kinds
+            .into_iter()
+            .map(|kind| Undecodable {
+                reason: kind.reason,
+                count: kind.count,
+                topic: kind.sample.topic,
+                detail: kind.error,
+            })
+            .collect(),
+        unrouted: tally
+            .unrouted_kinds
+            .into_iter()
+            .map(|kind| Unrouted {
+                pattern: kind.pattern,
+                count: kind.count,
+                topic: kind.sample.topic,
+                payload: kind.sample.payload,
+                suggestion: kind.suggestion,
+            })
+            .collect(),
+    }
+}
