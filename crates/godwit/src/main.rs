@@ -1,1 +1,97 @@
-fn main() {}
+//! Godwit: an IoT platform in one binary.
+//!
+//! The composition root: it reads settings and arguments, wires the rooms, and starts and stops them in order.
+//! No logic of a room lives here.
+
+mod command;
+mod data;
+mod fault;
+#[cfg(feature = "platform")]
+mod http;
+mod log;
+#[cfg(feature = "platform")]
+mod meters;
+mod server_file;
+#[cfg(feature = "platform")]
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An IoT platform in one binary: every message is durable before it is acknowledged, readings are columns
+/// asked with SQL.
+///
+/// Start it, send it something, ask it:
+///
+///   godwit serve --data ./godwit-data
+///   godwit send --data ./godwit-data dt/office-1/climate '{"temperature": 21.5}'
+///   godwit query --data ./godwit-data "SELECT * FROM latest"
+#[derive(Parser)]
+#[command(name = "godwit", version, verbatim_doc_comment, arg_required_else_help = true)]
+struct Arguments {
+    /// Say more on stderr: -v what happens, -vv how. `GODWIT_LOG` takes a filter such as `broker=debug`.
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the platform: devices by MQTT, operators by HTTP
+    #[cfg(feature = "platform")]
+    Serve(command::serve::Args),
+    /// Publish messages
+    #[command(visible_alias = "pub")]
+    Send(command::send::Args),
+    /// Watch messages as they come
+    #[command(visible_alias = "sub")]
+    Tail(command::tail::Args),
+    /// Send a recording (CSV or JSON lines) as a device, with its own timestamps
+    Replay(command::replay::Args),
+    /// Ask the readings with SQL
+    #[cfg(feature = "platform")]
+    Query(command::query::Args),
+    /// Add devices and see them
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Device(command::device::Args),
+    /// Look for what is wrong, or soon will be, and say what to do
+    #[cfg(feature = "platform")]
+    Doctor(command::doctor::Args),
+    /// Find the limits of a server
+    Load(command::load::Args),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    log::start(arguments.verbose);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("door")
+        .build()
+        .expect("the operating system gives threads");
+    let result = runtime.block_on(async {
+        match arguments.command {
+            #[cfg(feature = "platform")]
+            Command::Serve(args) => command::serve::run(args).await,
+            Command::Send(args) => command::send::run(args).await,
+            Command::Tail(args) => command::tail::run(args).await,
+            Command::Replay(args) => command::replay::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Query(args) => command::query::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Device(args) => command::device::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Doctor(args) => command::doctor::run(args).await,
+            Command::Load(args) => command::load::run(args).await,
+        }
+    });
+    // A reader of standard input may sit in a blocking call: nothing waits for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fault::report(&error),
+    }
+}

@@ -1,0 +1,15 @@
+//! The commands, one file each: its arguments with their help, and what it does.
+
+#[cfg(feature = "platform")]
+pub(crate) mod device;
+#[cfg(feature = "platform")]
+pub(crate) mod doctor;
+pub(crate) mod load;
+#[cfg(feature = "platform")]
+pub(crate) mod query;
+pub(crate) mod replay;
+pub(crate) mod send;
+#[cfg(feature = "platform")]
+pub(crate) mod serve;
+pub(crate) mod tail;
+pub(crate) mod target;

@@ -1,0 +1,228 @@
+//! `godwit serve`: wires the rooms, starts them from the ground up, stops them from the doors down.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
+use host::{DataDir, Disk, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
+use model::route::Routes;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::fault::{hinted, with_hint};
+use crate::meters;
+use crate::server_file::ServerFile;
+use crate::settings::Settings;
+
+/// Works with no settings at all: MQTT on 127.0.0.1:1883 with passwords, HTTP on 127.0.0.1:8080, data in `./godwit-data`.
+///
+///   godwit serve
+///   godwit serve --data /var/lib/godwit --config /etc/godwit.toml
+///   GODWIT_JOURNAL_KEEP=30d godwit serve
+///
+/// Stops on SIGTERM or Ctrl-C: what was accepted becomes durable and is acknowledged first.
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct Args {
+    /// Data directory; made when it is not there [default: godwit-data]
+    #[arg(long, value_name = "DIR", env = "GODWIT_DATA")]
+    data: Option<PathBuf>,
+    /// Settings file (docs/settings.md)
+    #[arg(long, value_name = "FILE", env = "GODWIT_CONFIG")]
+    config: Option<PathBuf>,
+}
+
+/// Serves until told to stop.
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    let disk = Arc::new(SystemDisk);
+    let settings = Settings::load(args.config.as_deref(), &*disk, std::env::vars())?;
+    let data = args.data.or_else(|| settings.data.clone()).unwrap_or_else(crate::data::default_dir);
+    let (dir, host) = open_data(&data, &settings, disk)?;
+    let house = House::start(&dir, &settings, host).await?;
+    house.say_where()?;
+    until_told_to_stop().await?;
+    house.stop().await;
+    Ok(())
+}
+
+/// Takes the data directory and what the machine lends.
+fn open_data(data: &Path, settings: &Settings, disk: Arc<SystemDisk>) -> anyhow::Result<(DataDir, Host)> {
+    let dir = DataDir::open(data, settings.keys.file.as_deref(), &*disk, &SystemRandom)
+        .map_err(hinted(host::DataDirError::hint))?;
+    let host = Host {
+        clock: Arc::new(SystemClock::start()),
+        disk,
+        random: Arc::new(SystemRandom),
+        keys: dir.keys(),
+        boot: dir.boot(),
+    };
+    Ok((dir, host))
+}
+
+/// Everything that runs, in the order in which it was started.
+struct House {
+    data: PathBuf,
+    host: Host,
+    catalog: catalog::Catalog,
+    journal: journal::Journal,
+    series: series::Series,
+    broker: Arc<broker::Broker>,
+    http: SocketAddr,
+    api: tokio::task::JoinHandle<()>,
+    shutdown: Shutdown,
+}
+
+impl House {
+    async fn start(dir: &DataDir, settings: &Settings, host: Host) -> anyhow::Result<Self> {
+        let metrics = meters::start()?;
+        let data = dir.path().to_owned();
+        // What can be refused at once is refused before anything is opened.
+        let routes = Routes::new(&settings.route).map(Arc::new).map_err(|errors| {
+            with_hint(
+                anyhow::anyhow!("the settings have routes that are not right:\n{errors}"),
+                None::<String>,
+            )
+        })?;
+        let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
+
+        let migrations: Vec<_> = [identity::Identity::migrations(), broker::Broker::migrations()].concat();
+        let catalog = catalog::Catalog::open(&data.join("catalog.db"), &migrations, &host)
+            .map_err(hinted(catalog::OpenError::hint))?;
+        let (journal, recovery) = journal::Journal::open(&data.join("journal"), &settings.journal, &host)
+            .map_err(hinted(journal::OpenError::hint))?;
+        say_what_was_recovered(&recovery);
+        let token = identity::LocalToken::generate(&*host.random);
+        let identity = identity::Identity::open(catalog.clone(), host.clone())
+            .map_err(hinted(identity::OpenError::hint))?
+            .with_local_token(&token);
+        let series = series::Series::open(
+            &data.join("series"),
+            &settings.series,
+            Arc::clone(&routes),
+            journal.clone(),
+            host.clone(),
+        )
+        .map_err(hinted(series::OpenError::hint))?;
+
+        let parts = broker::Parts {
+            host: host.clone(),
+            journal: journal.clone(),
+            catalog: catalog.clone(),
+            identity: identity.clone(),
+            routes,
+        };
+        let listeners = settings.listener.clone().unwrap_or_else(default_listeners);
+        let broker = broker::Broker::start(&settings.mqtt, listeners, parts)
+            .await
+            .map_err(hinted(broker::StartError::hint))?;
+        let broker = Arc::new(broker);
+
+        let shutdown = Shutdown::new();
+        let http = api.address();
+        let parts = api::Parts {
+            journal: journal.clone(),
+            series: series.clone(),
+            identity,
+            door: {
+                let broker = Arc::clone(&broker);
+                Box::new(move || meters::door(&broker))
+            },
+            metrics: {
+                let (journal, series) = (journal.clone(), series.clone());
+                Box::new(move || meters::text(&metrics, &journal, &series))
+            },
+            shutdown: shutdown.clone(),
+        };
+        let api = tokio::spawn(api.serve(parts));
+
+        let file = ServerFile {
+            pid: std::process::id(),
+            mqtt: broker.addresses().iter().map(ToString::to_string).collect(),
+            http: http.to_string(),
+            token: token.reveal().to_owned(),
+        };
+        file.write(&*host.disk, &data).context("cannot write `server.json`")?;
+        Ok(Self { data, host, catalog, journal, series, broker, http, api, shutdown })
+    }
+
+    /// Prints where to reach it and three lines that send a first reading. No secret is among them.
+    fn say_where(&self) -> anyhow::Result<()> {
+        let mqtt = self.broker.addresses();
+        let data = self.data.display();
+        let mut text = format!("Godwit {} serves {data}\n", env!("CARGO_PKG_VERSION"));
+        for address in &mqtt {
+            text += &format!("  MQTT  {address}\n");
+        }
+        let port = self.http.port();
+        text += &format!("  HTTP  http://{}\n", self.http);
+        if self.http.ip().is_loopback() {
+            text += &format!(
+                "        from another machine: ssh -L {port}:127.0.0.1:{port} {}\n",
+                host::machine::name()
+            );
+        }
+        if let Some(first) = mqtt.first() {
+            text += &format!(
+                "Send a first reading:\n  \
+                 godwit device add office-1 --password --data {data}\n  \
+                 mosquitto_pub -h {} -p {} -q 1 -u office-1 -P PASSWORD -t dt/office-1/climate -m '{{\"temperature\": 21.5}}'\n  \
+                 godwit query --data {data} \"SELECT * FROM latest\"\n",
+                first.ip(),
+                first.port()
+            );
+        }
+        let mut out = std::io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        out.flush()?;
+        Ok(())
+    }
+
+    /// From the doors down: what was accepted is acknowledged, then everything below writes out what it holds.
+    async fn stop(self) {
+        tracing::info!("stopping: no new connections, what was accepted is made durable");
+        if let Err(error) = ServerFile::remove(&*self.host.disk, &self.data) {
+            tracing::warn!(%error, "cannot remove `server.json`");
+        }
+        self.broker.close().await;
+        self.shutdown.stop();
+        if tokio::time::timeout(REQUESTS_PATIENCE, self.api).await.is_err() {
+            tracing::warn!("requests under way were cut off");
+        }
+        self.series.close().await;
+        self.journal.close().await;
+        self.catalog.close().await;
+        tracing::info!("stopped");
+    }
+}
+
+/// How long HTTP requests under way may take after the word to stop.
+const REQUESTS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Plain MQTT with passwords, for this machine only.
+fn default_listeners() -> Vec<broker::ListenerSettings> {
+    vec![broker::ListenerSettings::password(SocketAddr::from(([127, 0, 0, 1], 1883)))]
+}
+
+fn say_what_was_recovered(recovery: &journal::Recovery) {
+    tracing::info!(?recovery, "journal recovered");
+}
+
+/// Waits for SIGTERM or SIGINT. A second one ends the process at once: the journal is made for that.
+async fn until_told_to_stop() -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("told to stop twice: ending at once");
+        std::process::exit(130);
+    });
+    Ok(())
+}

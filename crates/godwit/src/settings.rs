@@ -1,0 +1,200 @@
+//! `godwit.toml` < environment < flag: where every setting of the server is joined.
+//!
+//! Each room owns its section; this file only puts them side by side. Everything works with no file at all.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Deserialize;
+
+use crate::fault::with_hint;
+
+/// Longest settings file that is read, in bytes.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
+const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series"];
+
+/// Variables that are no settings of a section: flags and the command line's own.
+const NOT_SETTINGS: &[&str] = &[
+    "GODWIT_CONFIG",
+    "GODWIT_DATA",
+    "GODWIT_LOG",
+    "GODWIT_PASSWORD",
+    "GODWIT_SERVER",
+    "GODWIT_TOKEN",
+    "GODWIT_USER",
+];
+
+/// Every setting of the server.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Settings {
+    /// The data directory. Default: `godwit-data` where the server is started.
+    pub(crate) data: Option<PathBuf>,
+    /// Where the key-encryption key comes from.
+    pub(crate) keys: Keys,
+    /// The durable record of messages.
+    pub(crate) journal: journal::Settings,
+    /// Sessions, queues and bounds of the MQTT door.
+    pub(crate) mqtt: broker::Settings,
+    /// Any `[[listener]]` in the file replaces all default listeners.
+    pub(crate) listener: Option<Vec<broker::ListenerSettings>>,
+    /// REST, metrics, health.
+    pub(crate) http: api::Settings,
+    /// What topics mean; the first that matches wins.
+    pub(crate) route: Vec<model::route::RouteSettings>,
+    /// Readings as columns.
+    pub(crate) series: series::Settings,
+}
+
+/// `[keys]`: where the key-encryption key comes from.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Keys {
+    /// The key file. Default: `<data>.key` beside the data directory.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Reads the file, if one is named, and lays `environment` over it.
+    pub(crate) fn load(
+        path: Option<&Path>,
+        disk: &dyn host::Disk,
+        environment: impl Iterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let (text, place) = match path {
+            None => (String::new(), String::from("settings")),
+            Some(path) => {
+                let place = format!("settings file `{}`", path.display());
+                let bytes =
+                    disk.read(path, FILE_BYTES_MAX).with_context(|| format!("cannot read {place}"))?;
+                (String::from_utf8(bytes).with_context(|| format!("{place} is not UTF-8"))?, place)
+            }
+        };
+        let hint = "the settings and their defaults are described in docs/settings.md";
+        // The file by itself first: its errors name their line.
+        let from_file: Self = toml::from_str(&text).map_err(|error| {
+            with_hint(anyhow::anyhow!("{place} is not right:\n{}", error.to_string().trim_end()), Some(hint))
+        })?;
+        let overrides = overrides(environment)?;
+        if overrides.is_empty() {
+            return Ok(from_file);
+        }
+        let mut table: toml::Table = text.parse().with_context(|| format!("{place} is not TOML"))?;
+        for Override { variable, section, key, value } in overrides {
+            let section_table = table
+                .entry(section)
+                .or_insert_with(|| toml::Value::Table(toml::Table::new()))
+                .as_table_mut()
+                .with_context(|| format!("`{section}` in {place} is no section"))?;
+            section_table.insert(key, value);
+            // Each by itself, so that the error names the variable.
+            let so_far = toml::Value::Table(table.clone()).try_into::<Self>();
+            so_far.map_err(|error| {
+                with_hint(
+                    anyhow::anyhow!("environment variable `{variable}` is not right: {error}"),
+                    Some(hint),
+                )
+            })?;
+        }
+        Ok(toml::Value::Table(table).try_into()?)
+    }
+}
+
+struct Override {
+    variable: String,
+    section: &'static str,
+    key: String,
+    value: toml::Value,
+}
+
+/// The variables of the environment that are settings.
+fn overrides(environment: impl Iterator<Item = (String, String)>) -> anyhow::Result<Vec<Override>> {
+    let mut found = Vec::new();
+    for (variable, text) in environment {
+        let Some(name) = variable.strip_prefix("GODWIT_") else { continue };
+        if NOT_SETTINGS.contains(&variable.as_str()) {
+            continue;
+        }
+        let name = name.to_ascii_lowercase();
+        let place = SECTIONS
+            .iter()
+            .find_map(|section| Some((*section, name.strip_prefix(section)?.strip_prefix('_')?)));
+        let Some((section, key)) = place else {
+            // Container platforms put variables of their own beside ours (`GODWIT_PORT`, `GODWIT_SERVICE_HOST`).
+            tracing::warn!(variable, "environment variable is no setting of Godwit: ignored");
+            continue;
+        };
+        found.push(Override { section, key: key.to_owned(), value: value(&text), variable });
+    }
+    found.sort_by(|a, b| a.variable.cmp(&b.variable));
+    Ok(found)
+}
+
+/// A number or a truth value as TOML writes it, else the text itself.
+fn value(text: &str) -> toml::Value {
+    if let Ok(number) = text.parse::<i64>() {
+        return toml::Value::Integer(number);
+    }
+    match text {
+        "true" => toml::Value::Boolean(true),
+        "false" => toml::Value::Boolean(false),
+        text => toml::Value::String(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, environment: &[(&str, &str)]) -> Result<Settings, String> {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("godwit.toml");
+        host::Disk::replace(&host::SystemDisk, &path, text.as_bytes()).expect("written");
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        Settings::load(Some(&path), &host::SystemDisk, environment).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_its_line() {
+        let refused = load("data = \"here\"\n\n[journal]\nkep = \"7d\"\n", &[]).expect_err("refused");
+        assert!(refused.contains("line 4"), "{refused}");
+        assert!(refused.contains("unknown field `kep`"), "{refused}");
+        assert!(refused.contains("`keep`"), "what would be right: {refused}");
+    }
+
+    #[test]
+    fn the_environment_overrides_the_file() {
+        let file = "[journal]\nkeep = \"7d\"\nsync_wait_ms = 2\n";
+        let settings = load(file, &[("GODWIT_JOURNAL_KEEP", "3d"), ("GODWIT_PORT", "tcp://10.0.0.1")]);
+        let settings = settings.expect("settings");
+        assert_eq!(settings.journal.keep.as_secs(), 3 * 86_400);
+        assert_eq!(settings.journal.sync_wait_ms, 2);
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        let refused = load("", &[("GODWIT_JOURNAL_KEPT", "3d")]).expect_err("refused");
+        assert!(refused.contains("`GODWIT_JOURNAL_KEPT`"), "{refused}");
+        assert!(refused.contains("unknown field `kept`"), "{refused}");
+    }
+
+    #[test]
+    fn every_setting_that_the_manual_shows_is_one_and_shows_its_default() {
+        let manual = include_str!("../../../docs/settings.md");
+        let blocks: Vec<&str> =
+            manual.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+        assert!(blocks.len() >= 6, "the manual has its sections");
+        for block in blocks {
+            let shown = load(block, &[]).unwrap_or_else(|error| panic!("{error}"));
+            let default = Settings::default();
+            assert_eq!(shown.journal, default.journal);
+            assert_eq!(shown.mqtt, default.mqtt);
+            assert_eq!(shown.series, default.series);
+            assert_eq!(shown.http.bind, default.http.bind);
+            let routes = model::route::Routes::new(&shown.route);
+            assert!(routes.is_ok(), "{}", routes.err().map(|error| error.to_string()).unwrap_or_default());
+        }
+    }
+}

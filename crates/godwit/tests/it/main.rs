@@ -1,0 +1,12 @@
+//! The whole binary, over real sockets: promises, the real recording, bad input, commands.
+//!
+//! One binary of tests: it links once. Servers listen on free ports and end with their test.
+#![cfg(feature = "platform")]
+#![expect(clippy::disallowed_methods, reason = "a test of the binary stands outside the house: it has a clock and files")]
+
+mod bad_input;
+mod commands;
+mod promises;
+mod raw;
+mod recording;
+mod server;
