@@ -1,0 +1,65 @@
+# Two commands do all set-up on a fresh machine: `make demo` runs the main job, `make test` passes the tests.
+# What a target needs and the machine lacks is installed first, and said so.
+
+export CARGO_TARGET_DIR ?= $(HOME)/.cache/godwit/target
+# One place for everything that is built; tests run the binary from there.
+DEMO_BINARY := $(CARGO_TARGET_DIR)/demo/godwit
+RECORDING ?= ../shared/data/occupancy-office.csv
+SECONDS_PER_RUN ?= 5
+
+.PHONY: help demo build test format lint unit docs soak fuzz bench bench-ingest bench-store bench-crates deny mosquitto clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
+
+demo: build ## From a real recording to an answer, in one go; leaves nothing running
+	@RECORDING="$(RECORDING)" demo/run "$(DEMO_BINARY)"
+
+build: ## The binary, quick to build and quick to run
+	@[ -x "$(DEMO_BINARY)" ] || echo "Building Godwit: the first time takes about 10 minutes on 2 cores, most of it the SQL engine; later builds take seconds."
+	@cargo build --quiet --locked --profile demo --bin godwit 2>/dev/null || cargo build --locked --profile demo --bin godwit
+
+test: format lint unit docs ## Everything that must pass before a change lands
+
+format:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+# Where cargo-nextest is at hand the tests run in parallel processes; cargo's own runner gives the same verdict.
+RUN_TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
+
+unit:
+	$(RUN_TESTS) --locked --workspace
+
+docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+
+soak: ## The long versions of the promises: 50 rounds of kill -9, more property cases
+	GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
+
+fuzz: ## Throw bytes at the packet decoder (FUZZ_SECONDS=60)
+	@command -v cargo-fuzz >/dev/null || { echo "Installing cargo-fuzz."; cargo install --locked cargo-fuzz; }
+	cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run mqtt_decode corpus/mqtt_decode seeds/mqtt_decode -- -max_total_time=$${FUZZ_SECONDS:-60}
+
+bench: bench-crates bench-store bench-ingest ## Every figure of the README, beside its peers
+
+bench-crates: ## Codec, journal (beside fjall), permissions, decoders
+	cargo bench --locked -p mqtt -p model -p identity -p catalog -p journal -p broker
+
+bench-store: ## 10 million readings: stored per second, bytes each, four queries
+	cargo bench --locked -p series
+
+bench-ingest: build mosquitto ## Durable ingest through the real binary, beside Mosquitto
+	@demo/bench-ingest "$(DEMO_BINARY)" $(SECONDS_PER_RUN)
+
+deny: ## Licences, bans and advisories of the dependencies
+	@command -v cargo-deny >/dev/null || { echo "Installing cargo-deny."; cargo install --locked cargo-deny; }
+	cargo deny check licenses bans sources
+
+mosquitto:
+	@command -v mosquitto >/dev/null || PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { echo "Installing mosquitto (the peer that is measured beside)."; apt-get update -qq && apt-get install -y -qq mosquitto; }
+
+clean: ## Remove what was built
+	cargo clean
