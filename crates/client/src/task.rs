@@ -10,17 +10,16 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use model::Qos;
-use mqtt::{
-    Ack, Disconnect, EncodeError, Packet, Publish, PublishProperties, Reason, Subscribe, SubscribeOptions,
-    SubscriptionFilter, Version,
-};
+use mqtt::{Ack, Disconnect, EncodeError, Packet, Reason, SubscribeOptions};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::backoff::Backoff;
 use crate::error::kind_of;
 use crate::flight::Flight;
 use crate::handshake::{Accepted, attempt};
+use crate::life::{LOOKS_PER_KEEP_ALIVE, Life};
 use crate::options::WINDOW_MAX;
+use crate::packets::{Filters, acknowledge, publish, received, subscribe};
 use crate::publisher::{Reply, ended};
 use crate::wire::Wire;
 use crate::{
@@ -32,9 +31,6 @@ use crate::{
 const ORDERS_AT_ONCE: usize = 256;
 /// No more orders are taken while this many bytes wait to be written: the server is slow, and callers are to feel it.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
-/// Looks at the connection's life per keep-alive: a silence is noticed after a third of it, a packet is sent before
-/// two thirds have passed.
-const LOOKS_PER_KEEP_ALIVE: u32 = 3;
 
 /// What a handle asks of the task.
 #[derive(Debug)]
@@ -43,8 +39,6 @@ pub(crate) enum Order {
     Subscribe { filters: Filters, answer: oneshot::Sender<Result<Vec<Reason>, SubscribeError>> },
     Close,
 }
-
-type Filters = Vec<(SubscriptionFilter, SubscribeOptions)>;
 
 /// A packet on its way, and who waits for its answer.
 #[derive(Debug)]
@@ -539,79 +533,6 @@ impl Waits {
     }
 }
 
-/// Whether the connection lives, seen a few times per keep-alive.
-#[derive(Debug, Default)]
-struct Life {
-    /// We sent something since the last look.
-    spoke: bool,
-    /// The server sent something since the last look.
-    heard: bool,
-    /// A PINGREQ waits for its answer.
-    asked: bool,
-    /// Looks in a row at which an answer was due and nothing had come.
-    silent: u32,
-}
-
-impl Life {
-    /// One look; true when the server has been silent for a whole keep-alive although it was asked. While the
-    /// socket is not read its silence says nothing.
-    fn look(&mut self, reading: bool) -> bool {
-        self.silent = if self.asked && !self.heard && reading { self.silent + 1 } else { 0 };
-        self.heard = false;
-        self.silent >= LOOKS_PER_KEEP_ALIVE
-    }
-
-    fn must_speak(&mut self) -> bool {
-        !std::mem::take(&mut self.spoke)
-    }
-}
-
 fn lost(how: &str) -> ControlFlow<Loss> {
     ControlFlow::Break(Loss::Lost(how.to_owned()))
-}
-
-fn acknowledge(wire: &mut Wire, id: u16) {
-    if id != 0 {
-        // A PUBACK of two bytes of body is refused by no bound.
-        let _ = wire.put(&Packet::PubAck(Ack::new(id, Reason::Success)));
-    }
-}
-
-fn publish(packet_id: u16, message: Outgoing, version: Version) -> Packet {
-    let told = version == Version::V5 && (message.expiry_s.is_some() || !message.attached.is_empty());
-    let properties = told.then(|| {
-        let Outgoing { expiry_s, attached, .. } = &message;
-        Box::new(PublishProperties { expiry_s: *expiry_s, attached: attached.clone(), ..Default::default() })
-    });
-    Packet::Publish(Publish {
-        dup: false,
-        qos: message.qos,
-        retain: message.retain,
-        topic: Some(message.topic),
-        packet_id,
-        properties,
-        payload: message.payload,
-    })
-}
-
-fn subscribe(packet_id: u16, filters: Filters) -> Packet {
-    Packet::Subscribe(Subscribe { packet_id, filters, subscription_id: None, user: Vec::new() })
-}
-
-/// What came as a message, and the id to acknowledge (0: none).
-fn received(publish: Publish) -> Option<(Received, u16)> {
-    if publish.qos == Qos::ExactlyOnce {
-        return None;
-    }
-    let told = publish.properties.map(|told| *told).unwrap_or_default();
-    let message = Received {
-        topic: publish.topic?,
-        payload: publish.payload,
-        qos: publish.qos,
-        retain: publish.retain,
-        dup: publish.dup,
-        expiry_s: told.expiry_s,
-        attached: told.attached,
-    };
-    Some((message, publish.packet_id))
 }
