@@ -176,7 +176,7 @@ impl ChainCursor {
         });
         match decoded {
             Some((records, unknown)) => {
-                self.records(shared, segment.number, records, &unknown, header.last_seq())
+                self.records(shared, segment.number, records, &unknown, header.last_seq());
             }
             None => self.lost(shared, segment.number, header.last_seq(), SkipReason::Damaged),
         }

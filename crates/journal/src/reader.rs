@@ -58,7 +58,7 @@ impl Reader {
         let mut skipped: Vec<Skipped> = Vec::new();
         loop {
             let durable = self.shared.durable();
-            let records = match self.shared.from_tap(self.next, self.chains) {
+            let records = match self.shared.in_memory(self.next, self.chains) {
                 Ok(Some(records)) => {
                     self.disk = None;
                     records
@@ -67,7 +67,7 @@ impl Reader {
                     self.next = self.next.max(durable + 1);
                     return Ok(told(skipped));
                 }
-                Err(floor) => match self.from_disk(durable) {
+                Err(floor) => match self.next_on_disk(durable) {
                     Ok(Some(Piece::Records(records))) => Records::from(records),
                     // What was passed over is told first; the next call meets the error again.
                     Err(error) => return told(skipped).map(Some).ok_or(error),
@@ -91,7 +91,7 @@ impl Reader {
         }
     }
 
-    fn from_disk(&mut self, durable: u64) -> Result<Option<Piece>, ReadError> {
+    fn next_on_disk(&mut self, durable: u64) -> Result<Option<Piece>, ReadError> {
         let merge = self.disk.get_or_insert_with(|| Merge::new(self.chains, self.next));
         merge.next(&self.shared, durable)
     }

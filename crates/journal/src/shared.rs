@@ -136,7 +136,7 @@ impl Shared {
     }
 
     /// The records from `from` on that memory holds; `Err` when the disk must be asked.
-    pub(crate) fn from_tap(&self, from: u64, chains: Chains) -> Result<Option<crate::Records>, u64> {
+    pub(crate) fn in_memory(&self, from: u64, chains: Chains) -> Result<Option<crate::Records>, u64> {
         let tap = self.tap.lock();
         if from > tap.floor() { Ok(tap.get(from, chains)) } else { Err(tap.floor()) }
     }

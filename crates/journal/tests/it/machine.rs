@@ -1,6 +1,6 @@
 //! A simulated machine with a journal on it, and messages for it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -85,9 +85,4 @@ pub(crate) fn texts(batches: &[Batch]) -> Vec<(u64, String)> {
         .flat_map(|batch| batch.records.iter())
         .map(|record| (record.seq, String::from_utf8_lossy(&record.message.payload).into_owned()))
         .collect()
-}
-
-/// Changes one bit in the middle of a file.
-pub(crate) fn damage(machine: &Machine, path: &Path, offset: u64) {
-    machine.disk.flip_bit(path, offset, 3);
 }

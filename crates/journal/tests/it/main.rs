@@ -1,5 +1,11 @@
-//! The journal from outside, on a simulated machine unless a test says otherwise.
+//! The journal from outside, on a simulated machine.
 
 mod appending;
+mod damage;
+mod faults;
+mod golden;
 mod history;
 mod machine;
+mod reading;
+mod repeats;
+mod retention;
