@@ -42,8 +42,8 @@ fn known_difference(sent: &Sent) -> Option<&'static str> {
         Packet::Connect(connect) if has_binary_secret(connect) => {
             Some("it reads passwords as text; they are binary (section 3.1.3.6)")
         }
-        Packet::Connect(connect) if connect.username.as_ref().is_some_and(|name| name.is_empty()) => {
-            Some("it forgets an empty user name")
+        Packet::Connect(connect) if has_empty_login(connect) => {
+            Some("it forgets an empty user name and an empty password")
         }
         Packet::Connect(connect) if connect.username.is_none() && connect.password.is_some() => {
             Some("it gives a password without a user name an empty one; MQTT 5 allows it (section 3.1.2.9)")
@@ -60,6 +60,11 @@ fn known_difference(sent: &Sent) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+fn has_empty_login(connect: &Connect) -> bool {
+    connect.username.as_ref().is_some_and(|name| name.is_empty())
+        || connect.password.as_ref().is_some_and(|password| password.is_empty())
 }
 
 fn has_binary_secret(connect: &Connect) -> bool {
