@@ -64,7 +64,7 @@ fn known_difference(sent: &Sent) -> Option<&'static str> {
 
 fn has_empty_login(connect: &Connect) -> bool {
     connect.username.as_ref().is_some_and(|name| name.is_empty())
-        || connect.password.as_ref().is_some_and(|password| password.is_empty())
+        || connect.password.as_ref().is_some_and(bytes::Bytes::is_empty)
 }
 
 fn has_binary_secret(connect: &Connect) -> bool {
