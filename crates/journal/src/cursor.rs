@@ -69,6 +69,18 @@ impl ChainCursor {
         Ok(self.ready.front_mut())
     }
 
+    /// The same, without what of a gap lies at or before `given`: the other chain has the records there.
+    fn peek_beyond(&mut self, shared: &Shared, given: u64) -> Result<Option<&Piece>, ReadError> {
+        while let Some(Piece::Gap(gap)) = self.peek(shared)? {
+            gap.from = gap.from.max(given + 1);
+            if gap.from <= gap.to {
+                break;
+            }
+            self.take();
+        }
+        Ok(self.ready.front())
+    }
+
     /// Takes what [`ChainCursor::peek`] showed.
     pub(crate) fn take(&mut self) -> Option<Piece> {
         self.ready.pop_front()
@@ -243,52 +255,35 @@ impl Merge {
     ///
     /// What one chain lost is told without the seqs of which the other chain has the records.
     pub(crate) fn next(&mut self, shared: &Shared, limit: u64) -> Result<Option<Piece>, ReadError> {
-        loop {
-            let mut heads = Vec::with_capacity(2);
-            for (at, cursor) in self.cursors.iter_mut().enumerate() {
-                if let Some(piece) = cursor.peek(shared)?
-                    && piece.first() <= limit
-                {
-                    heads.push((piece.first(), at));
-                }
+        let mut heads = Vec::with_capacity(2);
+        for (at, cursor) in self.cursors.iter_mut().enumerate() {
+            if let Some(piece) = cursor.peek_beyond(shared, self.given)?
+                && piece.first() <= limit
+            {
+                // Of two that begin together, records come before a gap: the gap is then told from behind them.
+                heads.push((piece.first(), matches!(piece, Piece::Gap(_)), at));
             }
-            heads.sort_unstable();
-            let Some(&(_, lowest)) = heads.first() else { return Ok(None) };
-            let piece = self.cursors[lowest].take();
-            let piece = match (piece, heads.get(1)) {
-                (Some(Piece::Gap(gap)), Some(&(first, other))) if first <= gap.to => {
-                    self.split(lowest, gap, other, first)
-                }
-                (piece, _) => piece,
-            };
-            let Some(piece) = piece.and_then(|piece| self.beyond_given(piece)) else { continue };
-            self.given = piece.last();
-            return Ok(Some(piece));
         }
-    }
-
-    /// What of a gap the other chain has not covered yet.
-    fn beyond_given(&self, piece: Piece) -> Option<Piece> {
-        match piece {
+        heads.sort_unstable();
+        let Some(&(_, _, lowest)) = heads.first() else { return Ok(None) };
+        let Some(piece) = self.cursors[lowest].take() else { return Ok(None) };
+        let piece = match piece {
             Piece::Gap(gap) => {
-                let from = gap.from.max(self.given + 1);
-                (from <= gap.to).then_some(Piece::Gap(Skipped { from, ..gap }))
+                // Up to here neither chain has a record.
+                let to = match heads.get(1).and_then(|&(_, _, other)| self.cursors[other].ready.front()) {
+                    Some(Piece::Records(records)) => gap.to.min(records[0].seq - 1),
+                    Some(Piece::Gap(other)) => gap.to.min(other.to),
+                    None => gap.to,
+                };
+                if to < gap.to {
+                    self.cursors[lowest].ready.push_front(Piece::Gap(Skipped { from: to + 1, ..gap }));
+                }
+                Piece::Gap(Skipped { to, ..gap })
             }
-            records @ Piece::Records(_) => Some(records),
-        }
-    }
-
-    /// Tells of a gap only what lies before the other chain's next piece, and keeps what lies behind it.
-    fn split(&mut self, cursor: usize, gap: Skipped, other: usize, other_first: u64) -> Option<Piece> {
-        let other_last = self.cursors[other].ready.front().map_or(other_first, Piece::last);
-        if gap.to > other_last {
-            let behind = Skipped { from: other_last + 1, ..gap };
-            self.cursors[cursor].ready.push_front(Piece::Gap(behind));
-        }
-        if gap.from < other_first {
-            return Some(Piece::Gap(Skipped { to: other_first - 1, ..gap }));
-        }
-        self.cursors[other].take()
+            records @ Piece::Records(_) => records,
+        };
+        self.given = piece.last();
+        Ok(Some(piece))
     }
 }
 

@@ -73,7 +73,7 @@ impl Group {
     pub(crate) fn clear(&mut self) {
         for chain in &mut self.chains {
             chain.frames.clear();
-            chain.records = Vec::with_capacity(chain.records.capacity().min(4_096));
+            chain.records.clear();
         }
         self.batches.clear();
         self.batches.shrink_to(16_384);
@@ -122,6 +122,8 @@ impl Queue {
             done(Ok(Vec::new()));
             return Ok(());
         }
+        // What can be in flight bounds the seqs that are left out after an unclean end.
+        assert!(batch.len() <= QUEUE_MESSAGES_MAX, "a batch has {} messages", batch.len());
         let largest = batch.iter().map(record::bytes_bound).max().unwrap_or(0);
         if largest > RECORD_BYTES_MAX {
             done(Err(AppendError::TooLarge { bytes: largest, bytes_max: RECORD_BYTES_MAX }));

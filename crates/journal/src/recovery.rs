@@ -16,13 +16,15 @@ use crate::checkpoint::{self, ChainEnd, Checkpoint};
 use crate::frame::FrameKey;
 use crate::header::{self, HEADER_BYTES, Header, HeaderFault};
 use crate::ids::Ids;
+use crate::queue::QUEUE_MESSAGES_MAX;
 use crate::segment::{self, Extent, Segment};
 use crate::walk::Walk;
 use crate::{Damage, OpenError, Settings, SkipReason};
 
-/// Seqs left out after an unclean end. More than can be in flight (the queue is bounded at a eighth of it), and with
-/// records of 256 bytes as many as the largest write caches of drives hold.
+/// Seqs left out after an unclean end. More than can be in flight (two groups of at most twice the queue's bound),
+/// and with records of 256 bytes as many as the largest write caches of drives hold.
 pub(crate) const SEQS_LEFT_OUT: u64 = 1 << 20;
+const _: () = assert!(4 * QUEUE_MESSAGES_MAX as u64 <= SEQS_LEFT_OUT);
 
 /// What was found on opening.
 #[derive(Debug, Clone, Default)]

@@ -21,7 +21,7 @@ pub struct Settings {
     /// Bytes after which a segment file is sealed and the next begun: what retention drops at once.
     /// Default: 64 MiB.
     pub segment_bytes: u64,
-    /// Bytes of messages kept in memory for the readers that keep up. Default: 32 MiB.
+    /// Bytes of memory for the messages that readers get who keep up. Default: 32 MiB.
     pub tap_bytes: usize,
     /// Bytes of messages that may wait for the writer before the doors must wait. Default: 16 MiB; one message
     /// is always taken.

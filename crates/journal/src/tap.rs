@@ -36,8 +36,8 @@ impl Tap {
         self.floor
     }
 
-    /// Adds records that became durable; their seqs follow those that are here. Rows that had to make room are
-    /// given back, to be dropped outside of the lock.
+    /// Adds records that became durable, which took `bytes` on the disk; their seqs follow those that are here. Rows
+    /// that had to make room are given back, to be dropped outside of the lock.
     pub(crate) fn push(
         &mut self,
         chain: Chain,
@@ -45,6 +45,8 @@ impl Tap {
         records: Arc<Vec<Record>>,
     ) -> Vec<Arc<Vec<Record>>> {
         let Some(last) = records.last().map(|record| record.seq) else { return Vec::new() };
+        // What the texts and payloads take, and what stands around them in memory.
+        let bytes = bytes + records.len() * size_of::<Record>();
         self.rows.push_back(Row { chain, last, bytes, records });
         self.bytes += bytes;
         let mut gone = Vec::new();

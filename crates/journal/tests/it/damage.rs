@@ -131,7 +131,8 @@ async fn a_newer_version_another_key_and_another_journal_are_refused_by_name() {
     ten(&mut machine, &settings).await;
     let path = segment("regular", 1);
     let content = machine.disk.content(&path).expect("there");
-    let refusal = |machine: &Machine| Journal::open(&dir(), &settings, &machine.host()).err().expect("refused");
+    let refusal =
+        |machine: &Machine| Journal::open(&dir(), &settings, &machine.host()).err().expect("refused");
 
     let mut newer = content.clone();
     newer[8] = 2;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use bytestring::ByteString;
 use host::sim::{SimClock, SimDisk, SimRandom};
-use host::{Host, KeyRing};
+use host::{Disk, Host, KeyRing, SystemDisk};
 use journal::{Chains, Journal, Settings};
 use model::{Lane, Message, Principal, Properties, TopicName};
 
@@ -48,7 +48,8 @@ fn groups() -> Vec<Vec<Message>> {
     bare.origin = Arc::new(model::Origin::inside(3));
     bare.lane = Lane::Bulk;
     let mut by_certificate = alarm("c", "smoke");
-    let origin = model::Origin { principal: Principal::Certificate([7; 32]), ..(*by_certificate.origin).clone() };
+    let origin =
+        model::Origin { principal: Principal::Certificate([7; 32]), ..(*by_certificate.origin).clone() };
     by_certificate.origin = Arc::new(origin);
     let large = |fill: &str| message("d", &fill.repeat(40_000));
     vec![
@@ -81,7 +82,10 @@ fn a_journal_of_version_1_is_read() {
     assert!(batches.iter().all(|batch| batch.skipped.is_empty()));
     let records: Vec<_> = batches.iter().flat_map(|batch| batch.records.to_vec()).collect();
     assert_eq!(records.iter().map(|record| record.seq).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7]);
-    assert_eq!(records.iter().map(|record| record.id_reused).collect::<Vec<_>>(), [[false; 6].as_slice(), &[true]].concat());
+    assert_eq!(
+        records.iter().map(|record| record.id_reused).collect::<Vec<_>>(),
+        [[false; 6].as_slice(), &[true]].concat()
+    );
     for (record, expected) in records.iter().zip(expected()) {
         assert_eq!(record.message, expected);
     }
@@ -98,8 +102,8 @@ async fn the_same_inputs_write_the_same_bytes_as_version_1_did() {
     let written = ["regular", "urgent"].map(|chain| disk.content(&segment(chain, 1)).expect("written"));
     if std::env::var("GODWIT_MAKE_GOLDEN").is_ok() {
         let golden: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        std::fs::write(golden.join("v1-regular.segment"), &written[0]).expect("written");
-        std::fs::write(golden.join("v1-urgent.segment"), &written[1]).expect("written");
+        SystemDisk.replace(&golden.join("v1-regular.segment"), &written[0]).expect("written");
+        SystemDisk.replace(&golden.join("v1-urgent.segment"), &written[1]).expect("written");
         return;
     }
     assert!(written[0] == REGULAR, "the regular segment is written otherwise than version 1 was");

@@ -263,7 +263,7 @@ impl World {
         }
         for range in &skipped {
             assert!(self.model.damaged, "{range:?} is told as lost, but nothing was damaged");
-            let there = read.range(range.from..=range.to).next();
+            let there = read.range(range.from..=range.to).next().map(|(seq, _)| seq);
             assert!(there.is_none(), "{range:?} is told as lost, but {there:?} is there");
             if self.model.headless || !self.model.in_doubt.is_empty() {
                 continue;

@@ -20,7 +20,10 @@ async fn a_repeat_is_neither_stored_nor_delivered_and_is_told_the_first_seq() {
     // In one batch, in the next, and as an alarm: the payload and topic decide, not the lane.
     let batch = vec![message("a", "no id"), first.clone(), first.clone(), message("a", "no id")];
     let outcomes = journal.append(batch).await.expect("durable");
-    assert_eq!(outcomes, [Outcome::Appended(1), Outcome::Appended(2), Outcome::Repeated(2), Outcome::Appended(3)]);
+    assert_eq!(
+        outcomes,
+        [Outcome::Appended(1), Outcome::Appended(2), Outcome::Repeated(2), Outcome::Appended(3)]
+    );
     assert_eq!(one(&journal, first.clone()).await, Outcome::Repeated(2));
     assert_eq!(one(&journal, with_id(alarm("a", "21.5"), "m1")).await, Outcome::Repeated(2));
     // Another device may use the same id.
@@ -37,7 +40,11 @@ async fn an_id_used_for_another_payload_is_a_new_message_and_flagged() {
     assert_eq!(one(&journal, with_id(message("a", "2"), "m1")).await, Outcome::Repeated(2));
     assert_eq!(one(&journal, with_id(message("a", "1"), "m1")).await, Outcome::Repeated(1));
     let flags = |journal: &Journal| -> Vec<bool> {
-        read(journal, Chains::Both).iter().flat_map(|batch| batch.records.to_vec()).map(|r| r.id_reused).collect()
+        read(journal, Chains::Both)
+            .iter()
+            .flat_map(|batch| batch.records.to_vec())
+            .map(|r| r.id_reused)
+            .collect()
     };
     assert_eq!(flags(&journal), [false, true]);
     journal.close().await;

@@ -15,7 +15,12 @@ fn now(machine: &Machine, text: &str) -> Message {
 
 /// Four messages a segment, an hour apart.
 fn small() -> Settings {
-    Settings { segment_bytes: 1_100, keep: Duration::from_secs(8 * 86_400), tap_bytes: 100, ..Settings::default() }
+    Settings {
+        segment_bytes: 1_100,
+        keep: Duration::from_secs(8 * 86_400),
+        tap_bytes: 100,
+        ..Settings::default()
+    }
 }
 
 async fn append(machine: &Machine, journal: &Journal, count: usize) {
@@ -41,7 +46,11 @@ async fn segments_older_than_keep_are_dropped_whole_and_readers_are_told() {
     assert_eq!(texts(&batches).len() as u64, 21 - first);
     machine.clock.advance(Duration::from_secs(30 * 86_400));
     journal.trim().await;
-    assert_eq!(journal.status().segments, [0, 1], "the newest segment stays: it knows where the chain stands");
+    assert_eq!(
+        journal.status().segments,
+        [0, 1],
+        "the newest segment stays: it knows where the chain stands"
+    );
 }
 
 #[tokio::test]
@@ -58,7 +67,10 @@ async fn a_builtin_consumer_holds_without_end_and_a_sink_until_its_time() {
     journal.trim().await;
     assert_eq!(journal.first_seq(), 1, "the sink holds");
     let status = journal.status().consumers;
-    assert_eq!(status.iter().map(|c| (c.name.as_str(), c.lag_records)).collect::<Vec<_>>(), [("series", 0), ("webhook", 20)]);
+    assert_eq!(
+        status.iter().map(|c| (c.name.as_str(), c.lag_records)).collect::<Vec<_>>(),
+        [("series", 0), ("webhook", 20)]
+    );
     assert_eq!(status[0].lag_micros, 0);
     assert!(status[1].lag_micros >= 10 * 86_400 * 1_000_000);
 
@@ -67,7 +79,11 @@ async fn a_builtin_consumer_holds_without_end_and_a_sink_until_its_time() {
     journal.trim().await;
     let first = journal.first_seq();
     assert!(first > 10);
-    assert_eq!(webhook.cuts(), [Cut { chain: Chain::Regular, from: 3, to: first - 1 }], "exactly what it missed");
+    assert_eq!(
+        webhook.cuts(),
+        [Cut { chain: Chain::Regular, from: 3, to: first - 1 }],
+        "exactly what it missed"
+    );
     assert_eq!(webhook.cuts(), []);
     assert_eq!(series.cuts(), []);
 }
@@ -79,7 +95,8 @@ async fn a_full_journal_drops_what_nobody_holds_and_else_refuses() {
     let (journal, _) = open(&machine, &settings);
     append(&machine, &journal, 60).await;
     assert!(journal.status().bytes <= 5_400);
-    assert!(journal.first_seq() > 30, "the oldest went although they are young");
+    let first = journal.first_seq();
+    assert!((25..=55).contains(&first), "the oldest went although they are young: {first}");
 
     let held = journal.consumer("series", Hold::Builtin);
     held.report(journal.durable_seq());
