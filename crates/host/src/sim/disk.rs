@@ -434,3 +434,78 @@ impl File for SimFile {
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn path() -> PathBuf {
+        PathBuf::from("/data/file")
+    }
+
+    fn made(disk: &SimDisk, synced: usize, unsynced: usize) -> Box<dyn File> {
+        let mut file = disk.create(&path()).expect("made");
+        file.append(&vec![1; synced]).expect("written");
+        file.sync().expect("synced");
+        disk.sync_dir(Path::new("/data")).expect("synced");
+        file.append(&vec![2; unsynced]).expect("written");
+        file
+    }
+
+    #[test]
+    fn a_crash_keeps_what_was_synced_and_loses_the_rest_in_every_way() {
+        let (mut whole, mut none, mut torn, mut hole) = (0, 0, 0, 0);
+        for seed in 0..400 {
+            let disk = SimDisk::new();
+            let old = made(&disk, 700, 1_500);
+            let after = disk.after_crash(&SimRandom::new(seed));
+            assert!(old.bytes().is_err(), "the process of before is gone");
+            let content = after.content(&path()).expect("its entry was synced");
+            assert_eq!(content[..700], [1; 700]);
+            match content.len() {
+                2_200 if content[700..].iter().all(|byte| *byte == 2) => whole += 1,
+                700 => none += 1,
+                _ if content[700..].contains(&0) => hole += 1,
+                _ => torn += 1,
+            }
+        }
+        assert!(whole > 0 && none > 0 && torn > 0 && hole > 0, "{whole} {none} {torn} {hole}");
+    }
+
+    #[test]
+    fn an_entry_that_was_not_synced_may_be_gone_after_a_crash_and_a_removed_one_back() {
+        let (mut gone, mut back) = (0, 0);
+        for seed in 0..50 {
+            let disk = SimDisk::new();
+            made(&disk, 10, 0);
+            disk.remove(&path()).expect("removed");
+            disk.create(Path::new("/data/new")).expect("made").sync().expect("synced");
+            let after = disk.after_crash(&SimRandom::new(seed));
+            gone += u32::from(after.content(Path::new("/data/new")).is_none());
+            back += u32::from(after.content(&path()).is_some());
+        }
+        assert!((5..45).contains(&gone), "{gone}");
+        assert!((5..45).contains(&back), "{back}");
+    }
+
+    #[test]
+    fn faults_come_when_they_were_ordered() {
+        let disk = SimDisk::new();
+        let mut file = made(&disk, 10, 0);
+        disk.fail_append_after(1, io::ErrorKind::Other);
+        file.append(b"good").expect("the first passes");
+        file.append(b"half").expect_err("the second fails");
+        assert_eq!(file.bytes().expect("known"), 16, "and arrives half");
+        file.append(b"good").expect("only one fails");
+        disk.fail_sync_after(0);
+        file.sync().expect_err("ordered");
+        disk.limit_bytes(Some(22));
+        let full = file.append(b"four").expect_err("full").kind();
+        assert_eq!((full, file.bytes().expect("known")), (io::ErrorKind::StorageFull, 22));
+        disk.mend();
+        disk.cut_power_after(1);
+        file.append(b"last").expect_err("the power goes with it");
+        file.sync().expect_err("the power is off");
+        assert!(disk.list(Path::new("/data")).is_err());
+    }
+}
