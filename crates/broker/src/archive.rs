@@ -36,6 +36,12 @@ const CONSUMER: &str = "broker.retained";
 /// without need.
 const SAVE_EVERY: u64 = 100_000;
 
+/// How long its position may stay unsaved: so long it holds the journal's retention behind what it has read.
+const SAVE_WITHIN: Duration = Duration::from_secs(1);
+
+/// How often it looks for messages whose time is over. They are not sent meanwhile; this gives their memory back.
+const EXPIRE: Duration = Duration::from_secs(60);
+
 /// How long it waits after the catalog or the journal failed.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -139,8 +145,11 @@ impl Archive {
     /// Follows the journal until it closes or the door does.
     pub(crate) async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
-        let mut tick = tokio::time::interval(Duration::from_secs(10));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut save = tokio::time::interval(SAVE_WITHIN);
+        let mut expire = tokio::time::interval(EXPIRE);
+        for interval in [&mut save, &mut expire] {
+            interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        }
         loop {
             tokio::select! {
                 biased;
@@ -152,12 +161,12 @@ impl Archive {
                         tokio::time::sleep(RETRY).await;
                     }
                 },
-                _ = tick.tick() => {
+                _ = save.tick() => if self.position > self.saved {
+                    self.save_while_reading().await;
+                },
+                _ = expire.tick() => {
                     for topic in shared.retained.expire(shared.host.clock.mono_micros(), &shared.tallies) {
                         self.changes.insert(topic, None);
-                    }
-                    if self.position > self.saved {
-                        self.save_while_reading().await;
                     }
                 }
                 () = shared.stop.stopping() => break,

@@ -13,16 +13,17 @@ use identity::Identity;
 use journal::{Chains, Journal};
 use model::Routes;
 use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 
+use crate::admission::Place;
 use crate::archive::{self, Archive};
-use crate::delivery;
 use crate::link::RIGHTS;
 use crate::listener::Listener;
 use crate::shared::Shared;
 use crate::tally::{End, Stats};
 use crate::view::{RetainedView, SessionView};
-use crate::{ListenerSettings, Settings, StartError};
+use crate::{Auth, ListenerSettings, Settings, StartError, connection, delivery, listener};
 
 /// How often sums go to the metrics and sessions without a connection are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -75,8 +76,8 @@ impl Broker {
     ) -> Result<Self, StartError> {
         settings.check()?;
         let mut bound = Vec::with_capacity(listeners.len());
-        for listener in &listeners {
-            bound.push(Listener::bind(listener).await?);
+        for settings in &listeners {
+            bound.push(Listener::bind(settings).await?);
         }
         let addresses = bound.iter().map(Listener::address).collect();
         let shared = Arc::new(Shared::new(settings.clone(), parts));
@@ -102,6 +103,19 @@ impl Broker {
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses.to_vec()
+    }
+
+    /// Serves a connection that somebody else accepted, from its first byte to its end, as one of a listener with this
+    /// `auth` is served: for transports that bring their own handshake, and for tests without a socket. Counts against
+    /// the bounds on connections.
+    pub async fn serve<S>(&self, stream: S, peer: SocketAddr, auth: Auth)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        match Place::take(&self.shared, peer.ip()) {
+            Ok(place) => connection::serve(Arc::clone(&self.shared), stream, peer, auth, place).await,
+            Err(why) => listener::refuse(&self.shared, peer, why),
+        }
     }
 
     /// Its numbers as they stand.

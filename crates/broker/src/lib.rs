@@ -41,6 +41,8 @@ mod listener;
 mod logbook;
 mod outbox;
 mod prepared;
+#[doc(hidden)]
+pub mod probe;
 mod retained;
 mod scratch;
 mod session;

@@ -16,6 +16,7 @@ use crate::admission::Place;
 use crate::connection;
 use crate::settings::{Auth, ListenerSettings};
 use crate::shared::Shared;
+use crate::tally::Tallies;
 use crate::{Refusal, StartError};
 
 /// How long accepting pauses when the machine has nothing to accept with. Connections that end give descriptors back
@@ -67,13 +68,14 @@ impl Listener {
             Err(why) => refuse(&shared, peer, why),
         };
         tokio::select! {
-            () = accept(|| self.socket.accept(), serve, &shared) => {}
+            () = accept(|| self.socket.accept(), serve, &shared.tallies) => {}
             () = shared.closing.stopping() => {}
         }
     }
 }
 
-fn refuse(shared: &Shared, peer: SocketAddr, why: Refusal) {
+/// Counts and logs a connection for which there is no place.
+pub(crate) fn refuse(shared: &Shared, peer: SocketAddr, why: Refusal) {
     shared.tallies.refused(why).one();
     let now_mono = shared.host.clock.mono_micros();
     if let Some(left_out) = shared.logbook.may_write(peer.ip(), "", why.name(), now_mono) {
@@ -92,10 +94,10 @@ fn refuse(shared: &Shared, peer: SocketAddr, why: Refusal) {
 }
 
 /// Accepts for ever: `next` gives a connection, `serve` takes it.
-async fn accept<N, F>(mut next: N, mut serve: impl FnMut(TcpStream, SocketAddr), shared: &Shared)
+async fn accept<N, F, C>(mut next: N, mut serve: impl FnMut(C, SocketAddr), tallies: &Tallies)
 where
     N: FnMut() -> F,
-    F: Future<Output = io::Result<(TcpStream, SocketAddr)>>,
+    F: Future<Output = io::Result<(C, SocketAddr)>>,
 {
     let mut is_short = false;
     loop {
@@ -104,13 +106,13 @@ where
                 if std::mem::take(&mut is_short) {
                     tracing::info!("connections are accepted again");
                 }
-                shared.tallies.accepted.one();
+                tallies.accepted.one();
                 serve(stream, peer);
             }
             // The client went away between its knock and our answer.
             Err(error) if is_of_one_client(&error) => {}
             Err(error) => {
-                shared.tallies.accept_paused.one();
+                tallies.accept_paused.one();
                 if !std::mem::replace(&mut is_short, true) {
                     tracing::error!(
                         %error,
@@ -128,4 +130,39 @@ fn is_of_one_client(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    /// mosquitto issue 948, nanomq issue 168, thingsboard issue 513.
+    #[tokio::test(start_paused = true)]
+    async fn without_file_descriptors_accepting_pauses_and_then_goes_on() {
+        // Every failure costs a pause: a loop that spins would have failed a thousand times before the first is over.
+        const EMFILE: i32 = 24;
+        let tallies = Tallies::new();
+        let asked = RefCell::new(0);
+        let served = RefCell::new(0);
+        let next = || {
+            *asked.borrow_mut() += 1;
+            let n = *asked.borrow();
+            async move {
+                match n {
+                    ..=5 => Err(io::Error::from_raw_os_error(EMFILE)),
+                    6 => Err(io::ErrorKind::ConnectionAborted.into()),
+                    7 => Ok(((), (Ipv4Addr::LOCALHOST, 1).into())),
+                    _ => std::future::pending().await,
+                }
+            }
+        };
+        let accepting = accept(next, |(), _| *served.borrow_mut() += 1, &tallies);
+        // The clock stands still but for timers: five pauses are over after five and before six.
+        assert!(tokio::time::timeout(5 * PAUSE + PAUSE / 2, accepting).await.is_err(), "it goes on for ever");
+        assert_eq!((*asked.borrow(), *served.borrow()), (8, 1));
+        assert_eq!((tallies.accept_paused.get(), tallies.accepted.get()), (5, 1));
+    }
 }

@@ -21,7 +21,13 @@ const SHOWN_CHARS: usize = 64;
 
 /// What was written lately.
 #[derive(Default)]
-pub(crate) struct Logbook(Mutex<HashMap<(IpAddr, u64, &'static str), (u64, u64)>>);
+pub(crate) struct Logbook(Mutex<HashMap<Kind, Line>>);
+
+/// Address, hash of the client id, reason.
+type Kind = (IpAddr, u64, &'static str);
+
+/// When one of its kind was written, and how many were left out since.
+type Line = (u64, u64);
 
 impl Logbook {
     /// Whether to write a line now, and how many of its kind were left out since the last.

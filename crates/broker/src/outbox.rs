@@ -121,9 +121,11 @@ impl Outbox {
         is_away: bool,
     ) -> Pushed {
         let bytes = prepared.bytes();
-        let fits = self.queue.len() < bounds.messages_max
-            && self.queue_bytes + bytes <= bounds.bytes_max
-            && !(is_full && !self.queue.is_empty());
+        // One message may always wait, so that a session gets on whatever the others hold.
+        let may_wait = self.queue.is_empty() || !is_full;
+        let fits = may_wait
+            && self.queue.len() < bounds.messages_max
+            && self.queue_bytes + bytes <= bounds.bytes_max;
         if prepared.qos() == Qos::AtMostOnce {
             return match (is_away, fits) {
                 (true, _) => Pushed::Dropped(Drop::Away),

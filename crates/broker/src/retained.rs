@@ -318,7 +318,7 @@ mod tests {
         assert_eq!(retained.matches("+", 1_999_999).len(), 2);
         assert_eq!(retained.matches("+", 2_000_000).len(), 1);
         let gone = retained.expire(2_000_000, &tallies);
-        assert_eq!(gone.iter().map(|topic| topic.as_str()).collect::<Vec<_>>(), ["a"]);
+        assert_eq!(gone.iter().map(TopicName::as_str).collect::<Vec<_>>(), ["a"]);
         assert_eq!(tallies.retained_messages.get(), 1);
     }
 

@@ -27,7 +27,7 @@ impl Will {
         let Self { will, who, origin } = self;
         let drop = |reason: Drop, why: &str| {
             let before = shared.tallies.dropped(reason).one();
-            if before < 10 || before % 1_000 == 0 {
+            if before < 10 || before.is_multiple_of(1_000) {
                 tracing::warn!(
                     client_id = ?origin.client_id,
                     topic = ?will.topic.as_str(),

@@ -62,7 +62,7 @@ pub(super) struct Refused {
 pub(super) async fn read<S: AsyncRead + Unpin>(
     settings: &Settings,
     stream: &mut S,
-) -> Result<Option<Opening>, Refused> {
+) -> Result<Option<Opening>, Box<Refused>> {
     let packet_bytes_max = settings.packet_bytes_max.min(CONNECT_BYTES_MAX);
     let mut decoder = Decoder::with_limits(Side::Server, Limits { packet_bytes_max, ..Limits::default() });
     let mut input = BytesMut::new();
@@ -80,14 +80,14 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
             }
             Ok(Some(_)) => unreachable!("the decoder takes a CONNECT first"),
             Err(error) => {
-                return Err(Refused {
+                return Err(Box::new(Refused {
                     why: Refusal::NoConnect,
                     answer: error.answer(),
                     version: error.version.unwrap_or(Version::V311),
                     client_id: ByteString::new(),
                     hint: error.hint().unwrap_or_default().to_owned(),
                     reason: error.to_string(),
-                });
+                }));
             }
         }
     }
@@ -100,7 +100,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     peer: SocketAddr,
     auth: Auth,
     opening: Opening,
-) -> Result<Connection<S>, (S, Refused)> {
+) -> Result<Connection<S>, (S, Box<Refused>)> {
     let Opening { mut connect, decoder, input } = opening;
     let (who, permissions) = match authorize(shared, auth, &connect) {
         Ok(known) => known,
@@ -202,16 +202,16 @@ fn authorize(
     shared: &Shared,
     auth: Auth,
     connect: &Connect,
-) -> Result<(Who, identity::Permissions), Refused> {
+) -> Result<(Who, identity::Permissions), Box<Refused>> {
     let refused = |why, reason, text: String, hint: String| {
-        Err(Refused {
+        Err(Box::new(Refused {
             why,
             answer: Some(refusal(reason, connect.version)),
             version: connect.version,
             client_id: connect.client_id.clone(),
             reason: text,
             hint,
-        })
+        }))
     };
     if connect.properties.auth_method.is_some() {
         let text = "extended authentication is not served".to_owned();
@@ -257,7 +257,7 @@ fn authorize(
     }
 }
 
-fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Refused {
+fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refused> {
     let (why, reason, text, hint) = match no {
         NoSession::Full => (
             Refusal::SessionsFull,
@@ -272,14 +272,14 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Refused 
             "Give each device a client id of its own".to_owned(),
         ),
     };
-    Refused {
+    Box::new(Refused {
         why,
         answer: Some(refusal(reason, connect.version)),
         version: connect.version,
         client_id: connect.client_id.clone(),
         reason: text,
         hint,
-    }
+    })
 }
 
 fn refusal(reason: Reason, version: Version) -> Packet {

@@ -1,1 +1,12 @@
-//! wip
+//! The door from outside: real sockets, our own codec by hand for what no client would send, and a stranger's client.
+
+mod bounds;
+mod client;
+mod delivery;
+mod durability;
+mod house;
+mod protocol;
+mod retained;
+mod sessions;
+mod strangers;
+mod wills;

@@ -1,0 +1,233 @@
+//! A door with its rooms, in a directory of its own, on a port of its own.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, ListenerSettings, Parts, Settings, Stats};
+use catalog::Catalog;
+use host::sim::{Machine, SimDisk};
+use host::{Clock, Disk, Entry, File, Host, Space, SystemClock, SystemDisk, SystemRandom};
+use identity::{Identity, LocalToken};
+use journal::Journal;
+use model::{RouteSettings, Routes};
+use parking_lot::{Condvar, Mutex};
+use tempfile::TempDir;
+
+/// Longest wait for anything that must happen.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What a test may choose.
+pub(crate) struct Plan {
+    pub(crate) settings: Settings,
+    pub(crate) journal: journal::Settings,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) routes: Vec<RouteSettings>,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            settings: Settings::default(),
+            journal: journal::Settings { bytes_max: Some(1 << 30), ..journal::Settings::default() },
+            clock: Arc::new(SystemClock::start()),
+            routes: Vec::new(),
+        }
+    }
+}
+
+impl Plan {
+    pub(crate) fn with(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+}
+
+/// The house.
+pub(crate) struct House {
+    pub(crate) broker: Broker,
+    pub(crate) journal: Journal,
+    pub(crate) identity: Identity,
+    pub(crate) token: LocalToken,
+    pub(crate) disk: Arc<GatedDisk>,
+    catalog: Catalog,
+    dir: Option<TempDir>,
+    machine: Machine,
+}
+
+impl House {
+    pub(crate) async fn open() -> Self {
+        Self::with(Plan::default()).await
+    }
+
+    pub(crate) async fn with(plan: Plan) -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self::start(plan, dir, Machine::new(1)).await
+    }
+
+    async fn start(plan: Plan, dir: TempDir, machine: Machine) -> Self {
+        let disk = Arc::new(GatedDisk::of((*machine.disk).clone()));
+        let host = Host {
+            clock: plan.clock,
+            disk: Arc::new(SystemDisk),
+            random: Arc::new(SystemRandom),
+            ..machine.host()
+        };
+        // The journal's disk is simulated: it can be stopped, filled and broken. The catalog's files are SQLite's own.
+        let journal_host = Host { disk: Arc::clone(&disk) as Arc<dyn Disk>, ..host.clone() };
+        let (journal, _) =
+            Journal::open(Path::new("/journal"), &plan.journal, &journal_host).expect("a journal");
+        let migrations = [Broker::migrations(), Identity::migrations()].concat();
+        let catalog = Catalog::open(&dir.path().join("catalog.db"), &migrations, &host).expect("a catalog");
+        let token = LocalToken::generate(&SystemRandom);
+        let identity =
+            Identity::open(catalog.clone(), host.clone()).expect("identity").with_local_token(&token);
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let parts = Parts {
+            host,
+            journal: journal.clone(),
+            catalog: catalog.clone(),
+            identity: identity.clone(),
+            routes: Arc::new(Routes::new(&plan.routes).expect("routes")),
+        };
+        let listeners = vec![ListenerSettings::anonymous(local), ListenerSettings::password(local)];
+        let broker = Broker::start(&plan.settings, listeners, parts).await.expect("a door");
+        Self { broker, journal, identity, token, disk, catalog, dir: Some(dir), machine }
+    }
+
+    /// Ends everything in good order and starts again on the same directory.
+    pub(crate) async fn restart(mut self, plan: Plan) -> Self {
+        self.close().await;
+        let dir = self.dir.take().expect("a directory");
+        let mut machine = self.machine;
+        machine.restart();
+        Self::start(plan, dir, machine).await
+    }
+
+    pub(crate) fn catalog(&self) -> Catalog {
+        self.catalog.clone()
+    }
+
+    pub(crate) async fn close(&self) {
+        self.broker.close().await;
+        self.journal.close().await;
+        self.catalog.close().await;
+    }
+
+    /// The listener that asks for no name.
+    pub(crate) fn anonymous(&self) -> SocketAddr {
+        self.broker.addresses()[0]
+    }
+
+    /// The listener that asks for a password.
+    pub(crate) fn password(&self) -> SocketAddr {
+        self.broker.addresses()[1]
+    }
+
+    /// Waits until the numbers are as wanted.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Stats) -> bool) -> Stats {
+        let wait = async {
+            loop {
+                let stats = self.broker.stats();
+                if is_so(&stats) {
+                    return stats;
+                }
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, wait).await;
+        waited.unwrap_or_else(|_| panic!("never: {what}: {:#?}", self.broker.stats()))
+    }
+}
+
+/// A simulated disk whose syncs can be held back.
+pub(crate) struct GatedDisk {
+    pub(crate) disk: SimDisk,
+    gate: Arc<Gate>,
+}
+
+#[derive(Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl GatedDisk {
+    fn of(disk: SimDisk) -> Self {
+        Self { disk, gate: Arc::default() }
+    }
+
+    /// From now on no sync returns.
+    pub(crate) fn hold(&self) {
+        *self.gate.is_closed.lock() = true;
+    }
+
+    /// Lets every sync go on.
+    pub(crate) fn release(&self) {
+        *self.gate.is_closed.lock() = false;
+        self.gate.opened.notify_all();
+    }
+
+    fn gated(&self, file: io::Result<Box<dyn File>>) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(GatedFile { file: file?, gate: Arc::clone(&self.gate) }))
+    }
+}
+
+impl Disk for GatedDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.disk.create_dir(path)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
+        self.disk.list(dir)
+    }
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.gated(self.disk.create(path))
+    }
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.disk.open(path)
+    }
+    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+        self.disk.read(path, bytes_max)
+    }
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        self.disk.replace(path, bytes)
+    }
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.sync_dir(dir)
+    }
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.disk.space(path)
+    }
+}
+
+struct GatedFile {
+    file: Box<dyn File>,
+    gate: Arc<Gate>,
+}
+
+impl File for GatedFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.append(bytes)
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        let mut is_closed = self.gate.is_closed.lock();
+        while *is_closed {
+            self.gate.opened.wait(&mut is_closed);
+        }
+        drop(is_closed);
+        self.file.sync()
+    }
+    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
+        self.file.truncate(bytes)
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, into)
+    }
+    fn bytes(&self) -> io::Result<u64> {
+        self.file.bytes()
+    }
+}

@@ -1,0 +1,141 @@
+//! What is said for a client that goes without a word, and when it is not.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::Drop;
+use host::sim::SimClock;
+use model::{DeviceName, Qos};
+use mqtt::{Connect, Disconnect, Packet, Reason, Version};
+
+use crate::client::{Client, connect, persistent, will};
+use crate::house::{House, Plan};
+
+fn with_will(mut ask: Connect, topic: &str, delay_s: u32) -> Connect {
+    let mut last = will(topic, "gone");
+    last.delay_s = delay_s;
+    ask.will = Some(last);
+    ask
+}
+
+async fn watcher(house: &House) -> Client {
+    let mut watcher = Client::open(house.anonymous(), Version::V5, "watcher").await;
+    watcher.subscribe("#", Qos::AtLeastOnce).await;
+    watcher
+}
+
+#[tokio::test]
+async fn a_will_is_published_when_its_client_goes_without_a_word_and_only_then() {
+    let house = House::open().await;
+    let mut watcher = watcher(&house).await;
+    for version in [Version::V311, Version::V5] {
+        let polite =
+            Client::with(house.anonymous(), with_will(connect(version, "polite"), "polite", 0)).await.0;
+        polite.leave().await;
+        let rude = Client::with(house.anonymous(), with_will(connect(version, "rude"), "rude", 0)).await.0;
+        rude.vanish().await;
+        let got = watcher.take().await;
+        assert_eq!((got.topic.as_deref(), &got.payload[..]), (Some("rude"), &b"gone"[..]));
+    }
+    let mut asking =
+        Client::with(house.anonymous(), with_will(connect(Version::V5, "asking"), "asking", 0)).await.0;
+    asking.send(&Packet::Disconnect(Disconnect::new(Reason::DisconnectWithWill))).await;
+    assert_eq!(watcher.take().await.topic.as_deref(), Some("asking"));
+    let mut broken =
+        Client::with(house.anonymous(), with_will(connect(Version::V5, "broken"), "broken", 0)).await.0;
+    broken.send_bytes(b"\x00\x00").await;
+    assert_eq!(watcher.take().await.topic.as_deref(), Some("broken"));
+}
+
+/// mochi-mqtt issue 503, moquette issue 689: a will bypasses the rights of its client.
+#[tokio::test]
+async fn a_will_passes_the_permission_check() {
+    let house = House::open().await;
+    let mut watcher = watcher(&house).await;
+    let name = DeviceName::parse("office-1").expect("a name");
+    let password = house.identity.add_device_with_password(&name).await.expect("added");
+    for topic in ["dt/office-2/status", "$SYS/state", "$aws/x", "dt/office-1/status"] {
+        let mut ask = with_will(connect(Version::V5, topic), topic, 0);
+        ask.username = Some("office-1".into());
+        ask.password = Some(password.reveal().to_owned().into());
+        Client::with(house.password(), ask).await.0.vanish().await;
+        house.until("it is gone", |stats| stats.connections == 1).await;
+    }
+    assert_eq!(watcher.take().await.topic.as_deref(), Some("dt/office-1/status"), "and nothing before it");
+    let stats = house.broker.stats();
+    let counted =
+        [Drop::WillNotPermitted, Drop::Reserved, Drop::TopicNotAccepted].map(|why| stats.dropped(why));
+    assert_eq!(counted, [1, 1, 1]);
+    assert_eq!(house.journal.durable_seq(), 1);
+}
+
+/// mosquitto issue 1752.
+#[tokio::test]
+async fn a_will_with_a_delay_waits_and_is_taken_back_by_a_client_that_returns() {
+    let clock = Arc::new(SimClock::new());
+    let house =
+        House::with(Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::default() }).await;
+    let mut watcher = watcher(&house).await;
+    let delayed = |id: &str| with_will(persistent(Version::V5, id), id, 60);
+    for id in ["returns", "stays away"] {
+        Client::with(house.anonymous(), delayed(id)).await.0.vanish().await;
+    }
+    // Shorter than its delay is the life of this session.
+    let mut short = delayed("short");
+    short.properties.session_expiry_s = 5;
+    Client::with(house.anonymous(), short).await.0.vanish().await;
+    house.until("all are away", |stats| stats.connections == 1).await;
+    clock.advance(Duration::from_secs(6));
+    assert_eq!(watcher.take().await.topic.as_deref(), Some("short"));
+    let (_back, is_present) = Client::with(house.anonymous(), delayed("returns")).await;
+    assert!(is_present);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(watcher.take().await.topic.as_deref(), Some("stays away"));
+    watcher.expect_nothing().await;
+}
+
+/// emqx issues 18565 and 18583.
+#[tokio::test]
+async fn a_takeover_publishes_the_will_unless_the_session_goes_on_and_the_will_would_have_waited() {
+    let house = House::open().await;
+    let mut watcher = watcher(&house).await;
+    let take_over = |first: Connect, second: Connect| {
+        let address = house.anonymous();
+        async move {
+            let (mut old, _) = Client::with(address, first).await;
+            let (new, _) = Client::with(address, second).await;
+            old.expect_end(Reason::SessionTakenOver).await;
+            new.leave().await;
+        }
+    };
+    let asks = |version, id: &str, delay_s, is_clean| {
+        let first = with_will(persistent(version, id), id, delay_s);
+        let second = if is_clean { connect(version, id) } else { persistent(version, id) };
+        (first, second)
+    };
+    let published = [
+        ("now", asks(Version::V5, "now", 0, false)),
+        ("clean", asks(Version::V5, "clean", 60, true)),
+        ("old", asks(Version::V311, "old", 0, false)),
+        ("expiry-0", {
+            let first = with_will(connect(Version::V5, "expiry-0"), "expiry-0", 60);
+            (first, persistent(Version::V5, "expiry-0"))
+        }),
+    ];
+    let (first, second) = asks(Version::V5, "waits", 60, false);
+    take_over(first, second).await;
+    for (topic, (first, second)) in published {
+        take_over(first, second).await;
+        assert_eq!(watcher.take().await.topic.as_deref(), Some(topic));
+    }
+}
+
+#[tokio::test]
+async fn no_will_is_published_because_the_server_stops() {
+    let house = House::open().await;
+    let (mut client, _) =
+        Client::with(house.anonymous(), with_will(connect(Version::V5, "me"), "will", 0)).await;
+    house.broker.close().await;
+    client.expect_end(Reason::ServerShuttingDown).await;
+    assert_eq!(house.journal.durable_seq(), 0);
+}
