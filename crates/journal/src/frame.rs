@@ -18,7 +18,7 @@
 //!      16  tag; associated data are bytes 0..52
 //! ```
 //!
-//! All numbers are little-endian. A data key encrypts one segment, frame numbers grow by one in a segment, and a
+//! Behind the last frame there may be zeros, written ahead for quicker syncs. All numbers are little-endian. A data key encrypts one segment, frame numbers grow by one in a segment, and a
 //! segment is never opened again for writing: so no nonce repeats under a key. `commit` tells a tail that a crash
 //! tore (nothing in it was acknowledged) from damage to what was synced.
 

@@ -18,6 +18,12 @@ use crate::shared::Shared;
 /// A segment older than this part of `keep` is sealed, so that a quiet chain's old records can be dropped too.
 const KEEP_PARTS: u32 = 8;
 
+/// Most bytes of zeros written ahead of the frames. A sync on blocks that the file already has takes a fraction of one
+/// that makes the file longer; one sync in many pays for the others. Bounded by a part of the segment too, so that
+/// small segments stay small.
+const PREPARE_BYTES: u64 = 1024 * 1024;
+const PREPARE_PARTS: u64 = 16;
+
 /// The journal's life since it was opened.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
@@ -49,8 +55,10 @@ struct Active {
     file: Box<dyn File>,
     key: FrameKey,
     next_frame: u64,
-    /// Length that is durable.
+    /// Length of the frames that are durable.
     durable: u64,
+    /// Up to here the file has blocks.
+    prepared: u64,
     /// What was appended since: bytes, last seq, largest time, first seq.
     pending: Option<Pending>,
 }
@@ -131,13 +139,20 @@ impl ChainLog {
         let segment = Arc::new(Segment::new(path, &header, Ok(key.clone()), extent));
         shared.segments.lock()[self.chain.index()].push(Arc::clone(&segment));
         self.state.next_number += 1;
-        self.active = Some(Active { segment, file, key, next_frame: 0, durable, pending: None });
+        self.active =
+            Some(Active { segment, file, key, next_frame: 0, durable, prepared: durable, pending: None });
         Ok(())
     }
 
     /// Ends the newest segment; the next write begins another.
-    fn seal(&mut self) {
-        if let Some(active) = self.active.take() {
+    pub(crate) fn seal(&mut self) {
+        if let Some(mut active) = self.active.take() {
+            if active.prepared > active.durable
+                && let Err(error) = active.file.truncate(active.durable)
+            {
+                // Zeros behind the last frame are no frame: readers stop before them.
+                tracing::warn!(path = %active.segment.path.display(), %error, "journal segment cannot be cut to its length");
+            }
             let time_max = active.segment.extent().time_max;
             if time_max > i64::MIN {
                 self.state.time_before = time_max;
@@ -148,6 +163,7 @@ impl ChainLog {
     /// Writes frames behind the others; not durable yet. There must be a segment.
     pub(crate) fn append(
         &mut self,
+        shared: &Shared,
         frames: &mut Assembly,
         first_seq: u64,
         last_seq: u64,
@@ -159,7 +175,16 @@ impl ChainLog {
         active.next_frame += frames.frames();
         let bytes = frames.seal(&active.key, number, first_seq, active.durable);
         active.pending = Some(Pending { bytes: bytes.len() as u64, first_seq, last_seq, time_max });
-        active.file.append(bytes).map_err(|error| Fault::Write(active.segment.path.clone(), error))
+        let end = active.durable + bytes.len() as u64;
+        active.file.append(bytes).map_err(|error| Fault::Write(active.segment.path.clone(), error))?;
+        if end > active.prepared {
+            let ahead = (shared.settings.segment_bytes / PREPARE_PARTS)
+                .min(PREPARE_BYTES)
+                .min(shared.settings.segment_bytes.saturating_sub(end));
+            // Without it the next sync is slower, and that is all.
+            active.prepared = end + if active.file.prepare(ahead).is_ok() { ahead } else { 0 };
+        }
+        Ok(())
     }
 
     /// Makes durable what was appended.
@@ -196,6 +221,7 @@ impl ChainLog {
             return Ok(());
         }
         let cut = active.file.truncate(active.durable).and_then(|()| active.file.sync());
+        active.prepared = active.durable;
         let path = active.segment.path.clone();
         self.seal();
         cut.map_err(|error| Fault::Sync(path, error))

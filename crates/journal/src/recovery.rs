@@ -387,12 +387,15 @@ fn tail(
     if let Some(end) = saved.filter(|end| extent.last_seq < end.last_seq) {
         lost(&mut extent, end.last_seq);
     }
-    // Bytes at the end that are no frame.
-    let torn_at = torn_at.or((frames_end < file.bytes).then_some(frames_end));
-    if let Some(offset) = torn_at.filter(|_| file.head.is_some()) {
+    // Bytes at the end that are no frame, save the zeros that were written ahead.
+    let offset = torn_at.unwrap_or(frames_end);
+    let bytes = walk.written_behind(offset).map_err(failed)?;
+    if file.head.is_some() {
         extent.data_end = offset;
-        let bytes = file.bytes - offset;
-        recovery.torn.push(Torn { chain: file.chain, segment: file.number, offset, bytes });
+        extent.bytes = offset;
+        if bytes > 0 {
+            recovery.torn.push(Torn { chain: file.chain, segment: file.number, offset, bytes });
+        }
     }
     Ok(extent)
 }

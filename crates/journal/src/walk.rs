@@ -88,6 +88,21 @@ impl Walk {
         }
     }
 
+    /// How many bytes from `offset` on are not the zeros at the end of the file.
+    pub(crate) fn written_behind(&mut self, offset: u64) -> io::Result<u64> {
+        let (mut at, mut last) = (offset, offset);
+        loop {
+            let bytes = self.bytes(at, READ_BYTES)?;
+            if bytes.is_empty() {
+                return Ok(last - offset);
+            }
+            if let Some(place) = bytes.iter().rposition(|&byte| byte != 0) {
+                last = at + place as u64 + 1;
+            }
+            at += bytes.len() as u64;
+        }
+    }
+
     /// The bytes of a whole frame; fewer when the file is shorter than thought.
     pub(crate) fn frame(&mut self, step: &Step) -> io::Result<&[u8]> {
         let bytes = step.header.frame_bytes();

@@ -244,7 +244,7 @@ impl Writer {
     fn append(&mut self, group: &mut Group, verdicts: &Verdicts) -> Result<(), Fault> {
         for ((log, chain), &first) in self.logs.iter_mut().zip(&mut group.chains).zip(&verdicts.first) {
             if let Some(last) = chain.records.last() {
-                log.append(&mut chain.frames, first, last.seq)?;
+                log.append(&self.shared, &mut chain.frames, first, last.seq)?;
             }
         }
         Ok(())
@@ -362,8 +362,9 @@ impl Writer {
         }
     }
 
-    fn close(self) {
+    fn close(mut self) {
         if self.poisoned.is_none() {
+            self.logs.iter_mut().for_each(ChainLog::seal);
             self.save(true);
         }
     }

@@ -248,6 +248,18 @@ impl Content {
 }
 
 impl Platter {
+    /// Writes as much of `bytes` as there is room for; says how much.
+    fn write(&mut self, path: &Path, at: usize, bytes: &[u8]) -> io::Result<usize> {
+        let room = usize::try_from(self.room()).unwrap_or(usize::MAX);
+        let content = self.files.get_mut(path).ok_or(io::ErrorKind::NotFound)?;
+        let there = content.now.len().saturating_sub(at);
+        let bytes = &bytes[..bytes.len().min(there.saturating_add(room))];
+        content.same = content.same.min(at);
+        content.now.resize(content.now.len().max(at + bytes.len()), 0);
+        content.now[at..at + bytes.len()].copy_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
     fn room(&self) -> u64 {
         let used: u64 = self.files.values().map(|content| content.now.len() as u64).sum();
         self.faults.bytes_max.map_or(VOLUME_BYTES, |bytes_max| bytes_max.saturating_sub(used))
@@ -305,14 +317,13 @@ impl Disk for SimDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         platter.files.insert(path.to_owned(), Content::default());
-        Ok(Box::new(SimFile { disk: self.clone(), path: path.to_owned() }))
+        Ok(Box::new(SimFile { disk: self.clone(), path: path.to_owned(), end: 0 }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        if !self.alive()?.files.contains_key(path) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        Ok(Box::new(SimFile { disk: self.clone(), path: path.to_owned() }))
+        let platter = self.alive()?;
+        let end = platter.files.get(path).ok_or(io::ErrorKind::NotFound)?.now.len();
+        Ok(Box::new(SimFile { disk: self.clone(), path: path.to_owned(), end }))
     }
 
     fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
@@ -368,6 +379,8 @@ impl Disk for SimDisk {
 struct SimFile {
     disk: SimDisk,
     path: PathBuf,
+    /// Where the next append goes.
+    end: usize,
 }
 
 impl File for SimFile {
@@ -381,15 +394,25 @@ impl File for SimFile {
             _ => None,
         };
         let fault = fault.or_else(|| due_kind(&mut platter.faults.append_in));
-        let room = usize::try_from(platter.room()).unwrap_or(usize::MAX);
-        let content = platter.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let wanted = if fault.is_some() { bytes.len() / 2 } else { bytes.len() };
+        let written = platter.write(&self.path, self.end, &bytes[..wanted])?;
         if let Some(kind) = fault {
-            content.now.extend_from_slice(&bytes[..bytes.len() / 2]);
             return Err(io::Error::new(kind, "ordered to fail"));
         }
-        let fits = room.min(bytes.len());
-        content.now.extend_from_slice(&bytes[..fits]);
-        if fits < bytes.len() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+        if written < bytes.len() {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.end += bytes.len();
+        Ok(())
+    }
+
+    fn prepare(&mut self, bytes: u64) -> io::Result<()> {
+        let mut platter = self.disk.change()?;
+        let zeros = vec![0; usize::try_from(bytes).unwrap_or(usize::MAX)];
+        match platter.write(&self.path, self.end, &zeros)? {
+            written if written < zeros.len() => Err(io::ErrorKind::StorageFull.into()),
+            _ => Ok(()),
+        }
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -413,6 +436,7 @@ impl File for SimFile {
         let content = platter.files.get_mut(&self.path).ok_or(io::ErrorKind::NotFound)?;
         content.now.truncate(usize::try_from(bytes).unwrap_or(usize::MAX));
         content.same = content.same.min(content.now.len());
+        self.end = self.end.min(content.now.len());
         Ok(())
     }
 
@@ -496,12 +520,12 @@ mod tests {
         file.append(b"good").expect("the first passes");
         file.append(b"half").expect_err("the second fails");
         assert_eq!(file.bytes().expect("known"), 16, "and arrives half");
-        file.append(b"good").expect("only one fails");
+        file.append(b"good").expect("only one fails; this goes over the half");
         disk.fail_sync_after(0);
         file.sync().expect_err("ordered");
-        disk.limit_bytes(Some(22));
+        disk.limit_bytes(Some(20));
         let full = file.append(b"four").expect_err("full").kind();
-        assert_eq!((full, file.bytes().expect("known")), (io::ErrorKind::StorageFull, 22));
+        assert_eq!((full, file.bytes().expect("known")), (io::ErrorKind::StorageFull, 20));
         disk.mend();
         disk.cut_power_after(1);
         file.append(b"last").expect_err("the power goes with it");

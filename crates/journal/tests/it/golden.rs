@@ -99,6 +99,7 @@ async fn the_same_inputs_write_the_same_bytes_as_version_1_did() {
     for group in groups() {
         journal.append(group).await.expect("durable");
     }
+    journal.close().await;
     let written = ["regular", "urgent"].map(|chain| disk.content(&segment(chain, 1)).expect("written"));
     if std::env::var("GODWIT_MAKE_GOLDEN").is_ok() {
         let golden: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");

@@ -4,7 +4,7 @@
 //! there once, in order; nothing is there that was refused or never sent; what damage took is told by ranges that
 //! name it and nothing that is still there; no `seq` means two messages; no nonce is used twice under a key.
 //!
-//! `GODWIT_HISTORIES` sets the number of histories (default 128).
+//! `GODWIT_HISTORIES` sets the number of histories (default 64).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::mpsc;
@@ -302,7 +302,7 @@ impl World {
 }
 
 fn cases() -> u32 {
-    std::env::var("GODWIT_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(128)
+    std::env::var("GODWIT_HISTORIES").ok().and_then(|text| text.parse().ok()).unwrap_or(64)
 }
 
 proptest! {
