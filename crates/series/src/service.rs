@@ -1,12 +1,13 @@
 //! The room at work: threads that read the journal, write column files, and keep them in order.
 //!
 //! ```text
-//! series          reads the journal, decodes, applies            waits when memory is full and being written
-//! series-write    memory → column files → manifest → report      low priority
-//! series-upkeep   merges small files, drops old ones             low priority
-//! series-query    answers queries (see `query`)                  low priority
+//! series          reads the journal, decodes, applies; waits when memory is full and being written
+//! series-write    memory → column files → manifest → report to the journal
+//! series-upkeep   merges small files, drops old ones
+//! series-query    answers queries (see `query`)
 //! ```
 //!
+//! All of them run at low priority: an acknowledgement never waits for them.
 //! Not here: what they do (`store`, `upkeep`). The laws: what cannot be written stays in memory and in the journal and
 //! is tried again; on [`Series::close`] everything applied is on disk.
 
@@ -229,6 +230,7 @@ impl Inner {
 
     /// Reads the journal until told to stop.
     async fn read(&self) {
+        host::lower_priority();
         let journal = self.journal.as_ref().expect("a service has a journal");
         let mut stopping = self.stopping.subscribe();
         let mut reader = journal.reader(self.store.applied() + 1, Chains::Both);
@@ -258,8 +260,8 @@ impl Inner {
                 messages.increment(records.len() as u64);
                 self.applied.send_replace(self.store.applied());
                 if self.store.is_full() {
-                    self.write.ask();
                     self.wait_for_room(&mut stopping).await;
+                    self.write.ask();
                 }
             }
             self.applied.send_replace(self.store.applied());
@@ -268,10 +270,10 @@ impl Inner {
         self.write.ask();
     }
 
-    /// Memory is full: goes on when the writer has taken it over, which it does once its last part is on disk.
+    /// Memory is full: it is set aside to be written, once the part that was set aside before is on disk.
     async fn wait_for_room(&self, stopping: &mut watch::Receiver<bool>) {
         let mut flushed = self.flushed.subscribe();
-        while self.store.is_full() && self.store.is_frozen() {
+        while !self.store.make_room() {
             tokio::select! {
                 _ = stopping.wait_for(|stop| *stop) => return,
                 changed = flushed.changed() => if changed.is_err() { return },

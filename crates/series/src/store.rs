@@ -247,6 +247,19 @@ impl Store {
         Ok(())
     }
 
+    /// Has room for more: a full memory is set aside to be written. `false` when the one set aside before is still
+    /// being written.
+    pub(crate) fn make_room(&self) -> bool {
+        if !self.is_full() {
+            return true;
+        }
+        let has_room = !self.is_frozen();
+        if has_room {
+            self.freeze(self.durable());
+        }
+        has_room
+    }
+
     /// Sets memory aside to be written; what an earlier call could not write comes first. `None` when the manifest
     /// says everything already.
     fn freeze(&self, durable: u64) -> Option<Arc<Frozen>> {

@@ -12,6 +12,7 @@ mod messages;
 mod readings;
 mod statement;
 mod wanted;
+mod yielding;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -77,7 +78,11 @@ impl Engine {
         options.execution.time_zone = Some("+00:00".to_owned());
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.bloom_filter_on_read = false;
-        let state = SessionStateBuilder::new().with_config(config).with_default_features().build();
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_default_features()
+            .with_physical_optimizer_rule(Arc::new(yielding::Yielding))
+            .build();
         let context = SessionContext::new_with_state(state);
         let failed = |error: DataFusionError| OpenError::Engine(error.to_string());
         context

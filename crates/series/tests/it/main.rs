@@ -1,0 +1,7 @@
+//! The promises of `series`, by name.
+
+mod crash;
+mod query;
+mod readings;
+mod service;
+mod support;

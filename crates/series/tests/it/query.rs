@@ -1,0 +1,203 @@
+//! What SQL may ask and how it is answered.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use host::sim::Machine;
+use series::{Cell, ColumnKind, ForeignTable, Format, Offline, QueryError, QueryLimits};
+
+use crate::support::{START, ask, csv, open, records, telemetry, written};
+
+const MINUTE: i64 = 60_000_000;
+
+fn office() -> Offline {
+    let store = open(&Machine::new(1).host());
+    let sent = (0..100).map(|n| {
+        telemetry(
+            &format!("d{}", n % 2),
+            START + n * MINUTE,
+            &format!(r#""co2":{},"t":{}"#, 400 + n, 20.0 + n as f64 / 10.0),
+        )
+    });
+    store.apply(&records(1, sent));
+    store.flush().expect("written");
+    store
+}
+
+#[test]
+fn a_statement_only_reads() {
+    let store = office();
+    for sql in [
+        "DROP TABLE readings",
+        "CREATE TABLE x AS SELECT 1",
+        "CREATE EXTERNAL TABLE x STORED AS CSV LOCATION '/etc/passwd'",
+        "COPY readings TO '/tmp/x.csv'",
+        "INSERT INTO readings VALUES (1)",
+        "DELETE FROM readings",
+        "UPDATE readings SET value = 1",
+        "SET datafusion.execution.batch_size = 1",
+        "RESET datafusion.execution.batch_size",
+        "EXPLAIN DROP TABLE readings",
+        "CREATE VIEW v AS SELECT 1",
+        "PREPARE p AS SELECT 1",
+    ] {
+        let error = ask(&store, sql).expect_err(sql);
+        assert!(matches!(error, QueryError::NotARead { .. }), "{sql}: {error:?}");
+    }
+    let refused = ask(&store, "DROP TABLE readings").expect_err("refused");
+    assert_eq!(refused.to_string(), "`DROP` is not allowed: queries only read");
+    for sql in
+        ["SHOW TABLES", "DESCRIBE readings", "EXPLAIN SELECT 1", "SELECT 1;", "SHOW COLUMNS FROM latest"]
+    {
+        ask(&store, sql).expect(sql);
+    }
+    let two = ask(&store, "SELECT 1; SELECT 2").expect_err("one statement at a time");
+    assert_eq!(two.kind(), model::Kind::Invalid);
+}
+
+#[test]
+fn an_error_says_what_is_wrong_and_what_would_be_right() {
+    let store = office();
+    let said = |sql: &str| {
+        let error = ask(&store, sql).expect_err(sql);
+        assert!(!error.to_string().contains('\n'), "{error}");
+        format!("{error} | {}", error.hint().unwrap_or("-"))
+    };
+    assert_eq!(
+        said("SELECT vlaue FROM readings"),
+        "there is no column `vlaue` | did you mean `value`? A text is written in single quotes: 'text'"
+    );
+    assert_eq!(said("SELECT 1 FROM reading"), "there is no table `reading` | did you mean `readings`?");
+    assert_eq!(said("SELECT 1 FROM weather"), "there is no table `weather` | there are latest, readings");
+    assert_eq!(said("SELECT avgg(value) FROM readings"), "there is no function `avgg` | did you mean `avg`?");
+    assert!(said("SELEC 1").starts_with("query is not SQL: "), "{}", said("SELEC 1"));
+    assert_eq!(said("  ;"), "the query is empty | -");
+    assert!(
+        said("SELECT value + device FROM readings").starts_with("Cannot"),
+        "{}",
+        said("SELECT value + device FROM readings")
+    );
+}
+
+#[test]
+fn a_query_has_bounds() {
+    let store = office();
+    let ask = |sql: &str, limits: QueryLimits| {
+        block_on(async { store.series().query(sql, &limits).await?.cells().await })
+    };
+    let cross = "SELECT count(*) FROM readings a, readings b, readings c, readings d WHERE a.value + b.value + c.value > d.value";
+    let time = QueryLimits { time: Duration::from_millis(50), ..QueryLimits::default() };
+    assert!(matches!(ask(cross, time), Err(QueryError::Time { .. })));
+    let rows = QueryLimits { rows: 199, ..QueryLimits::default() };
+    assert!(matches!(ask("SELECT * FROM readings", rows.clone()), Err(QueryError::Rows { limit_rows: 199 })));
+    assert_eq!(ask("SELECT * FROM readings LIMIT 199", rows).expect("within").len(), 199);
+    let memory = QueryLimits { memory_bytes: 1_000, ..QueryLimits::default() };
+    let error = ask("SELECT value, count(*) FROM readings GROUP BY value ORDER BY 1", memory);
+    assert!(matches!(error, Err(QueryError::Memory { limit_bytes: 1_000 })), "{error:?}");
+    let long = format!("SELECT '{}'", "x".repeat(70_000));
+    assert!(
+        ask(&long, QueryLimits::default())
+            .expect_err("too long")
+            .to_string()
+            .starts_with("query is 70009 bytes")
+    );
+}
+
+#[test]
+fn answers_are_written_as_promised() {
+    let store = office();
+    store.apply(&records(101, [telemetry("d9", START + 1, r#""note":"a,\"b\"\nc","empty":"","n":0.1"#)]));
+    let sql = "SELECT time, channel, value, text FROM readings WHERE device = 'd9' ORDER BY channel";
+    assert_eq!(
+        csv(&store, sql),
+        "time,channel,value,text\n\
+         2026-11-22T00:00:00.000001Z,empty,,\"\"\n\
+         2026-11-22T00:00:00.000001Z,n,0.1,\n\
+         2026-11-22T00:00:00.000001Z,note,,\"a,\"\"b\"\"\nc\"\n"
+    );
+    assert_eq!(
+        written(&store, sql, Format::Table),
+        "time                         channel  value  text\n\
+         ---------------------------  -------  -----  --------\n\
+         2026-11-22T00:00:00.000001Z  empty\n\
+         2026-11-22T00:00:00.000001Z  n          0.1\n\
+         2026-11-22T00:00:00.000001Z  note            a,\"b\"\\nc\n\
+         (3 rows)\n"
+    );
+    assert_eq!(
+        written(
+            &store,
+            "SELECT 1 AS a, NULL AS b, 'x\"' AS c, 1.5e300 AS d, true AS e, 0.0/0.0 AS f",
+            Format::Json
+        ),
+        "[\n{\"a\":1,\"b\":null,\"c\":\"x\\\"\",\"d\":1.5e300,\"e\":true,\"f\":null}\n]\n"
+    );
+    assert_eq!(written(&store, "SELECT 1 AS a WHERE false", Format::Json), "[]\n");
+    assert_eq!(csv(&store, "SELECT 1 AS a WHERE false"), "a\n");
+    assert_eq!(
+        csv(&store, "SELECT max(value), avg(value) FROM readings WHERE channel = 't'"),
+        "max(readings.value),avg(readings.value)\n29.9,24.95\n"
+    );
+    assert_eq!(
+        csv(&store, "SELECT date_trunc('day', time) AS day, count(*) AS n FROM readings GROUP BY 1"),
+        "day,n\n2026-11-22T00:00:00Z,203\n"
+    );
+    assert_eq!(csv(&store, "SELECT time::date AS d FROM readings LIMIT 1"), "d\n2026-11-22\n");
+}
+
+#[test]
+fn a_file_is_read_only_where_it_must() {
+    let store = office();
+    let plan = csv(
+        &store,
+        "EXPLAIN ANALYZE SELECT value FROM readings WHERE device = 'nobody' AND time > '2020-01-01T00:00:00Z'",
+    );
+    assert!(plan.contains("EmptyExec") || !plan.contains("ParquetSource"), "{plan}");
+    let count = csv(&store, "EXPLAIN SELECT count(*) FROM readings");
+    assert!(count.contains("PlaceholderRowExec"), "answered by the manifest alone: {count}");
+    let ordered = csv(&store, "EXPLAIN SELECT device, channel, time FROM readings WHERE device = 'd0'");
+    assert!(!ordered.contains("SortExec"), "{ordered}");
+}
+
+#[test]
+fn overlapping_generations_are_merged_without_sorting() {
+    let store = office();
+    store.apply(&records(101, [telemetry("d0", START, r#""co2":1"#)]));
+    let plan = csv(&store, "EXPLAIN SELECT * FROM readings WHERE device = 'd0'");
+    assert!(plan.contains("MergeGenerations"), "{plan}");
+    assert!(!plan.contains("SortExec"), "{plan}");
+    assert_eq!(csv(&store, "SELECT count(*) AS n FROM readings"), "n\n200\n");
+}
+
+#[test]
+fn a_table_of_another_room_is_asked_like_ours() {
+    let store = office();
+    let rows = || {
+        let moment = model::Timestamp::from_micros(START);
+        Ok(vec![
+            vec![Cell::Text("d0".to_owned()), Cell::Boolean(true), Cell::Time(moment), Cell::Integer(7)],
+            vec![Cell::Text("d1".to_owned()), Cell::Null],
+        ])
+    };
+    let columns = [
+        ("name", ColumnKind::Text),
+        ("connected", ColumnKind::Boolean),
+        ("created", ColumnKind::Time),
+        ("sessions", ColumnKind::Integer),
+    ];
+    store
+        .series()
+        .register(ForeignTable {
+            name: "devices".to_owned(),
+            columns: columns.map(|(name, kind)| (name.to_owned(), kind)).into(),
+            rows: Arc::new(rows),
+        })
+        .expect("registered");
+    let sql = "SELECT name, connected, created, sessions, count(*) AS n FROM devices JOIN readings ON device = name \
+        GROUP BY 1, 2, 3, 4 ORDER BY 1";
+    assert_eq!(
+        csv(&store, sql),
+        "name,connected,created,sessions,n\nd0,true,2026-11-22T00:00:00Z,7,100\nd1,,,,100\n"
+    );
+}
