@@ -144,7 +144,8 @@ where
         };
         let refused = match opening {
             Ok(Ok(Some(opening))) => match handshake::admit(&shared, stream, peer, auth, opening).await {
-                Ok(connection) => return Some(connection),
+                // In one place from now on: every hand it passes through would keep room for it.
+                Ok(connection) => return Some(Box::new(connection)),
                 Err((given_back, refused)) => {
                     stream = given_back;
                     refused
@@ -221,13 +222,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let Goodbye { why, packet } = std::future::poll_fn(|cx| self.turn(cx)).await;
         self.held.why = why;
         let lost = self.waiting.take().map_or(0, |waiting| waiting.batch.len());
         let unfed = self.due.take().map_or(0, |due| due.found());
         self.shared().tallies.dropped(Dropped::ConnectionEnded).add((lost + unfed) as u64);
-        let Self { mut stream, held, mut output, .. } = self;
+        let Self { mut stream, held, mut output, .. } = *self;
         if let Some(packet) = packet
             && held.link.version == Version::V5
         {

@@ -128,12 +128,13 @@ impl House {
     /// Waits until the numbers are as wanted.
     pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Stats) -> bool) -> Stats {
         let wait = async {
+            let mut look = tokio::time::interval(Duration::from_millis(2));
             loop {
+                look.tick().await;
                 let stats = self.broker.stats();
                 if is_so(&stats) {
                     return stats;
                 }
-                tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
         let waited = tokio::time::timeout(PATIENCE, wait).await;
