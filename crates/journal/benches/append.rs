@@ -28,7 +28,10 @@ const PAYLOAD_BYTES: usize = 200;
 fn main() {
     let seconds = setting("GODWIT_BENCH_SECONDS", 3);
     let rounds = setting("GODWIT_BENCH_ROUNDS", 3);
-    println!("{:>9}  {:>8}  {:>10}  {:>8}  {:>8}", "producers", "engine", "acks/s", "p50 ms", "p99 ms");
+    println!(
+        "{:>9}  {:>8}  {:>10}  {:>8}  {:>8}  {:>10}",
+        "producers", "engine", "acks/s", "p50 ms", "p99 ms", "core-s/M"
+    );
     for producers in [64, 1_000] {
         let mut rates = [Vec::new(), Vec::new()];
         for _ in 0..rounds {
@@ -38,8 +41,8 @@ fn main() {
                 let run =
                     if engine == 0 { run_journal(producers, length) } else { run_fjall(producers, length) };
                 println!(
-                    "{producers:>9}  {name:>8}  {:>10.0}  {:>8.2}  {:>8.2}",
-                    run.rate, run.p50_ms, run.p99_ms
+                    "{producers:>9}  {name:>8}  {:>10.0}  {:>8.2}  {:>8.2}  {:>10.2}",
+                    run.rate, run.p50_ms, run.p99_ms, run.core_seconds_per_million
                 );
                 rates.push(run.rate);
             }
@@ -62,6 +65,16 @@ struct Run {
     rate: f64,
     p50_ms: f64,
     p99_ms: f64,
+    /// Of the whole process, producers included: what a busy machine cannot blur.
+    core_seconds_per_million: f64,
+}
+
+/// Core-seconds that this process has used, from `/proc/self/stat` (fields 14 and 15, hundredths of a second).
+fn core_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
 }
 
 /// Lets that many tasks append one after the other for the given time.
@@ -72,7 +85,7 @@ where
 {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().expect("a runtime");
     runtime.block_on(async {
-        let begin = Instant::now();
+        let (begin, cores) = (Instant::now(), core_seconds());
         let tasks: Vec<_> = (0..producers)
             .map(|_| {
                 let append = append.clone();
@@ -94,9 +107,10 @@ where
             micros.extend(task.await.expect("a producer ends"));
         }
         let rate = micros.len() as f64 / begin.elapsed().as_secs_f64();
+        let core_seconds_per_million = (core_seconds() - cores) * 1e6 / micros.len() as f64;
         micros.sort_unstable();
         let at = |part: f64| f64::from(micros[((micros.len() - 1) as f64 * part) as usize]) / 1_000.0;
-        Run { rate, p50_ms: at(0.5), p99_ms: at(0.99) }
+        Run { rate, p50_ms: at(0.5), p99_ms: at(0.99), core_seconds_per_million }
     })
 }
 

@@ -110,6 +110,17 @@ pub enum SkipReason {
     Unknown,
 }
 
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Damaged => "what the disk gave back is not what was written",
+            Self::Missing => "their segment file is gone",
+            Self::Trimmed => "retention dropped them",
+            Self::Unknown => "a newer version of Godwit wrote them",
+        })
+    }
+}
+
 /// Records that a reader could not hand out: every record of its chains with a `seq` in this range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Skipped {
