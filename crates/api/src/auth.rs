@@ -25,6 +25,8 @@ pub(crate) async fn with_token(State(parts): State<Arc<Parts>>, request: Request
 
 fn refusal(detail: &str) -> Response {
     Problem::new(Kind::Unauthenticated, "api.token", detail)
-        .hint(Some("the token of a server is in `server.json` of its data directory; it changes with each start"))
+        .hint(Some(
+            "the token of a server is in `server.json` of its data directory; it changes with each start",
+        ))
         .into_response()
 }

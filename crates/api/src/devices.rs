@@ -55,9 +55,10 @@ pub(crate) async fn list(
     };
     let filter = identity::DeviceFilter { name_prefix: wanted.prefix, ..identity::DeviceFilter::default() };
     let page = identity::Page { after, limit: wanted.limit };
-    let found = parts.identity.devices(filter, page).await.map_err(|error| {
-        Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
-    })?;
+    let found =
+        parts.identity.devices(filter, page).await.map_err(|error| {
+            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+        })?;
     let shown = |device: identity::Device| Device {
         name: device.name.to_string(),
         state: device.state.name(),
@@ -95,8 +96,12 @@ pub(crate) async fn add(
 ) -> Result<Response, Problem> {
     let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
     if !new.password {
-        return Err(Problem::new(Kind::Invalid, "identity.no_credential", "a device needs a way to prove itself")
-            .hint(Some("ask for `\"password\": true`; certificates come with a later version")));
+        return Err(Problem::new(
+            Kind::Invalid,
+            "identity.no_credential",
+            "a device needs a way to prove itself",
+        )
+        .hint(Some("ask for `\"password\": true`; certificates come with a later version")));
     }
     let name = parse(&new.name)?;
     let made = if new.replace {

@@ -118,7 +118,8 @@ impl Api {
     pub async fn serve(self, parts: Parts) {
         let shutdown = parts.shutdown.clone();
         let stopping = async move { shutdown.stopping().await };
-        let served = axum::serve(self.listener, router(Arc::new(parts))).with_graceful_shutdown(stopping).await;
+        let served =
+            axum::serve(self.listener, router(Arc::new(parts))).with_graceful_shutdown(stopping).await;
         if let Err(error) = served {
             tracing::error!(%error, "the HTTP API ended");
         }
@@ -141,5 +142,9 @@ fn router(parts: Arc<Parts>) -> Router {
 }
 
 async fn unknown(uri: axum::http::Uri) -> problem::Problem {
-    problem::Problem::new(model::Kind::NotFound, "api.unknown_path", format!("there is nothing at `{}`", uri.path()))
+    problem::Problem::new(
+        model::Kind::NotFound,
+        "api.unknown_path",
+        format!("there is nothing at `{}`", uri.path()),
+    )
 }

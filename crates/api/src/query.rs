@@ -76,7 +76,8 @@ pub(crate) async fn query(
     // The first piece is waited for: what fails before it is still a problem document, not a broken answer.
     let first = answer.chunk(format).await.map_err(refusal)?;
     let rest = stream::try_unfold(answer, move |mut answer| async move {
-        let chunk = answer.chunk(format).await.inspect_err(|error| tracing::warn!(%error, "an answer broke off"))?;
+        let chunk =
+            answer.chunk(format).await.inspect_err(|error| tracing::warn!(%error, "an answer broke off"))?;
         Ok::<_, series::QueryError>(chunk.map(|chunk| (chunk, answer)))
     });
     let whole = stream::iter(first.map(Ok)).chain(rest);

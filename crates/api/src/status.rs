@@ -23,8 +23,8 @@ pub(crate) struct Status {
 
 #[derive(Serialize)]
 struct Journal {
-    first_seq: u64,
-    durable_seq: u64,
+    first: u64,
+    durable: u64,
     bytes: u64,
     bytes_max: u64,
     segments: usize,
@@ -102,8 +102,8 @@ pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
 fn journal(status: journal::Status) -> Journal {
     let ms = |part| status.sync.quantile_micros(part) as f64 / 1e3;
     Journal {
-        first_seq: status.first_seq,
-        durable_seq: status.durable_seq,
+        first: status.first_seq,
+        durable: status.durable_seq,
         bytes: status.bytes,
         bytes_max: status.bytes_max,
         segments: status.segments.iter().sum(),

@@ -48,8 +48,10 @@ fn ask_journal(status: &journal::Status) {
     gauge!("godwit_journal_damaged_ranges").set(status.damage.len() as f64);
     for consumer in &status.consumers {
         let name = consumer.name.clone();
-        gauge!("godwit_journal_consumer_lag_records", "consumer" => name.clone()).set(consumer.lag_records as f64);
-        gauge!("godwit_journal_consumer_lag_seconds", "consumer" => name).set(consumer.lag_micros as f64 / 1e6);
+        gauge!("godwit_journal_consumer_lag_records", "consumer" => name.clone())
+            .set(consumer.lag_records as f64);
+        gauge!("godwit_journal_consumer_lag_seconds", "consumer" => name)
+            .set(consumer.lag_micros as f64 / 1e6);
     }
 }
 
@@ -72,7 +74,9 @@ pub(crate) fn door(broker: &Arc<broker::Broker>) -> serde_json::Value {
     let stats = broker.stats();
     let reasons = |list: &[(&'static str, u64)]| {
         let counted = list.iter().filter(|(_, count)| *count > 0);
-        counted.map(|(reason, count)| ((*reason).to_owned(), (*count).into())).collect::<serde_json::Map<_, _>>()
+        counted
+            .map(|(reason, count)| ((*reason).to_owned(), (*count).into()))
+            .collect::<serde_json::Map<_, _>>()
     };
     serde_json::json!({
         "connections": stats.connections,

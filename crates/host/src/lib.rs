@@ -8,6 +8,7 @@ mod clock;
 mod data_dir;
 mod disk;
 mod keys;
+pub mod machine;
 mod random;
 mod shutdown;
 pub mod sim;

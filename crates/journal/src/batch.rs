@@ -121,7 +121,8 @@ impl fmt::Display for SkipReason {
     }
 }
 
-/// Records that a reader could not hand out: every record of its chains with a `seq` in this range.
+/// Records that a reader could not hand out: every record of its chains with a `seq` in this range, and none that
+/// is there. Seqs of a write that failed never existed; beside damage they may be in the range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Skipped {
     /// The first `seq`.

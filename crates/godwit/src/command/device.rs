@@ -11,19 +11,23 @@ use crate::http::ServerArgs;
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Args {
     /// Add a device and give it a way to prove itself
-    ///
-    ///   godwit device add office-1 --password
-    ///
-    /// The password is printed once and cannot be shown again. With it the device may publish below `dt/office-1/`
-    /// and subscribe below `cmd/office-1/`: user name is the device's name.
-    #[command(verbatim_doc_comment)]
     Add(Add),
     /// List devices
     List(List),
 }
 
+/// What `--help` says behind the flags.
+const ADD_HELP: &str =
+    "The password is printed once and cannot be shown again. With it, and its name as user name, the
+device may publish below `dt/NAME/` and subscribe below `cmd/NAME/`.
+
+Examples:
+  godwit device add office-1 --password
+  godwit device add office-1 --password --replace   # a new one; the old one stops working";
+
 /// Arguments of `godwit device add`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = ADD_HELP)]
 pub(crate) struct Add {
     /// Its name: letters, digits, `:`, `_` and `-`, at most 128
     name: String,

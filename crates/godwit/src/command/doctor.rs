@@ -12,13 +12,16 @@ use serde::Deserialize;
 use crate::http::ServerArgs;
 use crate::server_file::ServerFile;
 
-/// Looks at the disk (how long a sync takes: each acknowledgement waits for one), the clock, file descriptors, free space, the
-/// place of the key, and at what the server knows: topics without a route, payloads that could not be understood,
-/// devices whose retries may be counted twice, consumers that lag, damage.
-///
-/// Ends with 1 when something is wrong, with 0 when there are only warnings.
+/// What `--help` says behind the flags.
+const HELP: &str = "Looks at the machine the data is on: how long a disk sync takes (each acknowledgement waits for one), the
+clock, file descriptors, free space, the place of the key. And at what the server knows: topics without a route,
+payloads that could not be understood, devices whose retries may be counted twice, consumers that lag, damage.
+
+Ends with 1 when something is wrong, with 0 when there are only warnings.";
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// As JSON: an array of findings
     #[arg(long)]

@@ -6,20 +6,28 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::Method;
 
+use super::target::duration;
 use crate::http::ServerArgs;
 
 /// Longest statement that is sent, in bytes.
 const STATEMENT_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Tables: `readings` (time, device, channel, value, text, flags, topic, `received_at`), `latest` (the newest of each device
-/// and channel), `messages` (what came in, with the `error` of what could not be understood). Times are UTC.
-///
-///   godwit query "SELECT * FROM latest"
-///   godwit query "SELECT date_bin('1 hour', time) AS hour, avg(value) FROM readings WHERE channel = 'co2' GROUP BY hour ORDER BY hour"
-///   godwit query --csv "SELECT * FROM readings WHERE device = 'office-1'" > office.csv
-///   godwit query "SELECT topic, error, payload FROM messages WHERE error IS NOT NULL"
+/// What `--help` says behind the flags.
+const HELP: &str = r#"Tables, all times in UTC:
+  readings   time, device, channel, value, text, flags, topic, received_at
+  latest     device, channel, time, value, text: the newest of each device and channel
+  messages   seq, time, received_at, device, topic, lane, qos, payload, error: what came in, and what could not be understood
+
+Examples:
+  godwit query "SELECT * FROM latest"
+  godwit query "SELECT date_bin('1 hour', time) AS hour, avg(value) FROM readings
+                WHERE channel = 'co2' GROUP BY hour ORDER BY hour"
+  godwit query --csv "SELECT * FROM readings WHERE device = 'office-1'" > office.csv
+  godwit query "SELECT topic, error, payload FROM messages WHERE error IS NOT NULL""#;
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// The statement; `-` reads it from standard input
     sql: String,
@@ -34,12 +42,6 @@ pub(crate) struct Args {
     wait: Duration,
     #[command(flatten)]
     server: ServerArgs,
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let span: jiff::SignedDuration =
-        text.parse().map_err(|_| format!("`{text}` is no duration such as 500ms, 10s or 2m"))?;
-    Duration::try_from(span).map_err(|_| "a duration is not negative".to_owned())
 }
 
 /// Asks and prints, as the rows come.

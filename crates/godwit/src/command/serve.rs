@@ -15,15 +15,19 @@ use crate::meters;
 use crate::server_file::ServerFile;
 use crate::settings::Settings;
 
-/// Works with no settings at all: MQTT on 127.0.0.1:1883 with passwords, HTTP on 127.0.0.1:8080, data in `./godwit-data`.
-///
-///   godwit serve
-///   godwit serve --data /var/lib/godwit --config /etc/godwit.toml
-///   GODWIT_JOURNAL_KEEP=30d godwit serve
-///
-/// Stops on SIGTERM or Ctrl-C: what was accepted becomes durable and is acknowledged first.
+/// What `--help` says behind the flags.
+const HELP: &str =
+    "Works with no settings at all: MQTT on 127.0.0.1:1883 with passwords, HTTP on 127.0.0.1:8080, data in
+./godwit-data. Stops on SIGTERM or Ctrl-C: what was accepted becomes durable and is acknowledged first.
+
+Examples:
+  godwit serve
+  godwit serve --data /var/lib/godwit --config /etc/godwit.toml
+  GODWIT_JOURNAL_KEEP=30d godwit serve   # any setting of a section, by environment";
+
+/// Arguments.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// Data directory; made when it is not there [default: godwit-data]
     #[arg(long, value_name = "DIR", env = "GODWIT_DATA")]

@@ -110,7 +110,8 @@ fn payloads_that_cannot_be_understood_are_kept_with_their_reason() {
     for (topic, payload, _) in odd {
         raw.publish_acked(topic, payload);
     }
-    let rows = bystander.server.rows("SELECT topic, error FROM messages WHERE error IS NOT NULL ORDER BY seq");
+    let rows =
+        bystander.server.rows("SELECT topic, error FROM messages WHERE error IS NOT NULL ORDER BY seq");
     assert_eq!(rows.len(), odd.len(), "{rows:?}");
     for (row, (topic, _, reason)) in rows.iter().zip(odd) {
         assert_eq!(row[0], topic);

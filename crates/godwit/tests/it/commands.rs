@@ -26,7 +26,10 @@ fn a_device_with_a_password_may_do_its_own_and_nothing_else() {
     let mut device = Raw::open(server.mqtt);
     assert_eq!(device.say_connect("any-client-id", Some(("office-1", password))), 0);
     device.publish_acked("dt/office-1/climate", br#"{"temperature": 21.5}"#);
-    assert_eq!(server.rows("SELECT device, channel, value FROM latest"), [["office-1", "temperature", "21.5"]]);
+    assert_eq!(
+        server.rows("SELECT device, channel, value FROM latest"),
+        [["office-1", "temperature", "21.5"]]
+    );
     // Somebody else's topic: refused in the one way 3.1.1 has, and nothing of it is stored.
     device.publish("dt/office-2/climate", br#"{"temperature": 99}"#, 7);
     drop(device.packet());
@@ -105,7 +108,8 @@ fn without_a_server_every_command_says_so() {
         &["tail", "a", "--data", data],
         &["device", "list", "--data", data],
     ] {
-        let output = std::process::Command::new(crate::server::GODWIT).args(arguments).output().expect("starts");
+        let output =
+            std::process::Command::new(crate::server::GODWIT).args(arguments).output().expect("starts");
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success(), "{arguments:?}");
         assert!(said.contains(data) && said.contains("godwit serve"), "{arguments:?}: {said}");

@@ -2,7 +2,10 @@
 //!
 //! One binary of tests: it links once. Servers listen on free ports and end with their test.
 #![cfg(feature = "platform")]
-#![expect(clippy::disallowed_methods, reason = "a test of the binary stands outside the house: it has a clock and files")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test of the binary stands outside the house: it has a clock and files"
+)]
 
 mod bad_input;
 mod commands;

@@ -47,9 +47,17 @@ fn acknowledged_means_durable() {
         println!("round {round}: killed after {enough} acknowledgements");
 
         let server = home.start();
-        let stored: BTreeSet<u64> = numbers(&server, "SELECT n FROM (SELECT cast(value AS bigint) AS n FROM readings WHERE device = 'd')");
+        let stored: BTreeSet<u64> = numbers(
+            &server,
+            "SELECT n FROM (SELECT cast(value AS bigint) AS n FROM readings WHERE device = 'd')",
+        );
         let lost: Vec<&u64> = acknowledged.difference(&stored).collect();
-        assert!(lost.is_empty(), "round {round}: {} acknowledged and lost, such as {:?}", lost.len(), lost[0]);
+        assert!(
+            lost.is_empty(),
+            "round {round}: {} acknowledged and lost, such as {:?}",
+            lost.len(),
+            lost[0]
+        );
         let twice = server.value("SELECT count(*) FROM (SELECT time FROM readings WHERE device = 'd' GROUP BY time HAVING count(*) > 1)");
         assert_eq!(twice, "0", "none is there twice");
         server.stop();
@@ -131,7 +139,9 @@ fn order_per_device() {
         }
     });
     for device in devices {
-        let sql = format!("SELECT cast(substr(payload, 6, length(payload) - 6) AS bigint) FROM messages WHERE device = '{device}' ORDER BY seq");
+        let sql = format!(
+            "SELECT cast(substr(payload, 6, length(payload) - 6) AS bigint) FROM messages WHERE device = '{device}' ORDER BY seq"
+        );
         let order: Vec<u64> = server.rows(&sql).iter().map(|row| row[0].parse().expect("a number")).collect();
         assert!(order.len() >= 2_000, "{}", order.len());
         assert!(order.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{device}: in the order accepted");
@@ -176,7 +186,8 @@ fn nothing_is_silently_dropped() {
         raw.publish_acked(topic, payload.as_bytes());
     }
     let kept = server.rows("SELECT topic, error IS NULL, payload IS NOT NULL FROM messages ORDER BY seq");
-    let expected = [("dt/d/x", "true"), ("dt/d/x", "false"), ("tele/plug/SENSOR", "false"), ("dt/d/x", "false")];
+    let expected =
+        [("dt/d/x", "true"), ("dt/d/x", "false"), ("tele/plug/SENSOR", "false"), ("dt/d/x", "false")];
     assert_eq!(kept, expected.map(|(topic, fine)| vec![topic, fine, "true"]), "kept, with the reason");
     assert!(server.metric("godwit_series_undecodable_total") >= 2.0, "{}", server.get("/metrics"));
     assert!(server.metric("godwit_series_unrouted_total") >= 1.0);

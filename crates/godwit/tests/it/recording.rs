@@ -50,7 +50,10 @@ fn the_real_recording_gives_its_answers_whatever_happens_to_it() {
     // Twice, and shuffled: a repeat changes nothing, and arrival says nothing about time.
     server.ok(&replay);
     server.ok(&["replay", recording, "--as", "office-1", "--shuffle", "7"]);
-    assert_eq!(server.value("SELECT count(*) FROM messages WHERE device = 'office-1'"), (3 * 8143).to_string());
+    assert_eq!(
+        server.value("SELECT count(*) FROM messages WHERE device = 'office-1'"),
+        (3 * 8143).to_string()
+    );
     assert_the_answers(&server);
 
     // From files as from memory.
@@ -69,7 +72,10 @@ fn every_message_sent_twice_changes_nothing() {
     std::fs::write(&path, format!("{header}\n{doubled}")).expect("written");
     let server = home.start();
     server.ok(&["replay", path.to_str().expect("text"), "--as", "office-1"]);
-    assert_eq!(server.value("SELECT count(*) FROM messages WHERE device = 'office-1'"), (2 * 8143).to_string());
+    assert_eq!(
+        server.value("SELECT count(*) FROM messages WHERE device = 'office-1'"),
+        (2 * 8143).to_string()
+    );
     assert_the_answers(&server);
 }
 

@@ -57,8 +57,7 @@ impl Home {
             .append(true)
             .open(self.path().join("log"))
             .expect("a log file");
-        let mut child =
-            self.serve().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let mut child = self.serve().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut first = String::new();
         out.read_line(&mut first).expect("readable");
@@ -155,9 +154,7 @@ impl Server {
     /// A counter of `/metrics`, summed over its labels; 0 when it never counted.
     pub(crate) fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics");
-        let of_name = |line: &&str| {
-            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
-        };
+        let of_name = |line: &&str| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']));
         text.lines().filter(of_name).filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
 
