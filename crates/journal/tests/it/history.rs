@@ -74,6 +74,8 @@ struct Model {
     damaged: bool,
     /// A segment's header or a whole file was damaged: which seqs never existed may no longer be known.
     headless: bool,
+    /// A write failed.
+    burned: bool,
 }
 
 struct World {
@@ -178,7 +180,8 @@ impl World {
                 }
             }
             Err(AppendError::Poisoned { .. }) => self.model.in_doubt.extend(texts.iter().cloned()),
-            Err(AppendError::Write { .. } | AppendError::Full { .. }) => {}
+            // The seqs that it had are not given out again: they never existed, which damage beside them hides.
+            Err(AppendError::Write { .. } | AppendError::Full { .. }) => self.model.burned = true,
             Err(other) => panic!("{other}"),
         }
     }
@@ -265,7 +268,7 @@ impl World {
             assert!(self.model.damaged, "{range:?} is told as lost, but nothing was damaged");
             let there = read.range(range.from..=range.to).next().map(|(seq, _)| seq);
             assert!(there.is_none(), "{range:?} is told as lost, but {there:?} is there");
-            if self.model.headless || !self.model.in_doubt.is_empty() {
+            if self.model.headless || self.model.burned || !self.model.in_doubt.is_empty() {
                 continue;
             }
             for seq in range.from..=range.to {
