@@ -115,7 +115,7 @@ fn journal(status: journal::Status) -> Journal {
             .damage
             .iter()
             .map(|damage| Damage {
-                segment: format!("{} segment {}", damage.chain.name(), damage.segment),
+                segment: damage.chain.segment_name(damage.segment),
                 from: damage.from,
                 to: damage.to,
                 reason: damage.reason.to_string(),

@@ -118,9 +118,10 @@ impl Broker {
         }
     }
 
-    /// Its numbers as they stand.
+    /// Its numbers as they stand; the metrics are brought up to them.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        self.shared.tallies.publish();
         self.shared.tallies.stats()
     }
 

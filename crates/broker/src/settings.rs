@@ -37,7 +37,8 @@ pub struct Settings {
     /// How many QoS 1 messages a client may send before they are acknowledged (Receive Maximum). Default: 1,000.
     /// Beyond it an MQTT 3.1.1 connection is read no further until some are durable.
     pub receive_maximum: u16,
-    /// Most bytes of one connection on their way to the journal; beyond it, it is read no further. Default: 1 MiB.
+    /// Most bytes of one connection on their way to the journal; beyond it, it is read no further. Default: 1 MiB;
+    /// one packet is always taken.
     pub bytes_in_flight_max: usize,
     /// Most topic aliases a client may use. Default: 32: a device has a handful of topics.
     pub topic_aliases_max: u16,
@@ -45,7 +46,7 @@ pub struct Settings {
     pub filters_per_session_max: usize,
     /// Most messages of one session that wait in memory. Default: 1,000.
     pub queue_messages_max: usize,
-    /// Most bytes of one session that wait in memory. Default: 1 MiB.
+    /// Most bytes of one session that wait in memory. Default: 1 MiB; never less than one packet.
     pub queue_bytes_max: usize,
     /// Most bytes that wait in memory for all sessions together. Default: 256 MiB.
     pub queues_bytes_max: usize,
@@ -112,8 +113,6 @@ impl Settings {
         within("inflight_max", self.inflight_max.into(), 1, 4_096)?;
         within("keep_alive_s_max", self.keep_alive_s_max.into(), 1, u16::MAX.into())?;
         within("queue_messages_max", self.queue_messages_max, 1, 1_000_000)?;
-        within("queue_bytes_max", self.queue_bytes_max, self.packet_bytes_max, usize::MAX)?;
-        within("bytes_in_flight_max", self.bytes_in_flight_max, self.packet_bytes_max, usize::MAX)?;
         Ok(())
     }
 }

@@ -70,7 +70,8 @@ impl Shared {
             logbook: Logbook::default(),
             bounds: outbox::Bounds {
                 messages_max: settings.queue_messages_max,
-                bytes_max: settings.queue_bytes_max,
+                // A packet that may come in must fit on its way out.
+                bytes_max: settings.queue_bytes_max.max(settings.packet_bytes_max),
                 left_max: settings.left_messages_max,
             },
             links: Mutex::default(),

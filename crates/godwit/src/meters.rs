@@ -33,7 +33,14 @@ pub(crate) fn start() -> anyhow::Result<PrometheusHandle> {
 }
 
 /// The text of `/metrics`.
-pub(crate) fn text(handle: &PrometheusHandle, journal: &journal::Journal, series: &series::Series) -> String {
+pub(crate) fn text(
+    handle: &PrometheusHandle,
+    journal: &journal::Journal,
+    series: &series::Series,
+    broker: &broker::Broker,
+) -> String {
+    // Asked for its numbers, the door brings its metrics up to date.
+    let _ = broker.stats();
     ask_journal(&journal.status());
     ask_series(&series.stats());
     handle.render()

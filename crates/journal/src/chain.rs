@@ -37,6 +37,12 @@ impl Chain {
         }
     }
 
+    /// The name of its segment file with this number.
+    #[must_use]
+    pub fn segment_name(self, number: u64) -> String {
+        format!("{}-{number:020}.segment", self.name())
+    }
+
     /// Its place in arrays that hold something for each chain.
     pub(crate) fn index(self) -> usize {
         self as usize

@@ -1,6 +1,6 @@
 //! The message-id window: by it a repeat of a message is known.
 //!
-//! Per device (or client id, where no device is known) the last ids, each with a digest of topic and payload.
+//! Per device (or topic, where no device is known to have sent it) the last ids, each with a digest of topic and payload.
 //! Bounded per device, over all devices and by age. Only digests are kept: a repeat is taken for one only
 //! when topic and payload agree in 128 bits of SHA-256, so that nobody can make the journal drop a message.
 
@@ -63,7 +63,7 @@ impl Fingerprint {
         let origin = &message.origin;
         let owner = match &origin.device {
             Some(device) => ByteString::from(device.as_str()),
-            None => origin.client_id.clone(),
+            None => topic_owner(&message.topic),
         };
         let mut content = Context::new(&SHA256);
         content.update(&(message.topic.len() as u64).to_le_bytes());
@@ -80,6 +80,14 @@ impl Fingerprint {
         seen.content.copy_from_slice(&content.finish().as_ref()[..16]);
         Some(Self { owner, seen })
     }
+}
+
+/// The owner of ids that no device sent: the topic, whoever publishes there. Not the client id: a program that
+/// tries again may come back under another one. A digest, so that long topics take no more room than short ones.
+fn topic_owner(topic: &str) -> ByteString {
+    let digest = digest(&SHA256, topic.as_bytes());
+    let half = u128::from_be_bytes(digest.as_ref()[..16].try_into().expect("sixteen bytes"));
+    ByteString::from(format!("topic {half:032x}"))
 }
 
 impl Ids {

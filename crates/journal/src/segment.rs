@@ -145,7 +145,7 @@ pub(crate) struct Extent {
 
 /// The path of a segment: `regular-00000000000000000007.segment`.
 pub(crate) fn path(dir: &Path, chain: Chain, number: u64) -> PathBuf {
-    dir.join(format!("{}-{number:020}.segment", chain.name()))
+    dir.join(chain.segment_name(number))
 }
 
 /// The chain and number that a file name says, if it is a segment's.

@@ -233,7 +233,8 @@ impl<'a> PlainRows<'a> {
 }
 
 fn plain<'a>(array: &'a ArrayRef, row: usize, formatter: Option<&ArrayFormatter<'_>>) -> Plain<'a> {
-    if array.is_null(row) {
+    // A column of `NULL` alone has no bits that say so.
+    if array.is_null(row) || *array.data_type() == DataType::Null {
         return Plain::Null;
     }
     macro_rules! number {

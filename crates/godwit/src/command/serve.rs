@@ -133,8 +133,8 @@ impl House {
                 Box::new(move || meters::door(&broker))
             },
             metrics: {
-                let (journal, series) = (journal.clone(), series.clone());
-                Box::new(move || meters::text(&metrics, &journal, &series))
+                let (journal, series, broker) = (journal.clone(), series.clone(), Arc::clone(&broker));
+                Box::new(move || meters::text(&metrics, &journal, &series, &broker))
             },
             shutdown: shutdown.clone(),
         };
@@ -208,8 +208,34 @@ fn default_listeners() -> Vec<broker::ListenerSettings> {
     vec![broker::ListenerSettings::password(SocketAddr::from(([127, 0, 0, 1], 1883)))]
 }
 
+/// Says what the journal found: what is lost by name, neighbours together.
 fn say_what_was_recovered(recovery: &journal::Recovery) {
-    tracing::info!(?recovery, "journal recovered");
+    for torn in &recovery.torn {
+        let segment = torn.chain.segment_name(torn.segment);
+        tracing::info!(
+            segment,
+            bytes = torn.bytes,
+            "a half-written tail was left out; nothing in it was acknowledged"
+        );
+    }
+    let mut damage = recovery.damage.iter().peekable();
+    while let Some(first) = damage.next() {
+        let mut to = first.to;
+        while let Some(next) = damage.next_if(|next| {
+            (next.chain, next.segment, next.reason, next.from)
+                == (first.chain, first.segment, first.reason, to + 1)
+        }) {
+            to = next.to;
+        }
+        let segment = first.chain.segment_name(first.segment);
+        tracing::error!(segment, from = first.from, to, reason = %first.reason, "messages of the journal are lost");
+    }
+    tracing::info!(
+        clean = recovery.clean,
+        segments = recovery.segments,
+        last_seq = recovery.last_seq,
+        "journal opened"
+    );
 }
 
 /// Waits for SIGTERM or SIGINT. A second one ends the process at once: the journal is made for that.

@@ -102,7 +102,7 @@ fn payloads_that_cannot_be_understood_are_kept_with_their_reason() {
     let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
     let odd: [(&str, &[u8], &str); 5] = [
         ("dt/odd/1", b"hello", "decode.not_json"),
-        ("dt/odd/2", huge.as_bytes(), "decode.too_many_readings"),
+        ("dt/odd/2", huge.as_bytes(), "decode.too_large"),
         ("dt/odd/3", br#"{"t": 1e999}"#, "decode.not_finite"),
         ("dt/odd/4", deep.as_bytes(), "decode.too_deep"),
         ("dt/odd/5", &[0xff, 0xfe, 0x00], "decode.not_json"),

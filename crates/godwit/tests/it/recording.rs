@@ -91,7 +91,8 @@ fn killed_in_the_middle_of_a_replay_and_resumed_it_gives_the_same_answers() {
     let server = home.start();
     let mut replay = std::process::Command::new(crate::server::GODWIT)
         .args(["replay", recording.to_str().expect("text"), "--as", "office-1", "--to", &port.to_string()])
-        .args(["--patience", "60s", "--window", "50"])
+        // A row a millisecond, so that there is a middle: the recording has one a minute.
+        .args(["--patience", "60s", "--window", "50", "--speed", "60000"])
         .current_dir(home.path())
         .env("XDG_STATE_HOME", home.path())
         .stdin(Stdio::null())

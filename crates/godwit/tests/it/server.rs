@@ -128,6 +128,8 @@ impl Server {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(GODWIT);
         command.args(arguments).arg("--data").arg(&self.data).env_clear().stdin(Stdio::null());
+        // `replay` keeps its progress below it.
+        command.env("HOME", self.data.parent().expect("a home"));
         command
     }
 
