@@ -96,6 +96,20 @@ fn versions_and_lints_are_written_once() {
 }
 
 #[test]
+fn every_dependency_of_the_house_is_used_by_a_room() {
+    let workspace: toml::Table = read(&root().join("Cargo.toml")).parse().expect("TOML");
+    let listed = workspace["workspace"]["dependencies"].as_table().expect("a table");
+    let rooms = rooms();
+    let used = |name: &str| {
+        let tables = ["dependencies", "dev-dependencies", "build-dependencies"];
+        name == "toml"
+            || rooms.iter().any(|room| tables.iter().any(|table| room.dependencies(table).contains(&name)))
+    };
+    let unused: Vec<&String> = listed.keys().filter(|name| !used(name)).collect();
+    assert!(unused.is_empty(), "nobody uses {unused:?}");
+}
+
+#[test]
 fn every_module_says_what_it_is() {
     let mut wrong = Vec::new();
     for path in rust_files() {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use host::{DataDir, Disk, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
 use model::route::Routes;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::fault::{hinted, with_hint};
 use crate::meters;
@@ -42,10 +42,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let disk = Arc::new(SystemDisk);
     let settings = Settings::load(args.config.as_deref(), &*disk, std::env::vars())?;
     let data = args.data.or_else(|| settings.data.clone()).unwrap_or_else(crate::data::default_dir);
+    // Listened for from the start: a word to stop that comes while starting is not lost.
+    let stop_word = StopWord::listen()?;
     let (dir, host) = open_data(&data, &settings, disk)?;
     let house = House::start(&dir, &settings, host).await?;
     house.say_where()?;
-    until_told_to_stop().await?;
+    stop_word.said().await;
     house.stop().await;
     Ok(())
 }
@@ -238,21 +240,34 @@ fn say_what_was_recovered(recovery: &journal::Recovery) {
     );
 }
 
-/// Waits for SIGTERM or SIGINT. A second one ends the process at once: the journal is made for that.
-async fn until_told_to_stop() -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// SIGTERM or SIGINT.
+struct StopWord {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopWord {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
+            interrupt: signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?,
+        })
     }
-    tokio::spawn(async move {
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
-        tracing::warn!("told to stop twice: ending at once");
-        std::process::exit(130);
-    });
-    Ok(())
+    }
+
+    /// Waits for it. A second one ends the process at once: the journal is made for that.
+    async fn said(mut self) {
+        self.next().await;
+        tokio::spawn(async move {
+            self.next().await;
+            tracing::warn!("told to stop twice: ending at once");
+            std::process::exit(130);
+        });
+    }
 }

@@ -99,7 +99,7 @@ fn payloads_that_cannot_be_understood_are_kept_with_their_reason() {
     let mut raw = Raw::connect(bystander.server.mqtt, "odd");
     let huge = format!(r#"{{"a":[{}]}}"#, vec!["1"; 5_000_000].join(","));
     assert!(huge.len() > 10_000_000);
-    let deep = format!("{}1{}", "[".repeat(1000), "]".repeat(1000));
+    let deep = format!(r#"{{"a":{}1{}}}"#, "[".repeat(1000), "]".repeat(1000));
     let odd: [(&str, &[u8], &str); 5] = [
         ("dt/odd/1", b"hello", "decode.not_json"),
         ("dt/odd/2", huge.as_bytes(), "decode.too_large"),
