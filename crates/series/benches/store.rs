@@ -3,7 +3,7 @@
 //! `cargo bench -p series --bench store [-- ROWS_PER_DEVICE]`: 1,000 devices × 10,000 readings, 250 s ± 0.4 s apart,
 //! temperatures of 2 decimals that drift by about half a degree a step (some 8 bits of entropy; the jitter has 9.6).
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::disallowed_methods)]
 
 use std::path::Path;
 use std::sync::Arc;

@@ -127,7 +127,10 @@ impl Manifest {
         else {
             return Err(damaged("it does not start with `godwit-series`".to_owned()));
         };
-        let version: u32 = version.parse().map_err(|_| damaged(format!("`{version}` is no version")))?;
+        let version: u32 = match version.parse() {
+            Ok(version) if version > 0 => version,
+            _ => return Err(damaged(format!("`{version}` is no version"))),
+        };
         // Before the checksum: a newer version may compute another.
         if version > VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found: version });

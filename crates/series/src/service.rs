@@ -44,14 +44,14 @@ const CONSUMER: &str = "series";
 /// Readings as columns, and SQL over them. Cheap to clone.
 #[derive(Clone)]
 pub struct Series {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Arc<Store>,
-    engine: Engine,
+pub(crate) struct Inner {
+    pub(crate) store: Arc<Store>,
+    pub(crate) engine: Engine,
     /// The `seq` up to which everything is applied.
-    applied: watch::Sender<u64>,
+    pub(crate) applied: watch::Sender<u64>,
     stopping: watch::Sender<bool>,
     write: Signal,
     upkeep: Signal,
@@ -79,7 +79,18 @@ impl Signal {
         *asked
     }
 
-    /// Waits until asked more than `seen` times, or for a tick. Returns how often it was asked.
+    /// Ends a wait without asking.
+    fn wake(&self) {
+        let _asked = self.asked.lock();
+        self.changed.notify_all();
+    }
+
+    /// How often it was asked.
+    fn asked(&self) -> u64 {
+        *self.asked.lock()
+    }
+
+    /// Waits until asked more than `seen` times, woken, or for a tick. Returns how often it was asked.
     fn wait(&self, seen: u64) -> u64 {
         let mut asked = self.asked.lock();
         if *asked == seen {
@@ -125,7 +136,7 @@ impl Series {
     }
 
     /// The room without a journal: for tests and benches, which hand records in themselves.
-    fn assemble(
+    pub(crate) fn assemble(
         dir: &Path,
         settings: &Settings,
         routes: Arc<Routes>,
@@ -261,7 +272,7 @@ impl Inner {
                 self.applied.send_replace(self.store.applied());
                 if self.store.is_full() {
                     self.wait_for_room(&mut stopping).await;
-                    self.write.ask();
+                    self.write.wake();
                 }
             }
             self.applied.send_replace(self.store.applied());
@@ -285,14 +296,20 @@ impl Inner {
     fn write(&self, consumer: &Consumer) {
         host::lower_priority();
         let mut seen = 0;
+        let mut has_failed = false;
         loop {
             let is_last = self.is_reader_done.load(Ordering::Acquire);
-            let asked = self.write.wait(seen);
-            if asked != seen || is_last || self.store.is_due() || self.store.is_frozen() {
-                self.flush(consumer);
-                self.flushed.send_replace(asked);
-                self.upkeep.ask();
+            // What was set aside is written at once; after a failure it is tried again with the next tick.
+            let is_waiting = has_failed || !self.store.is_frozen();
+            let asked = if is_waiting { self.write.wait(seen) } else { self.write.asked() };
+            let is_asked = asked != seen || is_last || self.store.is_due();
+            if self.store.is_frozen() {
+                has_failed = !self.flush(consumer);
             }
+            if is_asked && !self.store.is_frozen() {
+                has_failed = !self.flush(consumer);
+            }
+            self.flushed.send_replace(asked);
             seen = asked;
             if is_last {
                 break;
@@ -302,20 +319,20 @@ impl Inner {
         self.flushed.send_replace(u64::MAX);
     }
 
-    fn flush(&self, consumer: &Consumer) {
+    /// One flush. `false` when it failed.
+    fn flush(&self, consumer: &Consumer) -> bool {
         let before = self.store.durable();
-        // What an earlier call could not write comes first: then there is a second part.
-        for _ in 0..2 {
-            match self.store.flush() {
-                Ok(()) => consumer.report(self.store.durable()),
-                Err(error) => {
-                    return report(&error, "cannot write column files; readings stay in the journal");
-                }
-            }
+        if let Err(error) = self.store.flush() {
+            report(&error, "cannot write column files; readings stay in the journal");
+            return false;
         }
-        if self.store.durable() > before {
+        let durable = self.store.durable();
+        if durable > before {
+            consumer.report(durable);
             self.last_flush_from.store(before + 1, Ordering::Relaxed);
+            self.upkeep.ask();
         }
+        true
     }
 
     /// Merges and drops files until told to stop.
@@ -374,68 +391,5 @@ fn restore_latest(store: &Store, engine: &Engine) {
                 "column file cannot be read; its readings are missing"
             );
         }
-    }
-}
-
-/// The room without threads of its own: records are handed in, and each step is taken when it is asked for. For
-/// tests, benches, and tools that work on a journal offline.
-pub struct Offline {
-    series: Series,
-}
-
-impl Offline {
-    /// Opens `dir`, or makes it.
-    ///
-    /// # Errors
-    /// As [`Series::open`].
-    pub fn open(
-        dir: &Path,
-        settings: &Settings,
-        routes: Arc<Routes>,
-        host: &Host,
-    ) -> Result<Self, OpenError> {
-        Ok(Self { series: Series::assemble(dir, settings, routes, None, host)? })
-    }
-
-    /// Takes in records, in the order of `seq`; those that had their effect already are passed over.
-    pub fn apply(&self, records: &[journal::Record]) {
-        self.series.inner.store.apply(records);
-        self.series.inner.applied.send_replace(self.series.applied());
-    }
-
-    /// Writes memory to column files.
-    ///
-    /// # Errors
-    /// [`StoreError`]: memory is as it was, and the next call tries again.
-    pub fn flush(&self) -> Result<(), StoreError> {
-        self.series.inner.store.flush()
-    }
-
-    /// Merges what is worth merging as if nothing more came; returns how many files were merged.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the files are as they were.
-    pub fn compact(&self) -> Result<usize, StoreError> {
-        let inner = &self.series.inner;
-        let mut merged = 0;
-        while let Some(files) = upkeep::to_merge(&inner.store.files(), u64::MAX) {
-            merged += upkeep::merge(&inner.store, &inner.engine, files)?.files;
-        }
-        Ok(merged)
-    }
-
-    /// Drops what is too old or too much; `other_bytes` is what else counts towards the disk budget.
-    ///
-    /// # Errors
-    /// [`StoreError`]: the files are as they were.
-    pub fn retain(&self, other_bytes: u64) -> Result<(), StoreError> {
-        let store = &self.series.inner.store;
-        upkeep::drop_files(store, &upkeep::to_drop(store, other_bytes))
-    }
-
-    /// For queries and figures.
-    #[must_use]
-    pub fn series(&self) -> &Series {
-        &self.series
     }
 }

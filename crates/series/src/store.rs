@@ -1,6 +1,6 @@
 //! What is stored: memory, column files, and the manifest that names them. A fold over journal records.
 //!
-//! [`Store::apply`] takes records in the order of `seq`; [`Store::flush`], [`Store::compact`] and [`Store::retain`] may
+//! [`Store::apply`] takes records in the order of `seq`; [`Store::flush`] and [`Store::replace_files`] may
 //! run on other threads meanwhile. Not here: who calls them (`service`), and SQL (`query`). The laws: effect and
 //! position move together; a scan sees every applied reading once; a file is removed only after no manifest names it.
 //!
@@ -14,11 +14,12 @@ use hashbrown::HashMap;
 use host::{Disk, Host};
 use journal::Record;
 use model::route::Routes;
-use model::{ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Timestamp};
+use model::{Names, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use crate::column::{self, FileCache, FileReader};
 use crate::error::{OpenError, StoreError};
+use crate::fold::{Effect, Frozen, Live};
 use crate::latest::Latest;
 use crate::manifest::{self, FileEntry, LatestEntry, Manifest};
 use crate::rows::Rows;
@@ -36,30 +37,6 @@ pub(crate) struct LiveFile {
     pub entry: Arc<FileEntry>,
     /// Reads it.
     pub reader: Arc<FileReader>,
-}
-
-/// Memory that is being written to files: nobody changes it any more.
-struct Frozen {
-    table: Arc<Table>,
-    /// What its files and the manifest after it will say.
-    seq_from: u64,
-    seq_to: u64,
-    tally: Tally,
-}
-
-/// What a scan sees and `apply` changes.
-struct Live {
-    /// What was applied since the last flush.
-    active: Table,
-    frozen: Option<Arc<Frozen>>,
-    files: Arc<Vec<LiveFile>>,
-    latest: Latest,
-    tally: Tally,
-    clocks: HashMap<DeviceName, DeviceClock>,
-    offsets: HashMap<DeviceName, i64>,
-    position: u64,
-    /// Receipt, by the monotonic clock, of the oldest record that is in no manifest.
-    dirty_since: Option<u64>,
 }
 
 /// Everything that is there to scan, at one moment.
@@ -85,19 +62,6 @@ pub(crate) struct Store {
     durable: AtomicU64,
     names: Mutex<Names>,
     latest_readings: AtomicU64,
-}
-
-/// What a record leads to, found before any lock is taken.
-enum Effect {
-    /// For one connection alone.
-    Invisible,
-    Decoded(Decoded),
-    WithoutReadings,
-    Undecodable {
-        reason: &'static str,
-        error: String,
-    },
-    Unrouted,
 }
 
 impl Store {
@@ -152,7 +116,7 @@ impl Store {
         // Decoding takes the most time: scans go on meanwhile.
         let effects: Vec<Effect> = {
             let mut names = self.names.lock();
-            records.iter().map(|record| self.effect(record, &mut names)).collect()
+            records.iter().map(|record| Effect::of(record, &self.routes, &mut names)).collect()
         };
         let mut live = self.live.write();
         for (record, effect) in records.iter().zip(effects) {
@@ -161,21 +125,6 @@ impl Store {
         live.position = last.seq;
         let now = self.host.clock.mono_micros();
         live.dirty_since.get_or_insert(now);
-    }
-
-    fn effect(&self, record: &Record, names: &mut Names) -> Effect {
-        let message = &record.message;
-        if message.to.is_some() {
-            return Effect::Invisible;
-        }
-        let Some(route) = self.routes.find(&message.topic) else { return Effect::Unrouted };
-        if route.keep() != Keep::All {
-            return Effect::WithoutReadings;
-        }
-        match route.decode(message, names) {
-            Ok(decoded) => Effect::Decoded(decoded),
-            Err(error) => Effect::Undecodable { reason: error.slug(), error: error.to_string() },
-        }
     }
 
     /// Counts records that the journal could not hand out, and goes on after them.
@@ -526,61 +475,6 @@ impl LiveFile {
     fn open(dir: &Path, entry: FileEntry, disk: &Arc<dyn Disk>, cache: &Arc<FileCache>) -> Self {
         let reader = FileReader::new(dir, &entry.name, (entry.bytes, &entry.checksums), disk, cache);
         Self { entry: Arc::new(entry), reader }
-    }
-}
-
-impl Live {
-    fn take(&mut self, record: &Record, effect: Effect) {
-        let message = &record.message;
-        if !matches!(effect, Effect::Invisible) {
-            self.tally.messages += 1;
-        }
-        match effect {
-            Effect::Invisible => {}
-            Effect::WithoutReadings => self.tally.without_readings += 1,
-            Effect::Unrouted => self.tally.unrouted(record.seq, message),
-            Effect::Undecodable { reason, error } => {
-                self.tally.undecodable(record.seq, message, reason, error);
-            }
-            Effect::Decoded(decoded) => {
-                if !decoded.notes.is_empty() {
-                    self.tally.notes(decoded.notes);
-                }
-                if decoded.samples.is_empty() {
-                    self.tally.without_readings += 1;
-                }
-                let received_ms = message.received_at.micros().div_euclid(1_000);
-                for mut sample in decoded.samples {
-                    if !sample.flags.contains(Flags::RECEIPT_TIME) {
-                        let seen = self.observe(&sample.device, sample.time, message.received_at);
-                        sample.flags |= seen.flags;
-                    }
-                    if !sample.flags.is_empty() {
-                        self.tally.flags(&sample.device, sample.flags);
-                    }
-                    self.tally.put(self.active.put(message, &sample));
-                    self.latest.put(&sample, received_ms);
-                }
-            }
-        }
-    }
-
-    fn observe(&mut self, device: &DeviceName, time: Timestamp, received_at: Timestamp) -> ClockSeen {
-        if !self.clocks.contains_key(device.as_str()) {
-            let clock = self.latest.newest(device).map(DeviceClock::resume).unwrap_or_default();
-            self.clocks.insert(device.clone(), clock);
-        }
-        let clock = self.clocks.get_mut(device.as_str()).expect("there or just made");
-        let seen = clock.observe(time, received_at);
-        if let Some(offset) = seen.offset_micros {
-            match self.offsets.get_mut(device.as_str()) {
-                Some(known) => *known = offset,
-                None => {
-                    self.offsets.insert(device.clone(), offset);
-                }
-            }
-        }
-        seen
     }
 }
 

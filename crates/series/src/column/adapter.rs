@@ -74,13 +74,13 @@ impl ColumnsAdapter {
 
     fn time(&self) -> Option<Arc<dyn PhysicalExpr>> {
         if let Some((stored, unit)) = self.plain_time() {
-            return Some(Decoded::new(Form::Time { unit }, vec![stored]));
+            return Some(Decoded::of(Form::Time { unit }, vec![stored]));
         }
         let base = self.own("time.base")?;
         let (step, pace) = self.own_by_prefix("time.step.")?;
         let (rest, unit) = self.own_by_prefix("time.rest.")?;
         let (_, unit) = UNITS.into_iter().find(|(name, _)| *name == unit)?;
-        Some(Decoded::new(Form::PacedTime { pace: pace.parse().ok()?, unit }, vec![base, step, rest]))
+        Some(Decoded::of(Form::PacedTime { pace: pace.parse().ok()?, unit }, vec![base, step, rest]))
     }
 
     fn value(&self) -> Arc<dyn PhysicalExpr> {
@@ -97,14 +97,14 @@ impl ColumnsAdapter {
         if inputs.is_empty() {
             return lit(ScalarValue::Float64(None));
         }
-        Decoded::new(Form::Value { decimals }, inputs)
+        Decoded::of(Form::Value { decimals }, inputs)
     }
 
     fn received(&self) -> Option<Arc<dyn PhysicalExpr>> {
         if let Some(stored) = self.own("received.ms") {
-            return Some(Decoded::new(Form::Received, vec![stored]));
+            return Some(Decoded::of(Form::Received, vec![stored]));
         }
-        Some(Decoded::new(Form::Delayed, vec![self.time()?, self.own("delay.ms")?]))
+        Some(Decoded::of(Form::Delayed, vec![self.time()?, self.own("delay.ms")?]))
     }
 
     fn column(&self, name: &str) -> Result<Arc<dyn PhysicalExpr>> {
@@ -113,7 +113,7 @@ impl ColumnsAdapter {
             "value" => Some(self.value()),
             "received_at" => self.received(),
             "flags" => Some(match self.own("flags") {
-                Some(stored) => Decoded::new(Form::Flags, vec![stored]),
+                Some(stored) => Decoded::of(Form::Flags, vec![stored]),
                 None => lit(0_i32),
             }),
             "text" => Some(self.own("text").unwrap_or_else(|| lit(ScalarValue::Utf8View(None)))),

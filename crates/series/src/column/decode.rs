@@ -41,7 +41,7 @@ pub(crate) struct Decoded {
 }
 
 impl Decoded {
-    pub(crate) fn new(form: Form, inputs: Vec<Arc<dyn PhysicalExpr>>) -> Arc<dyn PhysicalExpr> {
+    pub(crate) fn of(form: Form, inputs: Vec<Arc<dyn PhysicalExpr>>) -> Arc<dyn PhysicalExpr> {
         Arc::new(Self { form, inputs })
     }
 }
@@ -104,7 +104,7 @@ impl PhysicalExpr for Decoded {
         self: Arc<Self>,
         children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>> {
-        Ok(Self::new(self.form.clone(), children))
+        Ok(Self::of(self.form.clone(), children))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

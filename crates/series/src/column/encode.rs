@@ -223,7 +223,7 @@ fn time(rows: &Rows) -> Result<Vec<Column>, EncodeError> {
         EnabledStatistics::Page,
     )?;
     let Some(pace) = pace(rows, unit) else { return Ok(vec![plain]) };
-    let paced = paced_time(rows, pace)?;
+    let paced = paced_time(rows, pace, unit)?;
     let bytes: usize = paced.iter().map(|column| column.bytes).sum();
     if (bytes as f64) < plain.bytes as f64 * PACE_WORTH { Ok(paced) } else { Ok(vec![plain]) }
 }
@@ -254,7 +254,7 @@ fn pace(rows: &Rows, unit: i64) -> Option<i64> {
 }
 
 /// Time as base + step × pace + rest: steady devices have steps of one and small rests.
-fn paced_time(rows: &Rows, pace: i64) -> Result<Vec<Column>, EncodeError> {
+fn paced_time(rows: &Rows, pace: i64, time_unit: i64) -> Result<Vec<Column>, EncodeError> {
     let mut base = Vec::with_capacity(rows.len());
     let mut step = Vec::with_capacity(rows.len());
     let mut rest = Vec::with_capacity(rows.len());
@@ -267,13 +267,21 @@ fn paced_time(rows: &Rows, pace: i64) -> Result<Vec<Column>, EncodeError> {
         let phase = *phases.select_nth_unstable(middle).1;
         // Steps are counted from the run's own day, so that they start near zero for every run.
         let day = times[0].div_euclid(model::Timestamp::DAY) * model::Timestamp::DAY;
-        let run_base = day.div_euclid(pace) * pace + phase;
-        for time in times {
-            let from = time - run_base + pace / 2;
-            let steps = from.div_euclid(pace);
+        let first_base = day.div_euclid(pace) * pace + phase;
+        let split = |time: i64, base: i64| {
+            let steps = (time - base + pace / 2).div_euclid(pace);
+            (steps, time - base - steps * pace)
+        };
+        // The middle between the extremes: rests of all runs then have the same few values.
+        let rests = times.iter().map(|&time| split(time, first_base).1);
+        let (least, most) =
+            rests.fold((i64::MAX, i64::MIN), |(least, most), rest| (least.min(rest), most.max(rest)));
+        let run_base = (first_base + (least + most) / 2) / time_unit * time_unit;
+        for &time in times {
+            let (steps, left) = split(time, run_base);
             base.push(run_base);
             step.push(steps);
-            rest.push(time - run_base - steps * pace);
+            rest.push(left);
         }
         at += run.rows;
     }

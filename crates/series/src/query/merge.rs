@@ -73,7 +73,7 @@ impl ExecutionPlan for MergeExec {
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
         let order = |input: &Arc<dyn ExecutionPlan>| {
-            schema::key_order(&input.schema()).map(|order| OrderingRequirements::from(order))
+            schema::key_order(&input.schema()).map(OrderingRequirements::from)
         };
         self.inputs.iter().map(order).collect()
     }

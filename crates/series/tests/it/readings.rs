@@ -284,9 +284,8 @@ fn check(store: &Offline, model: &Model) -> Result<(), TestCaseError> {
     prop_assert_eq!(latest(store), newest(model));
     // Conditions on the identity and on the value see the same rows.
     let at = START + 700 * MINUTE;
-    let some = |keep: &dyn Fn(&(String, String, i64), f64) -> bool| {
-        model.iter().filter(|(key, bits)| keep(key, f64::from_bits(**bits))).count()
-    };
+    type Keep<'a> = &'a dyn Fn(&(String, String, i64), f64) -> bool;
+    let some = |keep: Keep<'_>| model.iter().filter(|(key, bits)| keep(key, f64::from_bits(**bits))).count();
     let count = |condition: &str| {
         ask(store, &format!("SELECT value FROM readings WHERE {condition}")).expect("an answer").len()
     };

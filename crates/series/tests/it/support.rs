@@ -12,12 +12,12 @@ use model::{Lane, Message, Origin, Qos, Timestamp, TopicName};
 use series::{Cell, Format, Offline, QueryError, QueryLimits, Settings};
 
 /// 2026-11-22T00:00:00Z.
-pub const START: i64 = 1_795_305_600_000_000;
+pub(crate) const START: i64 = 1_795_305_600_000_000;
 
 /// Where the simulated disk keeps it.
-pub const DIR: &str = "data/series";
+pub(crate) const DIR: &str = "data/series";
 
-pub fn message(topic: &str, payload: impl Into<Vec<u8>>, received_at: i64) -> Message {
+pub(crate) fn message(topic: &str, payload: impl Into<Vec<u8>>, received_at: i64) -> Message {
     Message {
         topic: TopicName::parse(topic).expect("a topic"),
         payload: payload.into().into(),
@@ -38,36 +38,36 @@ pub fn message(topic: &str, payload: impl Into<Vec<u8>>, received_at: i64) -> Me
 }
 
 /// A message of `device` with device time `at` (microseconds) and the fields `fields` as JSON.
-pub fn telemetry(device: &str, at: i64, fields: &str) -> Message {
+pub(crate) fn telemetry(device: &str, at: i64, fields: &str) -> Message {
     message(&format!("dt/{device}/telemetry"), format!("{{\"ts\":{at},{fields}}}"), at + 250_000)
 }
 
 /// Records `from`, `from + 1`, …
-pub fn records(from: u64, messages: impl IntoIterator<Item = Message>) -> Vec<Record> {
+pub(crate) fn records(from: u64, messages: impl IntoIterator<Item = Message>) -> Vec<Record> {
     (from..).zip(messages).map(|(seq, message)| Record { seq, message, id_reused: false }).collect()
 }
 
-pub fn open(host: &Host) -> Offline {
+pub(crate) fn open(host: &Host) -> Offline {
     open_with(host, &Settings::default())
 }
 
-pub fn open_with(host: &Host, settings: &Settings) -> Offline {
+pub(crate) fn open_with(host: &Host, settings: &Settings) -> Offline {
     let settings = Settings { query_threads: Some(1), ..settings.clone() };
     Offline::open(Path::new(DIR), &settings, Arc::new(Routes::default()), host).expect("opened")
 }
 
-pub fn ask(store: &Offline, sql: &str) -> Result<Vec<Vec<Cell>>, QueryError> {
+pub(crate) fn ask(store: &Offline, sql: &str) -> Result<Vec<Vec<Cell>>, QueryError> {
     block_on(async {
         let answer = store.series().query(sql, &QueryLimits::default()).await?;
         answer.cells().await
     })
 }
 
-pub fn csv(store: &Offline, sql: &str) -> String {
+pub(crate) fn csv(store: &Offline, sql: &str) -> String {
     written(store, sql, Format::Csv)
 }
 
-pub fn written(store: &Offline, sql: &str, format: Format) -> String {
+pub(crate) fn written(store: &Offline, sql: &str, format: Format) -> String {
     block_on(async {
         let answer = store.series().query(sql, &QueryLimits::default()).await.expect("a query");
         answer.whole(format).await.expect("an answer")
@@ -75,10 +75,10 @@ pub fn written(store: &Offline, sql: &str, format: Format) -> String {
 }
 
 /// What must come out: the last write of each (device, channel, time) by `seq`.
-pub type Model = BTreeMap<(String, String, i64), u64>;
+pub(crate) type Model = BTreeMap<(String, String, i64), u64>;
 
 /// What comes out, with the bits of the number.
-pub fn stored(store: &Offline) -> Model {
+pub(crate) fn stored(store: &Offline) -> Model {
     let rows = ask(store, "SELECT device, channel, time, value FROM readings").expect("an answer");
     let count = rows.len();
     let model: Model = rows.iter().map(|row| keyed(row)).collect();
@@ -96,7 +96,7 @@ fn keyed(row: &[Cell]) -> ((String, String, i64), u64) {
 }
 
 /// What `latest` must say, from a model.
-pub fn newest(model: &Model) -> Model {
+pub(crate) fn newest(model: &Model) -> Model {
     let mut newest: BTreeMap<(String, String), (i64, u64)> = BTreeMap::new();
     for ((device, channel, time), value) in model {
         newest.insert((device.clone(), channel.clone()), (*time, *value));
@@ -104,7 +104,7 @@ pub fn newest(model: &Model) -> Model {
     newest.into_iter().map(|((device, channel), (time, value))| ((device, channel, time), value)).collect()
 }
 
-pub fn latest(store: &Offline) -> Model {
+pub(crate) fn latest(store: &Offline) -> Model {
     let rows = ask(store, "SELECT device, channel, time, value FROM latest").expect("an answer");
     rows.iter().map(|row| keyed(row)).collect()
 }

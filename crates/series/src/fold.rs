@@ -1,0 +1,128 @@
+//! The fold: what one journal record does to what is in memory.
+//!
+//! First [`Effect::of`] judges the record, which needs no lock and takes the most time; then [`Live::take`] changes
+//! memory, which cannot fail. Not here: files (`store`). The law: the same records in the order of `seq` lead to the
+//! same readings, whatever was flushed, merged or lost by a crash between them.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+use journal::Record;
+use model::route::Routes;
+use model::{ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Timestamp};
+
+use crate::latest::Latest;
+use crate::store::LiveFile;
+use crate::table::Table;
+use crate::tally::Tally;
+
+/// What a record leads to, found before any lock is taken.
+pub(crate) enum Effect {
+    /// For one connection alone.
+    Invisible,
+    Decoded(Decoded),
+    WithoutReadings,
+    Undecodable {
+        reason: &'static str,
+        error: String,
+    },
+    Unrouted,
+}
+
+impl Effect {
+    /// Judges a record by today's routes.
+    pub(crate) fn of(record: &Record, routes: &Routes, names: &mut Names) -> Self {
+        let message = &record.message;
+        if message.to.is_some() {
+            return Self::Invisible;
+        }
+        let Some(route) = routes.find(&message.topic) else { return Self::Unrouted };
+        if route.keep() != Keep::All {
+            return Self::WithoutReadings;
+        }
+        match route.decode(message, names) {
+            Ok(decoded) => Self::Decoded(decoded),
+            Err(error) => Self::Undecodable { reason: error.slug(), error: error.to_string() },
+        }
+    }
+}
+
+/// Memory that is being written to files: nobody changes it any more.
+pub(crate) struct Frozen {
+    pub table: Arc<Table>,
+    /// What its files and the manifest after it will say.
+    pub seq_from: u64,
+    pub seq_to: u64,
+    pub tally: Tally,
+}
+
+/// What a scan sees and `apply` changes.
+pub(crate) struct Live {
+    /// What was applied since the last flush.
+    pub active: Table,
+    pub frozen: Option<Arc<Frozen>>,
+    pub files: Arc<Vec<LiveFile>>,
+    pub latest: Latest,
+    pub tally: Tally,
+    pub clocks: HashMap<DeviceName, DeviceClock>,
+    pub offsets: HashMap<DeviceName, i64>,
+    pub position: u64,
+    /// Receipt, by the monotonic clock, of the oldest record that is in no manifest.
+    pub dirty_since: Option<u64>,
+}
+
+impl Live {
+    /// Takes in a record and what it leads to.
+    pub(crate) fn take(&mut self, record: &Record, effect: Effect) {
+        let message = &record.message;
+        if !matches!(effect, Effect::Invisible) {
+            self.tally.messages += 1;
+        }
+        match effect {
+            Effect::Invisible => {}
+            Effect::WithoutReadings => self.tally.without_readings += 1,
+            Effect::Unrouted => self.tally.unrouted(record.seq, message),
+            Effect::Undecodable { reason, error } => {
+                self.tally.undecodable(record.seq, message, reason, error);
+            }
+            Effect::Decoded(decoded) => {
+                if !decoded.notes.is_empty() {
+                    self.tally.notes(decoded.notes);
+                }
+                if decoded.samples.is_empty() {
+                    self.tally.without_readings += 1;
+                }
+                let received_ms = message.received_at.micros().div_euclid(1_000);
+                for mut sample in decoded.samples {
+                    if !sample.flags.contains(Flags::RECEIPT_TIME) {
+                        let seen = self.observe(&sample.device, sample.time, message.received_at);
+                        sample.flags |= seen.flags;
+                    }
+                    if !sample.flags.is_empty() {
+                        self.tally.flags(&sample.device, sample.flags);
+                    }
+                    self.tally.put(self.active.put(message, &sample));
+                    self.latest.put(&sample, received_ms);
+                }
+            }
+        }
+    }
+
+    fn observe(&mut self, device: &DeviceName, time: Timestamp, received_at: Timestamp) -> ClockSeen {
+        if !self.clocks.contains_key(device.as_str()) {
+            let clock = self.latest.newest(device).map(DeviceClock::resume).unwrap_or_default();
+            self.clocks.insert(device.clone(), clock);
+        }
+        let clock = self.clocks.get_mut(device.as_str()).expect("there or just made");
+        let seen = clock.observe(time, received_at);
+        if let Some(offset) = seen.offset_micros {
+            match self.offsets.get_mut(device.as_str()) {
+                Some(known) => *known = offset,
+                None => {
+                    self.offsets.insert(device.clone(), offset);
+                }
+            }
+        }
+        seen
+    }
+}

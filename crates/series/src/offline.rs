@@ -1,0 +1,77 @@
+//! The room without threads of its own: each step is taken when it is asked for.
+//!
+//! Not here: the steps. The law: what it does is what the service does, in the order of the calls.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use host::Host;
+use model::route::Routes;
+
+use crate::error::{OpenError, StoreError};
+use crate::service::Series;
+use crate::settings::Settings;
+use crate::upkeep;
+
+/// The room without threads of its own: records are handed in, and each step is taken when it is asked for. For
+/// tests, benches, and tools that work on a journal offline.
+pub struct Offline {
+    series: Series,
+}
+
+impl Offline {
+    /// Opens `dir`, or makes it.
+    ///
+    /// # Errors
+    /// As [`Series::open`].
+    pub fn open(
+        dir: &Path,
+        settings: &Settings,
+        routes: Arc<Routes>,
+        host: &Host,
+    ) -> Result<Self, OpenError> {
+        Ok(Self { series: Series::assemble(dir, settings, routes, None, host)? })
+    }
+
+    /// Takes in records, in the order of `seq`; those that had their effect already are passed over.
+    pub fn apply(&self, records: &[journal::Record]) {
+        self.series.inner.store.apply(records);
+        self.series.inner.applied.send_replace(self.series.applied());
+    }
+
+    /// Writes memory to column files.
+    ///
+    /// # Errors
+    /// [`StoreError`]: memory is as it was, and the next call tries again.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.series.inner.store.flush()
+    }
+
+    /// Merges what is worth merging as if nothing more came; returns how many files were merged.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the files are as they were.
+    pub fn compact(&self) -> Result<usize, StoreError> {
+        let inner = &self.series.inner;
+        let mut merged = 0;
+        while let Some(files) = upkeep::to_merge(&inner.store.files(), u64::MAX) {
+            merged += upkeep::merge(&inner.store, &inner.engine, files)?.files;
+        }
+        Ok(merged)
+    }
+
+    /// Drops what is too old or too much; `other_bytes` is what else counts towards the disk budget.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the files are as they were.
+    pub fn retain(&self, other_bytes: u64) -> Result<(), StoreError> {
+        let store = &self.series.inner.store;
+        upkeep::drop_files(store, &upkeep::to_drop(store, other_bytes))
+    }
+
+    /// For queries and figures.
+    #[must_use]
+    pub fn series(&self) -> &Series {
+        &self.series
+    }
+}
