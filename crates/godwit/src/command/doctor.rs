@@ -88,7 +88,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
             Err(error) => findings.push(Finding::wrong("server", format!("{error:#}"), "look at its log")),
         },
         Err(error) => {
-            findings.push(Finding::warning("server", format!("{error:#}"), "start it with `godwit serve`"))
+            findings.push(Finding::warning("server", format!("{error:#}"), "start it with `godwit serve`"));
         }
     }
     print(&findings, args.json)?;

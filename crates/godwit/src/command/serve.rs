@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
-use host::{DataDir, Disk, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
+use host::{DataDir, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
 use model::route::Routes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 

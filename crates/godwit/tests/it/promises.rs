@@ -11,7 +11,7 @@ fn rounds() -> u64 {
     if std::env::var_os("GODWIT_SOAK").is_some() { 50 } else { 5 }
 }
 
-/// A number that differs from run to run; printed, so that a failure can be seen again.
+/// A number that differs from run to run.
 fn chance() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
@@ -44,7 +44,6 @@ fn acknowledged_means_durable() {
             true
         });
         next = acknowledged.last().map_or(0, |last| last + 1_000);
-        println!("round {round}: killed after {enough} acknowledgements");
 
         let server = home.start();
         let stored: BTreeSet<u64> = numbers(
@@ -54,7 +53,7 @@ fn acknowledged_means_durable() {
         let lost: Vec<&u64> = acknowledged.difference(&stored).collect();
         assert!(
             lost.is_empty(),
-            "round {round}: {} acknowledged and lost, such as {:?}",
+            "round {round}, killed after {enough}: {} acknowledged and lost, such as {:?}",
             lost.len(),
             lost[0]
         );
