@@ -16,8 +16,8 @@ demo: build ## From a real recording to an answer, in one go; leaves nothing run
 	@RECORDING="$(RECORDING)" demo/run "$(DEMO_BINARY)"
 
 build: ## The binary, quick to build and quick to run
-	@[ -x "$(DEMO_BINARY)" ] || echo "Building Godwit: the first time takes about 10 minutes on 2 cores, most of it the SQL engine; later builds take seconds."
-	@cargo build --quiet --locked --profile demo --bin godwit 2>/dev/null || cargo build --locked --profile demo --bin godwit
+	@[ -x "$(DEMO_BINARY)" ] || echo "Building Godwit: the first time takes about 15 minutes on 2 cores, most of it the SQL engine; later builds take seconds."
+	cargo build --locked --profile demo --bin godwit
 
 test: format lint unit docs ## Everything that must pass before a change lands
 
@@ -46,10 +46,10 @@ fuzz: ## Throw bytes at the packet decoder (FUZZ_SECONDS=60)
 bench: bench-crates bench-store bench-ingest ## Every figure of the README, beside its peers
 
 bench-crates: ## Codec, journal (beside fjall), permissions, decoders
-	cargo bench --locked -p mqtt -p model -p identity -p catalog -p journal -p broker
+	cargo bench --locked --profile demo -p mqtt -p model -p identity -p catalog -p journal -p broker
 
 bench-store: ## 10 million readings: stored per second, bytes each, four queries
-	cargo bench --locked -p series
+	cargo bench --locked --profile demo -p series
 
 bench-ingest: build mosquitto ## Durable ingest through the real binary, beside Mosquitto
 	@demo/bench-ingest "$(DEMO_BINARY)" $(SECONDS_PER_RUN)

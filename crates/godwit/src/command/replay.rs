@@ -396,7 +396,7 @@ fn report(args: &Args, sent: &Sent, collected: &Collected, elapsed: Duration) ->
     use std::fmt::Write as _;
     let rate = collected.messages as f64 / elapsed.as_secs_f64().max(1e-6);
     let mut text = format!(
-        "{} messages acknowledged in {:.1} s ({rate:.0}/s), as device {}\n",
+        "{} messages acknowledged in {:.2} s ({rate:.0}/s), as device {}\n",
         collected.messages,
         elapsed.as_secs_f64(),
         args.device
