@@ -15,7 +15,9 @@ pub(crate) async fn health(State(parts): State<Arc<Parts>>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("journal is poisoned: {reason}\n")).into_response();
     }
     if status.full {
-        let text = format!("journal is full: {} of {} bytes used\n", status.bytes, status.bytes_max);
+        // Full by its own bound or by the volume's: either way nothing is taken.
+        let (used, most) = (status.bytes, status.bytes_max);
+        let text = format!("journal refuses messages: no room ({used} of at most {most} bytes used)\n");
         return (StatusCode::SERVICE_UNAVAILABLE, text).into_response();
     }
     "ok\n".into_response()

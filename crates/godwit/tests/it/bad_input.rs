@@ -105,7 +105,7 @@ fn payloads_that_cannot_be_understood_are_kept_with_their_reason() {
         ("dt/odd/2", huge.as_bytes(), "decode.too_large"),
         ("dt/odd/3", br#"{"t": 1e999}"#, "decode.not_finite"),
         ("dt/odd/4", deep.as_bytes(), "decode.too_deep"),
-        ("dt/odd/5", &[0xff, 0xfe, 0x00], "decode.not_json"),
+        ("dt/odd/5", &[0xff, 0xfe, 0x00], "decode.not_utf8"),
     ];
     for (topic, payload, _) in odd {
         raw.publish_acked(topic, payload);
