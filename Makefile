@@ -34,7 +34,7 @@ unit:
 	$(RUN_TESTS) --locked --workspace
 
 docs:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 soak: ## The long versions of the promises: 50 rounds of kill -9, more property cases
 	GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast

@@ -1,6 +1,6 @@
 //! The durable copy of the retained messages: a consumer of the journal with a table in the catalog.
 //!
-//! It reads what became durable, gives it to [`Retained`] at once, and writes the changes to its table soon after,
+//! It reads what became durable, gives it to memory at once, and writes the changes to its table soon after,
 //! many in one operation, together with the position they bring it to. The laws:
 //!
 //! - **Effect and position move together.** After a crash the table is as of its position, and the journal brings the
