@@ -23,6 +23,11 @@ fn numbered(number: u64) -> (String, String) {
     ("dt/d/count".to_owned(), format!(r#"{{"ts":{millis},"n":{number}}}"#))
 }
 
+/// A message of 8 KB that no route decodes.
+fn wide(number: u64) -> (String, String) {
+    ("plain/wide".to_owned(), format!("{number:08192}"))
+}
+
 #[test]
 fn acknowledged_means_durable() {
     let home = Home::new();
@@ -34,14 +39,21 @@ fn acknowledged_means_durable() {
         let mut count = 0;
         let mut victim = Some(server);
         let mqtt = victim.as_ref().expect("running").mqtt;
-        flood(mqtt, "flood", 400, numbered, next, |number| {
-            acknowledged.insert(number);
-            count += 1;
-            if count == enough {
-                victim.take().expect("still running").kill();
+        std::thread::scope(|scope| {
+            // Others publish much at the same time: what is written together takes longer to write, and an
+            // acknowledgement that leaves too early is caught before its message is there.
+            for other in ["wide-1", "wide-2"] {
+                scope.spawn(move || flood(mqtt, other, 50, wide, 0, |_| true));
             }
-            // What was on its way when the server died counts too.
-            true
+            flood(mqtt, "flood", 400, numbered, next, |number| {
+                acknowledged.insert(number);
+                count += 1;
+                if count == enough {
+                    victim.take().expect("still running").kill();
+                }
+                // What was on its way when the server died counts too.
+                true
+            });
         });
         next = acknowledged.last().map_or(0, |last| last + 1_000);
 
