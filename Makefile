@@ -41,7 +41,8 @@ soak: ## The long versions of the promises: 50 rounds of kill -9, more property 
 
 fuzz: ## Throw bytes at the packet decoder (FUZZ_SECONDS=60)
 	@command -v cargo-fuzz >/dev/null || { echo "Installing cargo-fuzz."; cargo install --locked cargo-fuzz; }
-	cd fuzz && RUSTC_BOOTSTRAP=1 cargo fuzz run mqtt_decode corpus/mqtt_decode seeds/mqtt_decode -- -max_total_time=$${FUZZ_SECONDS:-60}
+	@mkdir -p $(CARGO_TARGET_DIR)/fuzz-found
+	RUSTC_BOOTSTRAP=1 cargo fuzz run mqtt_decode $(CARGO_TARGET_DIR)/fuzz-found fuzz/corpus/mqtt_decode -- -max_total_time=$${FUZZ_SECONDS:-60}
 
 bench: bench-crates bench-store bench-ingest ## Every figure of the README, beside its peers
 
