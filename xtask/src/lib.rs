@@ -25,10 +25,15 @@ impl Room {
     }
 }
 
-/// The root of the checkout.
+/// The root of the checkout. Asked when it runs: a build folder that several checkouts share may hand one the
+/// program that another built.
+///
+/// # Panics
+/// When it is not run by cargo.
 #[must_use]
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is in the root").to_owned()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs");
+    Path::new(&here).parent().expect("xtask is in the root").to_owned()
 }
 
 /// Every crate under `crates/`, by name.

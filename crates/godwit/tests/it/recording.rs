@@ -1,14 +1,19 @@
 //! The real recording of an office, and the answers that must come out.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use crate::server::{Home, Server};
 
+/// The folder of this crate, asked when it runs: checkouts may share what one of them built.
+fn here() -> PathBuf {
+    PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs"))
+}
+
 /// The recording, where the checkout has its shared data beside it.
 fn recording() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(3).expect("beside the checkout");
-    Some(root.join("shared/data/occupancy-office.csv")).filter(|path| path.exists())
+    Some(here().ancestors().nth(3).expect("beside the checkout").join("shared/data/occupancy-office.csv"))
+        .filter(|path| path.exists())
 }
 
 /// The answers, as the recording's own rows give them.
@@ -113,7 +118,7 @@ fn killed_in_the_middle_of_a_replay_and_resumed_it_gives_the_same_answers() {
 
 /// Without the shared recording: the day that ships with the project, whose answers are its own rows'.
 fn made_up_day_only() {
-    let day = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../demo/office-day.csv");
+    let day = here().join("../../demo/office-day.csv");
     let home = Home::new();
     let server = home.start();
     server.ok(&["replay", day.to_str().expect("text"), "--as", "office-1"]);
