@@ -7,7 +7,7 @@ DEMO_BINARY := $(CARGO_TARGET_DIR)/demo/godwit
 RECORDING ?= ../shared/data/occupancy-office.csv
 SECONDS_PER_RUN ?= 5
 
-.PHONY: help demo build test format lint unit docs soak fuzz bench bench-ingest bench-store bench-crates deny mosquitto clean
+.PHONY: help demo build test format lint unit docs strangers soak fuzz bench bench-ingest bench-store bench-crates deny mosquitto clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -30,14 +30,20 @@ lint:
 # Where cargo-nextest is at hand the tests run in parallel processes; cargo's own runner gives the same verdict.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
 
-unit:
-	$(RUN_TESTS) --locked --workspace
+unit: strangers
+	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" $(RUN_TESTS) --locked --workspace
+
+# Programs that are not ours, which the tests bring to Godwit: psql, and Python with tests/requirements.txt.
+strangers:
+	@command -v psql >/dev/null || { echo "Installing postgresql-client (tests ask Godwit with psql)."; apt-get update -qq && apt-get install -y -qq postgresql-client; }
+	@python3 -c "import ensurepip, venv" 2>/dev/null || { echo "Installing python3-venv (tests meet Python's clients)."; apt-get update -qq && apt-get install -y -qq python3-venv; }
+	@python3 tests/venv.py "$(CARGO_TARGET_DIR)/venv" >/dev/null
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
-soak: ## The long versions of the promises: 50 rounds of kill -9, more property cases
-	GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
+soak: strangers ## The long versions of the promises: 50 rounds of kill -9, more property cases
+	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
 
 fuzz: ## Throw bytes at the packet decoder (FUZZ_SECONDS=60)
 	@command -v cargo-fuzz >/dev/null || { echo "Installing cargo-fuzz."; cargo install --locked cargo-fuzz; }

@@ -10,6 +10,7 @@
 mod bad_input;
 mod commands;
 mod promises;
+mod python;
 mod raw;
 mod recording;
 mod server;
