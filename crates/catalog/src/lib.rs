@@ -14,6 +14,7 @@
 mod error;
 mod migration;
 mod read;
+mod sealed;
 mod statement;
 mod value;
 mod write;
@@ -21,6 +22,7 @@ mod writer;
 
 pub use error::{Cause, OpenError, QueueFull, ReadError, SqlError, WriteError};
 pub use migration::Migration;
+pub use sealed::{Place, SEALED_BYTES_MORE, seal, unseal};
 pub use statement::{Connection, Row, Transaction};
 pub use value::{FromValue, ToValue, Value};
 

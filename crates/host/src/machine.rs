@@ -1,12 +1,43 @@
-//! Small questions to the operating system: its name, its bounds, whether two paths share a volume.
+//! Small questions to the operating system: its name and addresses, its bounds, whether two paths share a volume.
 
+use std::collections::BTreeSet;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 /// The name of this machine.
 #[must_use]
 pub fn name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+/// Every address of this machine, loopback too, in order; those that only mean something together with an interface
+/// (`fe80::…`) are left out. Empty where the operating system does not tell.
+#[must_use]
+pub fn addresses() -> BTreeSet<IpAddr> {
+    let v4 = std::fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
+    let v6 = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let of_v4 = local_v4(&v4).into_iter().map(IpAddr::V4);
+    of_v4.chain(local_v6(&v6).into_iter().map(IpAddr::V6)).collect()
+}
+
+/// The routing table's leaves that are this machine: a line with the address, the next says `/32 host LOCAL`.
+fn local_v4(fib_trie: &str) -> Vec<Ipv4Addr> {
+    let lines: Vec<&str> = fib_trie.lines().map(str::trim).collect();
+    let of_pair = |pair: &[&str]| {
+        (pair[1] == "/32 host LOCAL").then(|| pair[0].strip_prefix("|-- ")?.parse().ok()).flatten()
+    };
+    lines.windows(2).filter_map(of_pair).collect()
+}
+
+/// One interface address a line: 32 hexadecimal digits first.
+fn local_v6(if_inet6: &str) -> Vec<Ipv6Addr> {
+    let of_line = |line: &str| {
+        let digits = line.split_whitespace().next()?;
+        let address = Ipv6Addr::from(u128::from_str_radix(digits, 16).ok()?);
+        (!address.is_unicast_link_local()).then_some(address)
+    };
+    if_inet6.lines().filter_map(of_line).collect()
 }
 
 /// Whether two paths are on one volume.
@@ -50,5 +81,29 @@ mod tests {
         assert!(files.open <= files.limit);
         assert!(!name().is_empty());
         assert!(same_volume(Path::new("/"), Path::new("/")).expect("there"));
+    }
+
+    #[test]
+    fn addresses_are_those_of_this_machine_alone() {
+        let table = "Local:
+  +-- 0.0.0.0/0 3 0 5
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.0
+              /8 host LOCAL
+           |-- 127.0.0.1
+              /32 host LOCAL
+        |-- 127.255.255.255
+           /32 link BROADCAST
+           |-- 192.0.2.2
+              /32 host LOCAL";
+        assert_eq!(local_v4(table), [Ipv4Addr::LOCALHOST, Ipv4Addr::new(192, 0, 2, 2)]);
+        let interfaces = "fe8000000000000000fc00fffe000001 04 40 20 80     eth0
+fd000000000000000000000000000002 04 40 00 82     eth0
+00000000000000000000000000000001 01 80 10 80       lo
+";
+        assert_eq!(local_v6(interfaces), ["fd00::2".parse().expect("an address"), Ipv6Addr::LOCALHOST]);
+        assert!(local_v4("not a table").is_empty());
+        assert!(local_v6("not a table\n\n").is_empty());
+        assert!(addresses().contains(&IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
 }

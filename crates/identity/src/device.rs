@@ -10,7 +10,7 @@ use model::{DeviceName, Timestamp};
 pub const PAGE_DEVICES_MAX: usize = 1000;
 
 /// The tables of this room. What was released is never edited: a change is a further step.
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
+pub(crate) const MIGRATION: Migration = Migration {
     room: "identity",
     version: 1,
     sql: "
@@ -28,7 +28,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
             created BIGINT NOT NULL
         );
     ",
-}];
+};
 
 /// How a device came to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -13,6 +13,7 @@ use model::{DeviceName, Kind, Principal, Timestamp};
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
+use crate::authority;
 use crate::device::{self, Device, DeviceFilter, Devices, Page};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::seen::Register;
@@ -110,7 +111,8 @@ impl Identity {
     /// The tables of this room, for [`Catalog::open`].
     #[must_use]
     pub fn migrations() -> &'static [Migration] {
-        device::MIGRATIONS
+        const ALL: &[Migration] = &[device::MIGRATION, authority::MIGRATION];
+        ALL
     }
 
     /// Reads who is known. Blocks; call it at start. About 10 ms for 10,000 devices.

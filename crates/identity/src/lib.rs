@@ -12,6 +12,7 @@
 //! - A subscription is permitted only if everything its filter can match is permitted.
 //! - No secret is stored, and none is written to a log: passwords are shown once and kept as salted hashes.
 
+mod authority;
 mod device;
 mod filter;
 mod identity;
@@ -22,6 +23,7 @@ mod seen;
 mod token;
 mod who;
 
+pub use authority::{Authority, AuthorityError};
 pub use device::{Device, DeviceFilter, DeviceState, Devices, PAGE_DEVICES_MAX, Page};
 pub use identity::{ChangeError, Identity, LOCAL_USER, OpenError};
 pub use password::{PASSWORD_BYTES_MAX, Password};

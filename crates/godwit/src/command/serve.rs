@@ -76,6 +76,7 @@ struct House {
     broker: Arc<broker::Broker>,
     http: SocketAddr,
     api: tokio::task::JoinHandle<()>,
+    renewal: tokio::task::JoinHandle<()>,
     shutdown: Shutdown,
 }
 
@@ -98,6 +99,12 @@ impl House {
         let (journal, recovery) = journal::Journal::open(&data.join("journal"), &settings.journal, &host)
             .map_err(hinted(journal::OpenError::hint))?;
         say_what_was_recovered(&recovery);
+        let authority = identity::Authority::open(&catalog, &host)
+            .await
+            .map_err(hinted(identity::AuthorityError::hint))?;
+        let root = authority.root_pem();
+        host.disk.replace(&data.join(CA_FILE), root.as_bytes()).context("cannot write `ca.pem`")?;
+        let renewal = tokio::spawn(renew(authority));
         let token = identity::LocalToken::generate(&*host.random);
         let identity = identity::Identity::open(catalog.clone(), host.clone())
             .map_err(hinted(identity::OpenError::hint))?
@@ -149,7 +156,7 @@ impl House {
             token: token.reveal().to_owned(),
         };
         file.write(&*host.disk, &data).context("cannot write `server.json`")?;
-        Ok(Self { data, host, catalog, journal, series, broker, http, api, shutdown })
+        Ok(Self { data, host, catalog, journal, series, broker, http, api, renewal, shutdown })
     }
 
     /// Prints where to reach it and three lines that send a first reading. No secret is among them.
@@ -190,6 +197,7 @@ impl House {
         if let Err(error) = ServerFile::remove(&*self.host.disk, &self.data) {
             tracing::warn!(%error, "cannot remove `server.json`");
         }
+        self.renewal.abort();
         self.broker.close().await;
         self.shutdown.stop();
         if tokio::time::timeout(REQUESTS_PATIENCE, self.api).await.is_err() {
@@ -199,6 +207,22 @@ impl House {
         self.journal.close().await;
         self.catalog.close().await;
         tracing::info!("stopped");
+    }
+}
+
+/// What clients trust: the root certificate, written at each start.
+const CA_FILE: &str = "ca.pem";
+
+/// How often it is looked whether the server's certificate is due.
+const RENEWAL_LOOK: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+/// Renews the server's certificate when it is due, until aborted.
+async fn renew(authority: identity::Authority) {
+    loop {
+        tokio::time::sleep(RENEWAL_LOOK).await;
+        if let Err(error) = authority.renew().await {
+            tracing::error!(%error, hint = error.hint(), not_after = %authority.server_not_after(), "the server's certificate was not renewed");
+        }
     }
 }
 
