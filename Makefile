@@ -30,7 +30,7 @@ lint:
 # Where cargo-nextest is at hand the tests run in parallel processes; cargo's own runner gives the same verdict.
 RUN_TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
 
-unit: strangers
+unit: strangers mosquitto
 	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" $(RUN_TESTS) --locked --workspace
 
 # Programs that are not ours, which the tests bring to Godwit: psql, and Python with tests/requirements.txt.
@@ -66,7 +66,7 @@ deny: ## Licences, bans and advisories of the dependencies
 	cargo deny check licenses bans sources
 
 mosquitto:
-	@command -v mosquitto >/dev/null || PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { echo "Installing mosquitto (the peer that is measured beside)."; apt-get update -qq && apt-get install -y -qq mosquitto; }
+	@command -v mosquitto >/dev/null || PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { echo "Installing mosquitto (tests bridge from it, benches measure beside it)."; apt-get update -qq && apt-get install -y -qq mosquitto; }
 
 clean: ## Remove what was built
 	cargo clean

@@ -27,10 +27,13 @@
 //! - A session belongs to its principal: the same client id of another one gets a new session, and is refused while the
 //!   first is connected.
 //! - A will is judged when it is published, by what its client may do then. It is not published when the server stops.
+//! - What a bridge of another broker retains and says again on every connect is acknowledged, counted, and neither stored
+//!   nor delivered again; its subscriptions do not bring back what it published itself (`bridge`).
 //! - MQTT 3.1.1 sessions that are not clean live for [`Settings::session_expiry_max`].
 
 mod admission;
 mod archive;
+mod bridge;
 mod broker;
 mod connection;
 mod delivery;

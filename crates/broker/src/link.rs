@@ -55,6 +55,7 @@ pub(crate) struct Link {
     pub(crate) packet_bytes_max: Option<NonZeroU32>,
     pub(crate) signal: Signal,
     inbox: Mutex<Inbox>,
+    is_bridge: AtomicBool,
     is_closed: AtomicBool,
     closed: Notify,
 }
@@ -84,6 +85,7 @@ impl Link {
             packet_bytes_max: connect.properties.packet_bytes_max,
             signal: Signal::default(),
             inbox: Mutex::default(),
+            is_bridge: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
             closed: Notify::new(),
         }
@@ -109,6 +111,16 @@ impl Link {
     /// Why it is to end, if somebody asked.
     pub(crate) fn asked_to_end(&self) -> Option<End> {
         self.inbox.lock().end
+    }
+
+    /// It has shown itself to be a bridge of another broker.
+    pub(crate) fn mark_bridge(&self) {
+        self.is_bridge.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is a bridge of another broker.
+    pub(crate) fn is_bridge(&self) -> bool {
+        self.is_bridge.load(Ordering::Relaxed)
     }
 
     /// The connection's task has ended: it reads and writes no more.

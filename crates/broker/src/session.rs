@@ -217,6 +217,7 @@ impl Session {
                 peer: link.peer,
                 version: link.version,
                 connected_at: link.connected_at,
+                is_bridge: link.is_bridge(),
             }),
             filters: state.filters.len(),
             queued: state.outbox.queued(),

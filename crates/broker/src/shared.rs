@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::Settings;
 use crate::admission::Admission;
 use crate::archive::Applied;
+use crate::bridge;
 use crate::fanout::Subscriptions;
 use crate::link::Link;
 use crate::logbook::Logbook;
@@ -44,6 +45,7 @@ pub(crate) struct Shared {
     pub(crate) timetable: Timetable,
     pub(crate) admission: Admission,
     pub(crate) logbook: Logbook,
+    pub(crate) refused_bridges: bridge::Refused,
     pub(crate) bounds: outbox::Bounds,
     pub(crate) links: Mutex<HashMap<ConnectionId, Arc<Link>>>,
     pub(crate) connection_next: AtomicU64,
@@ -68,6 +70,7 @@ impl Shared {
             timetable: Timetable::default(),
             admission: Admission::new(settings.connections_max, settings.connections_per_address_max),
             logbook: Logbook::default(),
+            refused_bridges: bridge::Refused::default(),
             bounds: outbox::Bounds {
                 messages_max: settings.queue_messages_max,
                 // A packet that may come in must fit on its way out.

@@ -137,6 +137,8 @@ reasons! {
     ConnectTimeout = "connect_timeout",
     /// The first bytes are no CONNECT.
     NoConnect = "no_connect",
+    /// The protocol level that a bridge of Mosquitto tries first; it comes again with one that is served.
+    BridgeLevel = "bridge_level",
     /// A CONNECT that asks for what is not served.
     NotServed = "not_served",
     /// The client id is not accepted.
@@ -213,6 +215,7 @@ pub(crate) struct Tallies {
     pub(crate) sent_bytes: Tally,
     pub(crate) resent: Tally,
     pub(crate) repeated: Tally,
+    pub(crate) bridge_repeats: Tally,
     pub(crate) waited: Tally,
     drops: Vec<Tally>,
     refusals: Vec<Tally>,
@@ -244,6 +247,7 @@ impl Tallies {
             sent_bytes: Tally::new(counter!("godwit_broker_sent_bytes_total")),
             resent: Tally::new(counter!("godwit_broker_resent_messages_total")),
             repeated: Tally::new(counter!("godwit_broker_repeated_messages_total")),
+            bridge_repeats: Tally::new(counter!("godwit_broker_bridge_repeats_total")),
             waited: Tally::new(counter!("godwit_broker_journal_waits_total")),
             drops: by_reason(
                 "godwit_broker_dropped_messages_total",
@@ -282,6 +286,7 @@ impl Tallies {
             &self.sent_bytes,
             &self.resent,
             &self.repeated,
+            &self.bridge_repeats,
             &self.waited,
         ];
         let listed = [&self.drops, &self.refusals, &self.ends];
@@ -334,6 +339,7 @@ impl Tallies {
             sent_bytes: self.sent_bytes.get(),
             resent: self.resent.get(),
             repeated: self.repeated.get(),
+            bridge_repeats: self.bridge_repeats.get(),
             waited: self.waited.get(),
             dropped: list(Drop::ALL, Drop::name, &self.drops),
             refused: list(Refusal::ALL, Refusal::name, &self.refusals),
@@ -379,6 +385,8 @@ pub struct Stats {
     pub resent: u64,
     /// Messages whose id the journal knew: acknowledged, neither stored nor delivered again.
     pub repeated: u64,
+    /// Retained messages that bridges handed on again when they connected: acknowledged, neither stored nor delivered again.
+    pub bridge_repeats: u64,
     /// How often a connection waited for room in the journal's queue.
     pub waited: u64,
     /// Messages dropped, by reason.

@@ -45,6 +45,8 @@ pub struct ConnectionView {
     pub version: Version,
     /// Since when.
     pub connected_at: Timestamp,
+    /// It is a bridge of another broker.
+    pub is_bridge: bool,
 }
 
 /// A retained message.

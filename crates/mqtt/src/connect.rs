@@ -143,6 +143,9 @@ const WILL_RETAIN: u8 = 0x20;
 const PASSWORD: u8 = 0x40;
 const USER_NAME: u8 = 0x80;
 
+/// The level that a bridge of Mosquitto tries first: MQTT 3.1.1, and a bit that says what it is.
+const BRIDGE_LEVEL: u8 = 0x80 | 4;
+
 impl Connect {
     pub(crate) fn read(mut fields: Fields<'_>) -> Result<Self, DecodeError> {
         let version = protocol(&mut fields)?;
@@ -223,7 +226,8 @@ fn protocol(fields: &mut Fields<'_>) -> Result<Version, DecodeError> {
         ("MQTT", _) => {
             let nearest = if level & 0x7F > 5 { Version::V5 } else { Version::V311 };
             let error = fields.error_with(Rule::ProtocolLevel, format!("level {level}"));
-            Err(refuse(error, Some(nearest)))
+            let bridge = if level == BRIDGE_LEVEL { bridge(fields) } else { None };
+            Err(refuse(DecodeError { bridge, ..error }, Some(nearest)))
         }
         ("MQIsdp", _) => {
             let error = fields.error_with(Rule::ProtocolLevel, "MQTT 3.1 (`MQIsdp`)".into());
@@ -231,6 +235,13 @@ fn protocol(fields: &mut Fields<'_>) -> Result<Version, DecodeError> {
         }
         _ => Err(refuse(fields.error_with(Rule::ProtocolName, format!("`{name}`")), None)),
     }
+}
+
+/// The client id of a bridge whose level is about to be refused: the rest of its CONNECT is that of MQTT 3.1.1.
+fn bridge(fields: &mut Fields<'_>) -> Option<ByteString> {
+    fields.u8().ok()?;
+    fields.u16().ok()?;
+    fields.text().ok()
 }
 
 /// Checks that the flags agree with each other, and returns the QoS of the will.

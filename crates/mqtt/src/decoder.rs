@@ -138,6 +138,7 @@ impl Decoder {
                 rule: Rule::PacketTypeReserved,
                 version: self.version,
                 detail: Some(format!("{}", first >> 4).into()),
+                bridge: None,
             });
         };
         let flags = match packet {
@@ -198,6 +199,6 @@ impl Decoder {
 
     #[cold]
     fn error(&self, packet: PacketType, rule: Rule) -> DecodeError {
-        DecodeError { packet: Some(packet), rule, version: self.version, detail: None }
+        DecodeError { packet: Some(packet), rule, version: self.version, detail: None, bridge: None }
     }
 }

@@ -1,5 +1,6 @@
 //! Why bytes are no packet, and why a packet cannot be bytes.
 
+use bytestring::ByteString;
 use model::Kind;
 
 use crate::{ConnAck, Disconnect, DisconnectProperties, Packet, PacketType, Reason, Rule, Side, Version};
@@ -19,6 +20,9 @@ pub struct DecodeError {
     pub version: Option<Version>,
     /// What was found, where that helps.
     pub detail: Option<Box<str>>,
+    /// Of a CONNECT refused for its level: the client id of a bridge of Mosquitto, which tries a level with the upper
+    /// bit set first (0x84 for MQTT 3.1.1) and comes again without it.
+    pub bridge: Option<ByteString>,
 }
 
 fn found(detail: &Option<Box<str>>) -> String {

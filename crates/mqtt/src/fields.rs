@@ -42,7 +42,13 @@ impl Fields<'_> {
 
     #[cold]
     pub(crate) fn error(&self, rule: Rule) -> DecodeError {
-        DecodeError { packet: Some(self.packet), rule, version: Some(self.version), detail: None }
+        DecodeError {
+            packet: Some(self.packet),
+            rule,
+            version: Some(self.version),
+            detail: None,
+            bridge: None,
+        }
     }
 
     #[cold]

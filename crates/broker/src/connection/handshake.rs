@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Connection, Held};
 use crate::Settings;
+use crate::bridge;
 use crate::link::Link;
 use crate::logbook::shown;
 use crate::scratch;
@@ -56,6 +57,8 @@ pub(super) struct Refused {
     /// For the log: what happened, and what to do.
     reason: String,
     hint: String,
+    /// It tried the protocol level of a bridge.
+    bridge: Option<ByteString>,
 }
 
 /// Reads the CONNECT. `Ok(None)`: the client went before it had said anything of use.
@@ -87,6 +90,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
                     client_id: ByteString::new(),
                     hint: error.hint().unwrap_or_default().to_owned(),
                     reason: error.to_string(),
+                    bridge: error.bridge,
                 }));
             }
         }
@@ -136,6 +140,8 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         .will
         .take()
         .map(|will| Box::new(Will { will: unpinned(will), who: who.clone(), origin: Arc::clone(&origin) }));
+    let is_bridge = will.as_ref().is_some_and(|will| bridge::is_state(&will.will.topic))
+        || shared.refused_bridges.has(peer.ip(), &link.client_id);
     let ask = Ask {
         link: Arc::clone(&link),
         principal: who.principal.clone(),
@@ -187,6 +193,9 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     );
     let mut connection =
         Connection::new(stream, held, who, permissions, origin, decoder, input, keep_alive_s);
+    if is_bridge {
+        connection.becomes_bridge();
+    }
     if is_present {
         connection.drop_withdrawn_filters();
         connection.has_outgoing = true;
@@ -211,6 +220,7 @@ fn authorize(
             client_id: connect.client_id.clone(),
             reason: text,
             hint,
+            bridge: None,
         }))
     };
     if connect.properties.auth_method.is_some() {
@@ -279,6 +289,7 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refu
         client_id: connect.client_id.clone(),
         reason: text,
         hint,
+        bridge: None,
     })
 }
 
@@ -294,9 +305,18 @@ fn refusal(reason: Reason, version: Version) -> Packet {
 impl Refused {
     /// Counts and logs it, and gives back the bytes to send.
     pub(super) fn tell(self, shared: &Shared, peer: SocketAddr) -> BytesMut {
-        shared.tallies.refused(self.why).one();
         let now_mono = shared.host.clock.mono_micros();
         let ip = peer.ip();
+        if let Some(client_id) = &self.bridge {
+            // It comes again at once, with a level that we speak: nothing is wrong.
+            shared.tallies.refused(Refusal::BridgeLevel).one();
+            shared.refused_bridges.add(ip, client_id);
+            tracing::info!(%peer, client_id = %shown(client_id), "a bridge tries its own protocol level first; it is to try MQTT 3.1.1");
+            let mut out = BytesMut::new();
+            let _ = self.answer.map(|answer| mqtt::encode(&answer, self.version, &mut out));
+            return out;
+        }
+        shared.tallies.refused(self.why).one();
         if let Some(left_out) = shared.logbook.may_write(ip, &self.client_id, self.why.name(), now_mono) {
             let dot = if self.hint.is_empty() { "" } else { ". " };
             tracing::warn!(

@@ -26,6 +26,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
 use crate::admission::Place;
+use crate::bridge::Bridge;
 use crate::link::{Done, Link};
 use crate::session::Session;
 use crate::settings::Auth;
@@ -63,6 +64,8 @@ pub(crate) struct Connection<S> {
     aliases: Aliases,
     known: Known,
     due: Option<Box<Due>>,
+    /// The other side is another broker.
+    bridge: Option<Box<Bridge>>,
     done: Vec<Done>,
     has_outgoing: bool,
     keep_alive: Pin<Box<Sleep>>,
@@ -216,6 +219,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             aliases: Aliases::default(),
             known: Known::default(),
             due: None,
+            bridge: None,
             done: Vec::new(),
             has_outgoing: false,
             closing: None,
@@ -256,6 +260,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn version(&self) -> Version {
         self.held.link.version
+    }
+
+    /// The client has shown itself to be a bridge of another broker.
+    fn becomes_bridge(&mut self) {
+        if self.bridge.is_none() {
+            let link = self.link();
+            tracing::info!(client_id = ?link.client_id, peer = %link.peer, "a bridge of another broker connected");
+            link.mark_bridge();
+            let topics_max = self.shared().settings.retained_messages_max;
+            self.bridge = Some(Box::new(Bridge::new(topics_max)));
+        }
     }
 
     /// Appends a packet to the output.

@@ -108,8 +108,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let subscriber = Subscriber {
             session: Arc::clone(self.session()),
             qos_max,
-            no_local: options.no_local,
-            retain_as_published: options.retain_as_published,
+            // As another Mosquitto would: a bridge knows what it published, and passes on what is retained as such.
+            no_local: options.no_local || self.bridge.is_some(),
+            retain_as_published: options.retain_as_published || self.bridge.is_some(),
             id,
         };
         let (shared, session) = (Arc::clone(self.shared()), Arc::clone(self.session()));

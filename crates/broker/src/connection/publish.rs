@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::topics::Verdict;
 use super::{Connection, Goodbye, Moment, Waiting};
+use crate::bridge::{self, Held};
 use crate::delivery::is_delivered_at_once;
 use crate::fanout;
 use crate::link::Failure;
@@ -49,6 +50,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             });
             return Err(Goodbye::new(End::Refused, Reason::QosNotSupported));
         }
+        if let Some(bridge) = &mut self.bridge {
+            bridge.hears(moment.mono);
+        }
         let properties = properties.map(|properties| *properties);
         let alias = properties.as_ref().and_then(|properties| properties.topic_alias);
         let most = self.shared().settings.topic_aliases_max;
@@ -65,6 +69,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match reserved::publish(&topic) {
             PublishVerdict::Ordinary => {}
             PublishVerdict::Drop => {
+                if self.bridge.is_none() && bridge::is_state(&topic) {
+                    self.becomes_bridge();
+                }
                 self.shared().tallies.dropped(Drop::Reserved).one();
                 self.promise(qos, packet_id, Reason::Success);
                 return Ok(());
@@ -86,6 +93,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (expiry_s, attached) =
             properties.map_or((None, None), |properties| (properties.expiry_s, Some(properties.attached)));
         let attached = attached.filter(|attached| !attached.is_empty());
+        if retain
+            && verdict.keep != Keep::None
+            && let Some(bridge) = &mut self.bridge
+        {
+            let kept = self.held.shared.retained.find(&topic);
+            let held = Held::of(kept.as_deref(), &payload, attached.as_ref(), expiry_s);
+            if bridge.is_repeat(&topic, &payload, held) {
+                self.shared().tallies.bridge_repeats.one();
+                self.promise(qos, packet_id, Reason::Success);
+                return Ok(());
+            }
+        }
         let message_id = attached.as_ref().and_then(message_id).or_else(|| {
             let route = if verdict.has_id { self.shared().routes.find(&topic) } else { None };
             route.and_then(|route| route.message_id(&payload))

@@ -113,6 +113,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.batches.done(fate.number, fate.failed);
             }
             self.done = done;
+            // The time until it is acknowledged is no silence of a bridge's.
+            if let Some(bridge) = &mut self.bridge {
+                bridge.hears(self.held.shared.host.clock.mono_micros());
+            }
         }
         if flags & APPLIED != 0
             && let Some(due) = &mut self.due
@@ -141,8 +145,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 _ => crate::Refusal::JournalFailed,
             };
             self.log_refusal(refusal, || (failure.text.to_string(), hint.to_owned()));
-            if self.version() == Version::V311 {
-                // MQTT 3.1.1 has no refusal: without an acknowledgement the client keeps the message and comes again.
+            if self.version() == Version::V311 || self.bridge.is_some() {
+                // A bridge may have said the same again meanwhile, and must not be told that we have it. MQTT 3.1.1 has no refusal: without an acknowledgement the client keeps the message and comes again.
                 return Err(Goodbye::silent(End::Journal));
             }
             let failed = match failure.kind {

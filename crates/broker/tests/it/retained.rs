@@ -170,3 +170,62 @@ async fn retained_messages_survive_a_restart_with_what_was_attached() {
     assert_eq!((got.qos, properties.attached), (Qos::AtLeastOnce, attached));
     assert!(properties.expiry_s.is_some_and(|left| (890..=901).contains(&left)), "{:?}", properties.expiry_s);
 }
+
+/// A bridge of Mosquitto says again on every connect what its broker retains; a device says it because it is so.
+#[tokio::test]
+async fn what_a_bridge_says_again_on_connecting_is_acknowledged_and_not_stored() {
+    let clock = Arc::new(SimClock::new());
+    let house =
+        House::with(Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::default() }).await;
+    let mut ask = crate::client::connect(Version::V311, "bridge");
+    ask.will = Some(crate::client::will("$SYS/broker/connection/site.godwit/state", "0"));
+    let mut packet_id = 0;
+    let mut said = async |client: &mut Client, payload: &'static str| {
+        packet_id += 1;
+        let before = house.journal.durable_seq();
+        client.publish(retain("dt/d/state", packet_id, payload)).await;
+        client.expect_puback(packet_id, Reason::Success).await;
+        house.journal.durable_seq() - before
+    };
+    let (mut bridge, _) = Client::with(house.anonymous(), ask.clone()).await;
+    assert_eq!(said(&mut bridge, "on").await, 1, "news");
+    bridge.vanish().await;
+    house.until("retained", |stats| stats.retained_messages == 1 && stats.connections == 0).await;
+    let (mut bridge, _) = Client::with(house.anonymous(), ask.clone()).await;
+    assert_eq!(said(&mut bridge, "on").await, 0, "a repeat");
+    assert_eq!(said(&mut bridge, "on").await, 0, "and again: it had two attempts");
+    assert_eq!(said(&mut bridge, "off").await, 1, "news");
+    clock.advance(Duration::from_secs(2));
+    assert_eq!(said(&mut bridge, "off").await, 1, "a device says so");
+    assert_eq!(house.broker.stats().bridge_repeats, 2);
+    assert!(house.broker.sessions()[0].connection.as_ref().is_some_and(|connection| connection.is_bridge));
+    bridge.vanish().await;
+    // The same from one that is no bridge.
+    for n in 0..3 {
+        let mut device = Client::open(house.anonymous(), Version::V311, "device").await;
+        assert_eq!(said(&mut device, "off").await, 1, "{n}");
+        device.leave().await;
+    }
+    assert_eq!(house.broker.stats().bridge_repeats, 2);
+}
+
+/// A bridge of Mosquitto first asks with level 0x84; refused with code 1 it asks again with 4, and is known.
+#[tokio::test]
+async fn a_bridge_is_known_by_the_level_that_it_tries_first() {
+    let house = House::open().await;
+    let connect = |level: u8| [b"\x10\x12\0\x04MQTT", &[level][..], b"\x02\0\x3c\0\x06bridge"].concat();
+    let mut first = Client::socket(house.anonymous(), Version::V311).await;
+    first.send_bytes(&connect(0x84)).await;
+    match first.receive().await {
+        Some(Packet::ConnAck(refusal)) => assert_eq!(refusal.reason, Reason::UnsupportedProtocolVersion),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(first.receive().await, None, "and closes");
+    let mut second = Client::socket(house.anonymous(), Version::V311).await;
+    second.send_bytes(&connect(4)).await;
+    assert!(
+        matches!(second.receive().await, Some(Packet::ConnAck(accepted)) if accepted.reason == Reason::Success)
+    );
+    assert!(house.broker.sessions()[0].connection.as_ref().is_some_and(|connection| connection.is_bridge));
+    assert_eq!(house.broker.stats().refused(Refusal::BridgeLevel), 1);
+}

@@ -8,7 +8,9 @@
 )]
 
 mod bad_input;
+mod bridge;
 mod commands;
+mod mosquitto;
 mod promises;
 mod python;
 mod raw;

@@ -64,6 +64,37 @@ impl Raw {
         assert_eq!((head, body.as_slice()), (0x40, [0, 1].as_slice()), "PUBACK");
     }
 
+    /// Publishes with QoS 1 and the retain flag, and waits for the acknowledgement.
+    pub(crate) fn publish_retained(&mut self, topic: &str, payload: &[u8]) {
+        let mut body = Vec::new();
+        text(&mut body, topic);
+        body.extend([0, 1]);
+        body.extend(payload);
+        self.send(0x33, &body);
+        let (head, body) = self.packet().expect("an acknowledgement");
+        assert_eq!((head, body.as_slice()), (0x40, [0, 1].as_slice()), "PUBACK");
+    }
+
+    /// Subscribes at QoS 1.
+    pub(crate) fn subscribe(&mut self, filter: &str) {
+        let mut body = vec![0, 9];
+        text(&mut body, filter);
+        body.push(1);
+        self.send(0x82, &body);
+        let (head, body) = self.packet().expect("an answer");
+        assert_eq!((head, body.as_slice()), (0x90, [0, 9, 1].as_slice()), "SUBACK");
+    }
+
+    /// The next packet is a PUBLISH of QoS 1: its topic and payload, acknowledged.
+    pub(crate) fn message(&mut self) -> (String, Vec<u8>) {
+        let (head, body) = self.packet().expect("a message");
+        assert_eq!(head & 0xf6, 0x32, "PUBLISH of QoS 1, not {head:#x}");
+        let bytes = usize::from(u16::from_be_bytes([body[0], body[1]]));
+        let (topic, rest) = body[2..].split_at(bytes);
+        self.send(0x40, &rest[..2]);
+        (String::from_utf8(topic.to_vec()).expect("text"), rest[2..].to_vec())
+    }
+
     /// The next packet: its first byte and its body; `None` when the server closed.
     pub(crate) fn packet(&mut self) -> Option<(u8, Vec<u8>)> {
         read_packet(&mut self.socket)

@@ -318,7 +318,13 @@ fn every_answer_to_a_refusal_can_be_written() {
     for packet in PacketType::ALL {
         for &rule in Rule::ALL {
             for version in [Version::V311, Version::V5] {
-                let error = DecodeError { packet: Some(packet), rule, version: Some(version), detail: None };
+                let error = DecodeError {
+                    packet: Some(packet),
+                    rule,
+                    version: Some(version),
+                    detail: None,
+                    bridge: None,
+                };
                 if let Some(answer) = error.answer() {
                     let written = encode(&answer, version, &mut BytesMut::new());
                     assert_eq!(written, Ok(()), "{error}");
