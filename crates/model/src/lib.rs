@@ -5,6 +5,7 @@
 //! other crate of the house, and a value that exists is a value that was checked (parse at the door,
 //! then nobody checks again).
 
+pub mod channel;
 pub mod decode;
 mod device_clock;
 pub mod device_time;
@@ -20,6 +21,7 @@ mod time;
 mod topic;
 pub mod unrouted;
 
+pub use channel::{Channel, ChannelKind, ChannelSettings, Channels, ChannelsError};
 pub use decode::{DecodeError, Decoded, Notes};
 pub use device_clock::{ClockSeen, DeviceClock};
 pub use kind::Kind;

@@ -48,6 +48,9 @@ pub const NUMBER_BYTES_MAX: usize = 128;
 /// Most routes in a configuration: a message walks the list, twice, on its way.
 pub const ROUTES_MAX: usize = 256;
 
+/// Most `[[channel]]` in a configuration: patterns among them are tried one by one for each new name.
+pub const CHANNELS_MAX: usize = 1_000;
+
 /// How far back a device's time must go before it is a step of its clock, in microseconds: 10 s. Readings of
 /// one gateway overtake each other by less.
 pub const CLOCK_STEP_MICROS_MIN: i64 = 10 * 1_000_000;

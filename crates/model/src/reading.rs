@@ -21,6 +21,8 @@ bitflags! {
         const NO_IDENTITY = 16;
         /// The device may have sent a value it had cached.
         const POSSIBLY_CACHED = 32;
+        /// The value is below the channel's `min` or above its `max`.
+        const OUT_OF_RANGE = 64;
     }
 }
 

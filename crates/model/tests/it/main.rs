@@ -1,5 +1,6 @@
 //! The promises of routes, decoders and device time, from outside.
 
+mod channels;
 mod json;
 mod office;
 mod reference;

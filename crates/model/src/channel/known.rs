@@ -1,0 +1,81 @@
+//! What is known of channels by their names alone: health, logs, and what the presets' devices send.
+//!
+//! Names are as the decoders make them (nested names joined with `.`), units as the vendors document them. Not here:
+//! names that mean different things at different vendors. A `[[channel]]` of the settings comes before all of these.
+
+use super::ChannelKind::{self, Counter, Event, Gauge, State};
+
+/// Name or pattern, kind, unit in UCUM (empty: none). The first that fits is taken.
+pub(super) const KNOWN: &[(&str, ChannelKind, &str)] = &[
+    // Health of devices.
+    ("health.online", State, ""),
+    ("health.firmware", State, ""),
+    ("health.uptime", Gauge, "s"),
+    ("health.resets", Counter, ""),
+    ("health.heap_free", Gauge, "By"),
+    ("health.rssi", Gauge, "dB[mW]"),
+    ("health.battery", Gauge, "%"),
+    ("health.buffer_age", Gauge, "s"),
+    ("health.clock_offset", Gauge, "s"),
+    ("log", Event, ""),
+    ("log.*", Event, ""),
+    // LoRaWAN.
+    ("radio.rssi", Gauge, "dB[mW]"),
+    ("radio.snr", Gauge, "dB"),
+    // Shelly, second generation: watt-hours; first generation: watt-minutes.
+    ("*.aenergy.total", Counter, "W.h"),
+    ("*.ret_aenergy.total", Counter, "W.h"),
+    ("*.total_act_energy", Counter, "W.h"),
+    ("*.total_act_ret_energy", Counter, "W.h"),
+    ("*.apower", Gauge, "W"),
+    ("*.act_power", Gauge, "W"),
+    ("*.aprtpower", Gauge, "V.A"),
+    ("*.freq", Gauge, "Hz"),
+    ("*.tC", Gauge, "Cel"),
+    ("*.tF", Gauge, "[degF]"),
+    ("*.rh", Gauge, "%"),
+    ("relay.*.energy", Counter, "W.min"),
+    ("relay.*.power", Gauge, "W"),
+    // Tasmota.
+    ("ENERGY.Total", Counter, "kW.h"),
+    ("ENERGY.Today", Gauge, "kW.h"),
+    ("ENERGY.Yesterday", Gauge, "kW.h"),
+    ("ENERGY.Power", Gauge, "W"),
+    ("ENERGY.ApparentPower", Gauge, "V.A"),
+    ("ENERGY.ReactivePower", Gauge, "var"),
+    ("ENERGY.Voltage", Gauge, "V"),
+    ("ENERGY.Current", Gauge, "A"),
+    ("*.Temperature", Gauge, "Cel"),
+    ("*.Humidity", Gauge, "%"),
+    ("*.DewPoint", Gauge, "Cel"),
+    ("*.Pressure", Gauge, "hPa"),
+    ("*.Illuminance", Gauge, "lx"),
+    ("*.CarbonDioxide", Gauge, "[ppm]"),
+    // Names that mean the same nearly everywhere: zigbee2mqtt, ESPHome and most hand-made devices.
+    ("temperature", Gauge, "Cel"),
+    ("*.temperature", Gauge, "Cel"),
+    ("device_temperature", Gauge, "Cel"),
+    ("local_temperature", Gauge, "Cel"),
+    ("dew_point", Gauge, "Cel"),
+    ("humidity", Gauge, "%"),
+    ("*.humidity", Gauge, "%"),
+    ("soil_moisture", Gauge, "%"),
+    ("pressure", Gauge, "hPa"),
+    ("co2", Gauge, "[ppm]"),
+    ("illuminance", Gauge, "lx"),
+    ("battery", Gauge, "%"),
+    ("voltage", Gauge, "V"),
+    ("*.voltage", Gauge, "V"),
+    ("current", Gauge, "A"),
+    ("*.current", Gauge, "A"),
+    ("power", Gauge, "W"),
+    ("energy", Counter, "kW.h"),
+    ("energy.total", Counter, "kW.h"),
+    ("rssi", Gauge, "dB[mW]"),
+    ("occupancy", State, ""),
+    ("contact", State, ""),
+    ("water_leak", State, ""),
+    ("smoke", State, ""),
+    ("state", State, ""),
+    ("action", Event, ""),
+];
