@@ -44,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) http: api::Settings,
     /// What topics mean; the first that matches wins.
     pub(crate) route: Vec<model::route::RouteSettings>,
+    /// What is known of channels; the first whose name or pattern fits wins.
+    pub(crate) channel: Vec<model::ChannelSettings>,
     /// Readings as columns.
     pub(crate) series: series::Settings,
 }
@@ -193,6 +195,12 @@ mod tests {
             assert_eq!(shown.mqtt, default.mqtt);
             assert_eq!(shown.series, default.series);
             assert_eq!(shown.http.bind, default.http.bind);
+            let channels = model::Channels::new(&shown.channel);
+            assert!(
+                channels.is_ok(),
+                "{}",
+                channels.err().map(|error| error.to_string()).unwrap_or_default()
+            );
             let routes = model::route::Routes::new(&shown.route);
             assert!(routes.is_ok(), "{}", routes.err().map(|error| error.to_string()).unwrap_or_default());
         }

@@ -12,7 +12,6 @@ use std::time::Instant;
 use futures::executor::block_on;
 use host::{Host, KeyRing, SystemClock, SystemDisk, SystemRandom};
 use journal::Record;
-use model::route::Routes;
 use model::{Lane, Message, Origin, Qos, Timestamp, TopicName};
 use series::{Format, Offline, QueryLimits, Settings};
 
@@ -64,7 +63,7 @@ fn run(rows: usize, receipt: Receipt) {
         boot: 1,
     };
     let settings = Settings { memory_readings: usize::MAX, ..Settings::default() };
-    let store = Offline::open(dir.path(), &settings, Arc::new(Routes::default()), &host).expect("opened");
+    let store = Offline::open(dir.path(), &settings, Arc::default(), Arc::default(), &host).expect("opened");
     let kind = if receipt == Receipt::Live { "live, 20-51 ms on the way" } else { "replayed" };
     println!("\n{} readings, {kind}", DEVICES * rows);
     ingest(&store, rows, receipt);

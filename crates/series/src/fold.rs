@@ -9,7 +9,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use journal::Record;
 use model::route::Routes;
-use model::{ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Timestamp};
+use model::{
+    Channels, ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Reading, Sample, Timestamp,
+};
 
 use crate::latest::Latest;
 use crate::store::LiveFile;
@@ -73,7 +75,7 @@ pub(crate) struct Live {
 
 impl Live {
     /// Takes in a record and what it leads to.
-    pub(crate) fn take(&mut self, record: &Record, effect: Effect) {
+    pub(crate) fn take(&mut self, record: &Record, effect: Effect, channels: &Channels) {
         let message = &record.message;
         if !matches!(effect, Effect::Invisible) {
             self.tally.messages += 1;
@@ -101,8 +103,14 @@ impl Live {
                     if !sample.flags.is_empty() {
                         self.tally.flags(&sample.device, sample.flags);
                     }
-                    self.tally.put(self.active.put(message, &sample));
-                    self.latest.put(&sample, received_ms);
+                    let beyond = out_of_range(&mut sample, channels);
+                    for sample in [Some(sample), beyond].into_iter().flatten() {
+                        if sample.flags.contains(Flags::OUT_OF_RANGE) {
+                            self.tally.out_of_range(&sample);
+                        }
+                        self.tally.put(self.active.put(message, &sample, channels));
+                        self.latest.put(&sample, received_ms, channels);
+                    }
                 }
             }
         }
@@ -125,4 +133,26 @@ impl Live {
         }
         seen
     }
+}
+
+/// Takes the readings out that cannot be true by their channel's bounds: a sample of their own, flagged. They are
+/// stored like others, since only a person can tell which of the two is wrong.
+fn out_of_range(sample: &mut Sample, channels: &Channels) -> Option<Sample> {
+    if !channels.has_bounds() {
+        return None;
+    }
+    let is_beyond = |reading: &Reading| {
+        reading.value.number().is_some_and(|value| !channels.find(&reading.channel).allows(value))
+    };
+    if !sample.readings.iter().any(is_beyond) {
+        return None;
+    }
+    let (beyond, within) = std::mem::take(&mut sample.readings).into_iter().partition(is_beyond);
+    sample.readings = within;
+    Some(Sample {
+        device: sample.device.clone(),
+        time: sample.time,
+        flags: sample.flags | Flags::OUT_OF_RANGE,
+        readings: beyond,
+    })
 }

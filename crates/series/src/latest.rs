@@ -1,7 +1,8 @@
 //! The newest reading of every channel of every device, by its time: answers "what is it now?" without a scan.
 //!
 //! A cache: made anew at start from the file that was written beside a manifest and from what is newer. Not here:
-//! older readings. The law: newest is by the time of the reading, never by arrival; of the same time the last write.
+//! older readings. The law: newest is by the time of the reading, never by arrival; of the same time the last write, of a
+//! channel that appends the last in the order of [`conflict::order`].
 
 use std::sync::Arc;
 
@@ -14,8 +15,9 @@ use arrow::datatypes::{
 };
 use bytestring::ByteString;
 use hashbrown::HashMap;
-use model::{DeviceName, Sample, Timestamp};
+use model::{Channels, DeviceName, Sample, Timestamp};
 
+use crate::conflict;
 use crate::schema;
 
 /// One channel's newest reading.
@@ -67,7 +69,7 @@ impl Latest {
     }
 
     /// Takes in a sample, in the order of `seq`.
-    pub(crate) fn put(&mut self, sample: &Sample, received_ms: i64) {
+    pub(crate) fn put(&mut self, sample: &Sample, received_ms: i64, all: &Channels) {
         if !self.devices.contains_key(sample.device.as_str()) {
             self.devices.insert(sample.device.clone(), Vec::with_capacity(sample.readings.len()));
         }
@@ -98,7 +100,7 @@ impl Latest {
                         (known.time, known.value, known.flags, known.received_ms) =
                             (time, value, sample.flags.bits(), received_ms);
                         known.text = text.cloned();
-                    } else if time == known.time && !known.says(value, text) {
+                    } else if time == known.time && known.gives_way((value, text.map(|text| &**text)), all) {
                         *known = newest();
                     }
                     guess = place + 1;
@@ -113,7 +115,7 @@ impl Latest {
     }
 
     /// Takes in rows of [`schema::readings`] or of [`latest_schema`].
-    pub(crate) fn put_batch(&mut self, batch: &RecordBatch) {
+    pub(crate) fn put_batch(&mut self, batch: &RecordBatch, all: &Channels) {
         let column = |name: &str| batch.column_by_name(name).expect("a column of both schemas");
         let (device, channel) = (column("device").as_string_view(), column("channel").as_string_view());
         let time = column("time").as_primitive::<TimestampMicrosecondType>();
@@ -134,8 +136,16 @@ impl Latest {
                 received_ms: received.value(row).div_euclid(1_000),
             };
             match channels.binary_search_by(|known| (*known.channel).cmp(channel.value(row))) {
-                Ok(place) if time.value(row) >= channels[place].time => channels[place] = newest(),
-                Ok(_) => {}
+                Ok(place) => {
+                    let known = &channels[place];
+                    let is_newer = time.value(row) > known.time
+                        || (time.value(row) == known.time
+                            && (!all.find(&known.channel).appends()
+                                || known.gives_way(conflict::said(value, text, row), all)));
+                    if is_newer {
+                        channels[place] = newest();
+                    }
+                }
                 Err(place) => {
                     channels.insert(place, newest());
                     self.channels += 1;
@@ -184,7 +194,9 @@ impl Latest {
 }
 
 impl Newest {
-    fn says(&self, value: Option<f64>, text: Option<&ByteString>) -> bool {
-        self.value.map(f64::to_bits) == value.map(f64::to_bits) && self.text.as_ref() == text
+    /// Whether another value of the same time takes its place.
+    fn gives_way(&self, said: conflict::Said<'_>, all: &Channels) -> bool {
+        let order = conflict::order((self.value, self.text.as_deref()), said);
+        order.is_lt() || (order.is_gt() && !all.find(&self.channel).appends())
     }
 }

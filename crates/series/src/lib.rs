@@ -14,6 +14,7 @@
 
 mod answer;
 mod column;
+mod conflict;
 mod error;
 mod fold;
 mod foreign;

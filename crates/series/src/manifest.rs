@@ -67,6 +67,9 @@ pub(crate) struct FileEntry {
     pub time_max: i64,
     /// Latest receipt in microseconds.
     pub received_max: i64,
+    /// Whether a channel of it keeps different values of one time side by side.
+    #[serde(default)]
+    pub appends: bool,
 }
 
 impl FileEntry {

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use host::Host;
+use model::Channels;
 use model::route::Routes;
 
 use crate::error::{OpenError, StoreError};
@@ -28,9 +29,10 @@ impl Offline {
         dir: &Path,
         settings: &Settings,
         routes: Arc<Routes>,
+        channels: Arc<Channels>,
         host: &Host,
     ) -> Result<Self, OpenError> {
-        Ok(Self { series: Series::assemble(dir, settings, routes, None, host)? })
+        Ok(Self { series: Series::assemble(dir, settings, routes, channels, None, host)? })
     }
 
     /// Takes in records, in the order of `seq`; those that had their effect already are passed over.

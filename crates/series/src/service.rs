@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use host::Host;
 use journal::{Chains, Consumer, Hold, Journal};
+use model::Channels;
 use model::route::Routes;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
@@ -111,10 +112,11 @@ impl Series {
         dir: &Path,
         settings: &Settings,
         routes: Arc<Routes>,
+        channels: Arc<Channels>,
         journal: Journal,
         host: Host,
     ) -> Result<Self, OpenError> {
-        let series = Self::assemble(dir, settings, routes, Some(journal.clone()), &host)?;
+        let series = Self::assemble(dir, settings, routes, channels, Some(journal.clone()), &host)?;
         let inner = &series.inner;
         let consumer = journal.consumer(CONSUMER, Hold::Builtin);
         consumer.report(inner.store.durable());
@@ -140,10 +142,11 @@ impl Series {
         dir: &Path,
         settings: &Settings,
         routes: Arc<Routes>,
+        channels: Arc<Channels>,
         journal: Option<Journal>,
         host: &Host,
     ) -> Result<Self, OpenError> {
-        let store = Arc::new(Store::open(dir, settings, routes, host)?);
+        let store = Arc::new(Store::open(dir, settings, routes, channels, host)?);
         let engine = Engine::new(&store, journal.as_ref())?;
         restore_latest(&store, &engine);
         let applied = store.applied();

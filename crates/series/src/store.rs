@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use host::{Disk, Host};
 use journal::Record;
 use model::route::Routes;
-use model::{Names, Timestamp};
+use model::{Channels, Names, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
 use crate::column::{self, FileCache, FileReader};
@@ -53,6 +53,7 @@ pub(crate) struct Store {
     host: Host,
     settings: Settings,
     routes: Arc<Routes>,
+    channels: Arc<Channels>,
     live: RwLock<Live>,
     /// What is durable. Held while a new manifest is written.
     manifest: Mutex<Manifest>,
@@ -70,6 +71,7 @@ impl Store {
         dir: &Path,
         settings: &Settings,
         routes: Arc<Routes>,
+        channels: Arc<Channels>,
         host: &Host,
     ) -> Result<Self, OpenError> {
         let io_at = |path: &Path| {
@@ -97,6 +99,7 @@ impl Store {
             host: host.clone(),
             settings: settings.clone(),
             routes,
+            channels,
             live: RwLock::new(live),
             next_file: AtomicU64::new(manifest.next_file),
             durable: AtomicU64::new(manifest.position),
@@ -120,7 +123,7 @@ impl Store {
         };
         let mut live = self.live.write();
         for (record, effect) in records.iter().zip(effects) {
-            live.take(record, effect);
+            live.take(record, effect, &self.channels);
         }
         live.position = last.seq;
         let now = self.host.clock.mono_micros();
@@ -262,6 +265,7 @@ impl Store {
             last: rows.last_key().expect("a file has rows"),
             time_min: rows.time.iter().copied().min().unwrap_or_default(),
             time_max: rows.time.iter().copied().max().unwrap_or_default(),
+            appends: rows.runs.iter().any(|run| self.channels.find(&run.channel).appends()),
             received_max: rows.received_ms.iter().copied().max().unwrap_or_default().saturating_mul(1_000),
         };
         Ok(LiveFile::open(&self.dir, entry, &self.host.disk, &self.cache))
@@ -407,7 +411,7 @@ impl Store {
 
     /// Takes older newest readings in, at start.
     pub(crate) fn restore_latest(&self, batch: &arrow::array::RecordBatch) {
-        self.live.write().latest.put_batch(batch);
+        self.live.write().latest.put_batch(batch, &self.channels);
     }
 
     /// The file of newest readings that the manifest names.
@@ -428,6 +432,11 @@ impl Store {
     /// The routes messages are decoded by.
     pub(crate) fn routes(&self) -> &Arc<Routes> {
         &self.routes
+    }
+
+    /// What is known of channels.
+    pub(crate) fn channels(&self) -> &Arc<Channels> {
+        &self.channels
     }
 
     /// Settings.

@@ -1,7 +1,9 @@
 //! Readings that are in memory only: by device and channel, sorted by time, the last write of each kept.
 //!
 //! Not here: what is on disk (`files`), and who decides when it goes there (`store`). The laws: (device, channel,
-//! time) occurs once; a later write of it replaces the earlier one; what is in order costs an append.
+//! time) occurs once; a later write of it replaces the earlier one; of a channel that appends, different values of one
+//! time stand side by side in the order of [`conflict::order`], whatever order they came in; what is in order costs an
+//! append.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,8 +15,9 @@ use arrow::array::{
 };
 use bytestring::ByteString;
 use hashbrown::HashMap;
-use model::{ChannelName, DeviceName, Message, Sample, Timestamp, TopicName};
+use model::{ChannelName, Channels, DeviceName, Message, Sample, Timestamp, TopicName};
 
+use crate::conflict;
 use crate::rows::{Key, Row, Rows};
 use crate::schema;
 
@@ -117,6 +120,8 @@ const NO_TEXT: u32 = u32::MAX;
 #[derive(Debug)]
 struct Run {
     channel: ChannelName,
+    /// Whether different values of one time stay.
+    appends: bool,
     /// By time, ascending.
     rows: Vec<Held>,
     /// What came out of order and has none of its time in `rows`; in order of arrival.
@@ -133,7 +138,7 @@ struct Device {
 }
 
 impl Device {
-    fn run(&mut self, channel: &ChannelName) -> &mut Run {
+    fn run(&mut self, channel: &ChannelName, channels: &Channels) -> &mut Run {
         let guess = if self.next < self.runs.len() { self.next } else { 0 };
         let place = match self.runs.get(guess) {
             Some(run) if run.channel == *channel => guess,
@@ -142,6 +147,7 @@ impl Device {
                 Err(place) => {
                     let run = Run {
                         channel: channel.clone(),
+                        appends: channels.find(channel).appends(),
                         rows: Vec::new(),
                         late: Vec::new(),
                         texts: Vec::new(),
@@ -164,6 +170,9 @@ impl Run {
                     self.add_late(held, text);
                     return Put::New;
                 };
+                if self.appends {
+                    return self.append(place, held, text);
+                }
                 self.replace(place, held, text)
             }
             _ => {
@@ -185,13 +194,27 @@ impl Run {
         held
     }
 
+    /// What `row` says, as conflicts compare it.
+    fn said<'a>(&'a self, row: &Held) -> conflict::Said<'a> {
+        let text = (row.text != NO_TEXT).then(|| &*self.texts[row.text as usize]);
+        (row.has_value.then_some(row.value), text)
+    }
+
+    /// Keeps another value beside those of the same time, of which `place` is one.
+    fn append(&mut self, place: usize, held: Held, text: Option<&ByteString>) -> Put {
+        let said = (held.has_value.then_some(held.value), text.map(|text| &**text));
+        let from = self.rows[..place].partition_point(|row| row.time < held.time);
+        let mut same_time = self.rows[from..].iter().take_while(|row| row.time == held.time);
+        if same_time.any(|row| conflict::order(self.said(row), said).is_eq()) {
+            return Put::Repeated;
+        }
+        self.add_late(held, text);
+        Put::New
+    }
+
     fn replace(&mut self, place: usize, held: Held, text: Option<&ByteString>) -> Put {
-        let row = &self.rows[place];
-        let same_text = match text {
-            Some(text) => row.text != NO_TEXT && self.texts[row.text as usize] == *text,
-            None => row.text == NO_TEXT,
-        };
-        if same_text && row.has_value == held.has_value && row.value.to_bits() == held.value.to_bits() {
+        let said = (held.has_value.then_some(held.value), text.map(|text| &**text));
+        if conflict::order(self.said(&self.rows[place]), said).is_eq() {
             return Put::Repeated;
         }
         let held = self.with_text(held, text);
@@ -215,6 +238,7 @@ impl Run {
         }
         let mut settled = Self {
             channel: self.channel.clone(),
+            appends: self.appends,
             rows: self.rows.clone(),
             late: self.late.clone(),
             texts: self.texts.clone(),
@@ -230,23 +254,34 @@ impl Run {
             return found;
         }
         let mut late = std::mem::take(&mut self.late);
-        // Stable: of the same time, the last to arrive is the last.
-        late.sort_by_key(|row| row.time);
+        if self.appends {
+            let order = |a: &Held, b: &Held| {
+                a.time.cmp(&b.time).then_with(|| conflict::order(self.said(a), self.said(b)))
+            };
+            late.sort_by(order);
+        } else {
+            // Stable: of the same time, the last to arrive is the last.
+            late.sort_by_key(|row| row.time);
+        }
         let rows = std::mem::take(&mut self.rows);
         let mut merged: Vec<Held> = Vec::with_capacity(rows.len() + late.len());
         let mut rows = rows.into_iter().peekable();
         for held in late {
-            while let Some(row) = rows.next_if(|row| row.time < held.time) {
+            let is_before = |row: &Held| {
+                row.time < held.time
+                    || (self.appends
+                        && row.time == held.time
+                        && conflict::order(self.said(row), self.said(&held)).is_le())
+            };
+            while let Some(row) = rows.next_if(is_before) {
                 merged.push(row);
             }
             match merged.last_mut() {
                 Some(last) if last.time == held.time => {
-                    let text = |row: &Held| (row.text != NO_TEXT).then(|| &self.texts[row.text as usize]);
-                    let same = last.has_value == held.has_value
-                        && last.value.to_bits() == held.value.to_bits()
-                        && text(last) == text(&held);
-                    if same {
+                    if conflict::order(self.said(last), self.said(&held)).is_eq() {
                         found.repeated += 1;
+                    } else if self.appends {
+                        merged.push(held);
                     } else {
                         found.replaced += 1;
                         *last = held;
@@ -283,7 +318,7 @@ impl Table {
     }
 
     /// Puts a sample here.
-    pub(crate) fn put(&mut self, message: &Message, sample: &Sample) -> Puts {
+    pub(crate) fn put(&mut self, message: &Message, sample: &Sample, channels: &Channels) -> Puts {
         let mut puts = Puts { seen: sample.readings.len() as u64, ..Puts::default() };
         let topic = self.topic(&message.topic);
         let time = sample.time.micros();
@@ -305,7 +340,7 @@ impl Table {
                 flags: sample.flags.bits(),
                 has_value: number.is_some(),
             };
-            let run = device.run(&reading.channel);
+            let run = device.run(&reading.channel, channels);
             let put = run.put(held, text);
             puts.count(put);
             if put != Put::Repeated {

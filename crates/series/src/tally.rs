@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use model::{Flags, Message, Notes, Timestamp, unrouted};
+use model::{Flags, Message, Notes, Sample, Timestamp, unrouted};
 use serde::{Deserialize, Serialize};
 
 use crate::table::Puts;
@@ -17,6 +17,8 @@ const UNDECODABLE_MAX: usize = 256;
 const UNROUTED_MAX: usize = 256;
 /// Most devices listed by name for one trouble.
 const DEVICES_MAX: usize = 1_000;
+/// Most channels listed by name for one trouble.
+const CHANNELS_MAX: usize = 1_000;
 /// Characters of a payload that are kept as a sample.
 const SAMPLE_CHARS: usize = 200;
 
@@ -53,6 +55,8 @@ pub struct Tally {
     pub clock_steps: BTreeMap<String, u64>,
     /// Messages whose device time could not be believed, by device.
     pub implausible_times: BTreeMap<String, u64>,
+    /// Readings below their channel's `min` or above its `max` (stored and flagged), by channel.
+    pub out_of_range: BTreeMap<String, u64>,
     /// What else an operator should know, in messages: by note.
     pub notes: BTreeMap<String, u64>,
 }
@@ -193,6 +197,20 @@ impl Tally {
                 Some(count) => *count += 1,
                 None if has_room => {
                     devices.insert(device.to_owned(), 1);
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Counts readings that cannot be true by their channels' bounds.
+    pub(crate) fn out_of_range(&mut self, sample: &Sample) {
+        for reading in &sample.readings {
+            let has_room = self.out_of_range.len() < CHANNELS_MAX;
+            match self.out_of_range.get_mut(reading.channel.as_str()) {
+                Some(count) => *count += 1,
+                None if has_room => {
+                    self.out_of_range.insert(reading.channel.to_string(), 1);
                 }
                 None => {}
             }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use host::{DataDir, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
+use model::Channels;
 use model::route::Routes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -91,6 +92,12 @@ impl House {
                 None::<String>,
             )
         })?;
+        let channels = Channels::new(&settings.channel).map(Arc::new).map_err(|errors| {
+            with_hint(
+                anyhow::anyhow!("the settings have channels that are not right:\n{errors}"),
+                None::<String>,
+            )
+        })?;
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
 
         let migrations: Vec<_> = [identity::Identity::migrations(), broker::Broker::migrations()].concat();
@@ -113,6 +120,7 @@ impl House {
             &data.join("series"),
             &settings.series,
             Arc::clone(&routes),
+            channels,
             journal.clone(),
             host.clone(),
         )

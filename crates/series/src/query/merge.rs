@@ -1,7 +1,8 @@
 //! Merges generations that overlap: of the rows of one (device, channel, time) only the newest generation's is kept.
 //!
 //! A streaming operator over inputs that are each sorted and without duplicates; the later input wins. Not here: which
-//! files overlap (`readings`). The law: the output is sorted and has each identity once.
+//! files overlap (`readings`). The law: the output is sorted and has each identity once;
+//! of a channel that appends, what is said is part of the identity.
 
 use std::cmp::Ordering;
 use std::fmt;
@@ -9,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use arrow::array::{AsArray, RecordBatch, StringViewArray, TimestampMicrosecondArray};
+use arrow::array::{AsArray, Float64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray};
 use arrow::compute::interleave_record_batch;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -26,19 +27,23 @@ use datafusion::physical_plan::{
     RecordBatchStream, SendableRecordBatchStream,
 };
 use futures::{Stream, StreamExt};
+use model::Channels;
 
+use crate::conflict;
 use crate::schema;
 
 /// Merges sorted inputs of one partition each, oldest generation first.
 #[derive(Debug)]
 pub(crate) struct MergeExec {
     inputs: Vec<Arc<dyn ExecutionPlan>>,
+    channels: Arc<Channels>,
     properties: Arc<PlanProperties>,
 }
 
 impl MergeExec {
-    /// The inputs must have the columns of the key and be sorted by it.
-    pub(crate) fn new(inputs: Vec<Arc<dyn ExecutionPlan>>) -> Self {
+    /// The inputs must have the columns of the key and be sorted by it; value and text too, where a channel of them
+    /// may append.
+    pub(crate) fn new(inputs: Vec<Arc<dyn ExecutionPlan>>, channels: Arc<Channels>) -> Self {
         let schema = inputs[0].schema();
         let order = schema::key_order(&schema).expect("inputs have the key's columns");
         let equivalence = EquivalenceProperties::new_with_orderings(schema, [order]);
@@ -48,7 +53,7 @@ impl MergeExec {
             EmissionType::Incremental,
             Boundedness::Bounded,
         ));
-        Self { inputs, properties }
+        Self { inputs, channels, properties }
     }
 }
 
@@ -101,7 +106,7 @@ impl ExecutionPlan for MergeExec {
         self: Arc<Self>,
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(children)))
+        Ok(Arc::new(Self::new(children, Arc::clone(&self.channels))))
     }
 
     /// Only what is said of the identity may be asked of the inputs: a filter on anything else could hide the newer
@@ -142,16 +147,26 @@ impl ExecutionPlan for MergeExec {
         let schema = self.schema();
         let key = |name: &str| schema.index_of(name).map_err(DataFusionError::from);
         let key = [key("device")?, key("channel")?, key("time")?];
+        let said = schema.index_of("value").ok().zip(schema.index_of("text").ok());
+        let columns = Columns { key, said, channels: Arc::clone(&self.channels) };
         let output = Output { batches: Vec::new(), rows: Vec::new(), batch_rows };
-        Ok(Box::pin(Merge { schema, key, inputs, output }))
+        Ok(Box::pin(Merge { schema, columns, inputs, output }))
     }
 }
 
 struct Merge {
     schema: SchemaRef,
-    key: [usize; 3],
+    columns: Columns,
     inputs: Vec<Input>,
     output: Output,
+}
+
+/// Where the columns are that say which rows are one reading.
+struct Columns {
+    key: [usize; 3],
+    /// Value and text, where both are there.
+    said: Option<(usize, usize)>,
+    channels: Arc<Channels>,
 }
 
 /// One generation.
@@ -167,6 +182,7 @@ struct Cursor {
     device: StringViewArray,
     channel: StringViewArray,
     time: TimestampMicrosecondArray,
+    said: Option<(Float64Array, StringViewArray)>,
     /// The batch's place in the output's batches, once a row of it was taken.
     place: Option<usize>,
     batch: RecordBatch,
@@ -174,24 +190,41 @@ struct Cursor {
 }
 
 impl Cursor {
-    fn new(batch: RecordBatch, key: [usize; 3]) -> Self {
+    fn new(batch: RecordBatch, columns: &Columns) -> Self {
+        let key = columns.key;
+        let said = columns.said.map(|(value, text)| {
+            (batch.column(value).as_primitive().clone(), batch.column(text).as_string_view().clone())
+        });
         Self {
             device: batch.column(key[0]).as_string_view().clone(),
             channel: batch.column(key[1]).as_string_view().clone(),
             time: batch.column(key[2]).as_primitive().clone(),
+            said,
             place: None,
             batch,
             row: 0,
         }
     }
 
-    fn compare(&self, other: &Self) -> Ordering {
+    fn compare(&self, other: &Self, channels: &Channels) -> Ordering {
         let (a, b) = (self.row, other.row);
         self.device
             .value(a)
             .cmp(other.device.value(b))
             .then_with(|| self.channel.value(a).cmp(other.channel.value(b)))
             .then_with(|| self.time.value(a).cmp(&other.time.value(b)))
+            .then_with(|| match (&self.said, &other.said) {
+                // Rarely reached: the same device, channel and time.
+                (Some((value, text)), Some((other_value, other_text)))
+                    if channels.find(self.channel.value(a)).appends() =>
+                {
+                    conflict::order(
+                        conflict::said(value, text, a),
+                        conflict::said(other_value, other_text, b),
+                    )
+                }
+                _ => Ordering::Equal,
+            })
     }
 }
 
@@ -235,7 +268,7 @@ impl Merge {
             while input.at.is_none() && !input.is_done {
                 match ready!(input.stream.poll_next_unpin(context)) {
                     Some(Ok(batch)) if batch.num_rows() == 0 => {}
-                    Some(Ok(batch)) => input.at = Some(Cursor::new(batch, self.key)),
+                    Some(Ok(batch)) => input.at = Some(Cursor::new(batch, &self.columns)),
                     Some(Err(error)) => return Poll::Ready(Err(error)),
                     None => input.is_done = true,
                 }
@@ -253,7 +286,7 @@ impl Merge {
                 let Some(cursor) = &input.at else { continue };
                 let is_less_or_newer = winner.is_none_or(|winner| {
                     let best = self.inputs[winner].at.as_ref().expect("it has a row");
-                    cursor.compare(best) != Ordering::Greater
+                    cursor.compare(best, &self.columns.channels) != Ordering::Greater
                 });
                 if is_less_or_newer {
                     winner = Some(place);
@@ -269,6 +302,7 @@ impl Merge {
     /// Takes the winner's row, drops its equals, and goes on with the winner while it is before all others.
     /// `false` when an input needs its next batch.
     fn take_from(&mut self, winner: usize) -> bool {
+        let channels = &*self.columns.channels;
         let (before, rest) = self.inputs.split_at_mut(winner);
         let (chosen, after) = rest.split_first_mut().expect("the winner is one of them");
         let others = || before.iter().chain(after.iter());
@@ -279,17 +313,17 @@ impl Merge {
         // Older generations lie before the winner; of equal keys the winner is the newest.
         let mut dropped = Vec::new();
         for (place, other) in before.iter().enumerate() {
-            if other.at.as_ref().is_some_and(|other| other.compare(cursor) == Ordering::Equal) {
+            if other.at.as_ref().is_some_and(|other| other.compare(cursor, channels) == Ordering::Equal) {
                 dropped.push(place);
             }
         }
         cursor.row += 1;
         if dropped.is_empty() {
             // The next of the others: up to there the winner goes on alone.
-            let next = others().filter_map(|other| other.at.as_ref()).min_by(|a, b| a.compare(b));
+            let next = others().filter_map(|other| other.at.as_ref()).min_by(|a, b| a.compare(b, channels));
             while cursor.row < cursor.batch.num_rows()
                 && !self.output.is_full()
-                && next.is_none_or(|next| cursor.compare(next) == Ordering::Less)
+                && next.is_none_or(|next| cursor.compare(next, channels) == Ordering::Less)
             {
                 self.output.take(cursor);
                 cursor.row += 1;

@@ -52,6 +52,7 @@ pub(crate) struct Engine {
     runtime: Option<tokio::runtime::Runtime>,
     handle: tokio::runtime::Handle,
     context: SessionContext,
+    channels: Arc<model::Channels>,
 }
 
 impl Engine {
@@ -94,7 +95,7 @@ impl Engine {
             context.register_table("messages", Arc::new(messages)).map_err(failed)?;
         }
         let handle = runtime.handle().clone();
-        Ok(Self { runtime: Some(runtime), handle, context })
+        Ok(Self { runtime: Some(runtime), handle, context, channels: Arc::clone(store.channels()) })
     }
 
     /// Adds a table that another room owns, or puts it in place of the one of its name.
@@ -171,7 +172,7 @@ impl Engine {
         let fault = |error: &DataFusionError| explain::explain(error, &limits).to_string();
         let everything: Vec<usize> = (0..crate::schema::readings().fields().len()).collect();
         let parts = files.into_iter().map(readings::Part::of_file).collect();
-        let plan = readings::merge(parts, &everything).map_err(|error| fault(&error))?;
+        let plan = readings::merge(parts, &self.channels, &everything).map_err(|error| fault(&error))?;
         let mut stream = plan.execute(0, state.task_ctx()).map_err(|error| fault(&error))?;
         self.block_on(async {
             while let Some(batch) = stream.next().await {

@@ -27,6 +27,8 @@ use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 
+use model::Channels;
+
 use super::merge::MergeExec;
 use super::wanted::wanted;
 use crate::column::{ColumnsAdapterFactory, ReaderFactory};
@@ -77,7 +79,7 @@ impl TableProvider for Readings {
         parts.extend(memory.map(|(batches, nth)| Part::of_memory(batches, nth)));
         let everything: Vec<usize> = (0..schema::readings().fields().len()).collect();
         let projection = projection.unwrap_or(&everything);
-        scan(parts, projection, state.config().target_partitions())
+        scan(parts, self.0.channels(), projection, state.config().target_partitions())
     }
 }
 
@@ -88,6 +90,8 @@ pub(crate) struct Part {
     times: RangeInclusive<i64>,
     /// Higher is newer. Memory is newer than files.
     generation: (u64, u64),
+    /// Whether a channel of it may append.
+    appends: bool,
     content: Content,
 }
 
@@ -105,6 +109,7 @@ impl Part {
             last: entry.last.clone(),
             times: entry.time_min..=entry.time_max,
             generation: (0, entry.seq_to),
+            appends: entry.appends,
             content: Content::File(file),
         }
     }
@@ -121,6 +126,8 @@ impl Part {
             last: key_at(last, last.num_rows() - 1),
             times: from..=to,
             generation: (nth, 0),
+            // Not known without a look at every channel.
+            appends: true,
             content: Content::Memory(batches),
         }
     }
@@ -178,6 +185,7 @@ fn groups(mut parts: Vec<Part>) -> Vec<Vec<Part>> {
 /// The plan that reads `parts`, in `partitions` streams or more.
 pub(crate) fn scan(
     parts: Vec<Part>,
+    channels: &Arc<Channels>,
     projection: &[usize],
     partitions: usize,
 ) -> Result<Arc<dyn ExecutionPlan>> {
@@ -185,7 +193,7 @@ pub(crate) fn scan(
     let mut alone = Vec::new();
     for mut group in groups(parts) {
         if group.len() > 1 {
-            plans.push(merge(group, projection)?);
+            plans.push(merge(group, channels, projection)?);
             continue;
         }
         match group.pop().expect("no group is empty").content {
@@ -212,9 +220,15 @@ pub(crate) fn plain(files: Vec<LiveFile>, projection: &[usize]) -> Result<Arc<dy
 }
 
 /// Merges parts that may hold the same reading, then leaves out the key where it is not asked for.
-pub(crate) fn merge(parts: Vec<Part>, projection: &[usize]) -> Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn merge(
+    parts: Vec<Part>,
+    channels: &Arc<Channels>,
+    projection: &[usize],
+) -> Result<Arc<dyn ExecutionPlan>> {
     let mut columns = projection.to_vec();
-    columns.extend(schema::KEY.into_iter().filter(|key| !projection.contains(key)));
+    let said = if parts.iter().any(|part| part.appends) { &[schema::VALUE, schema::TEXT][..] } else { &[] };
+    let needed = schema::KEY.iter().chain(said).copied();
+    columns.extend(needed.filter(|column| !projection.contains(column)));
     let mut inputs: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
     let mut at = 0;
     while at < parts.len() {
@@ -234,7 +248,7 @@ pub(crate) fn merge(parts: Vec<Part>, projection: &[usize]) -> Result<Arc<dyn Ex
             at += 1;
         }
     }
-    let merged: Arc<dyn ExecutionPlan> = Arc::new(MergeExec::new(inputs));
+    let merged: Arc<dyn ExecutionPlan> = Arc::new(MergeExec::new(inputs, Arc::clone(channels)));
     if columns.len() == projection.len() {
         return Ok(merged);
     }

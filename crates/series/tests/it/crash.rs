@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use host::Disk;
 use host::sim::Machine;
-use model::route::Routes;
 use series::{Offline, OpenError, QueryError, Settings};
 
 use crate::support::{DIR, START, ask, csv, open, records, stored, telemetry};
@@ -129,8 +128,13 @@ fn a_manifest_of_a_newer_version_or_a_damaged_one_is_refused() {
     let path = Path::new(DIR).join("MANIFEST");
     let content = machine.disk.content(&path).expect("there");
     let try_open = || {
-        let opened =
-            Offline::open(Path::new(DIR), &Settings::default(), Arc::new(Routes::default()), &machine.host());
+        let opened = Offline::open(
+            Path::new(DIR),
+            &Settings::default(),
+            Arc::default(),
+            Arc::default(),
+            &machine.host(),
+        );
         opened.err().expect("refused")
     };
 

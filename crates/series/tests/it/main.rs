@@ -1,5 +1,6 @@
 //! The promises of `series`, by name.
 
+mod channels;
 mod crash;
 mod query;
 mod readings;

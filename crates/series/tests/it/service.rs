@@ -24,7 +24,8 @@ fn start_on(journals: &Machine, machine: &Machine, settings: &Settings) -> (Jour
             .expect("a journal");
     let settings = Settings { query_threads: Some(1), ..settings.clone() };
     let routes = Arc::new(Routes::default());
-    let series = Series::open(Path::new(DIR), &settings, routes, journal.clone(), host).expect("opened");
+    let series = Series::open(Path::new(DIR), &settings, routes, Arc::default(), journal.clone(), host)
+        .expect("opened");
     (journal, series)
 }
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use host::Host;
 use journal::Record;
-use model::route::Routes;
-use model::{Lane, Message, Origin, Qos, Timestamp, TopicName};
+use model::{ChannelSettings, Channels, Lane, Message, Origin, Qos, Timestamp, TopicName};
 use series::{Cell, Format, Offline, QueryError, QueryLimits, Settings};
 
 /// 2026-11-22T00:00:00Z.
@@ -53,7 +52,14 @@ pub(crate) fn open(host: &Host) -> Offline {
 
 pub(crate) fn open_with(host: &Host, settings: &Settings) -> Offline {
     let settings = Settings { query_threads: Some(1), ..settings.clone() };
-    Offline::open(Path::new(DIR), &settings, Arc::new(Routes::default()), host).expect("opened")
+    Offline::open(Path::new(DIR), &settings, Arc::default(), Arc::default(), host).expect("opened")
+}
+
+/// With these `[[channel]]`.
+pub(crate) fn open_channels(host: &Host, channels: &[ChannelSettings]) -> Offline {
+    let settings = Settings { query_threads: Some(1), ..Settings::default() };
+    let channels = Arc::new(Channels::new(channels).expect("channels"));
+    Offline::open(Path::new(DIR), &settings, Arc::default(), channels, host).expect("opened")
 }
 
 pub(crate) fn ask(store: &Offline, sql: &str) -> Result<Vec<Vec<Cell>>, QueryError> {
