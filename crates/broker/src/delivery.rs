@@ -111,9 +111,9 @@ fn take_back(shared: &Shared, session: &Session, batch: &journal::Batch) -> Opti
             continue;
         }
         let left = state.outbox.left_front().expect("one is wanted");
-        let ids = left.ids.as_deref().unwrap_or_default();
+        let (ids, qos_max) = (left.ids.as_deref().unwrap_or_default(), left.qos_max);
         let mut variants = Variants::new(&record.message, record.seq, now_mono);
-        match variants.get(state.version, Qos::AtLeastOnce, left.retain, ids) {
+        match variants.get(state.version, qos_max, left.retain, ids) {
             Some(prepared) => {
                 shared.tallies.left_messages.down(1);
                 shared.tallies.queued_messages.up(1);

@@ -7,12 +7,12 @@
 //! ```
 //!
 //! Not here: packet bytes (`mqtt`), who may what (`identity`), what a topic means to a feature: the door knows topics
-//! only. TLS, WebSocket, QoS 2 and shared subscriptions come in with the front door's own issue: a connection is generic
+//! only. TLS, WebSocket and shared subscriptions come in with the front door's own issue: a connection is generic
 //! over its stream, and an outbox over how its messages are acknowledged.
 //!
 //! The laws this crate keeps:
 //!
-//! - **Acknowledged means durable.** A PUBACK leaves after its message is on stable storage, in the order of arrival.
+//! - **Acknowledged means durable.** A PUBACK or PUBREC leaves after its message is on stable storage, in the order of arrival.
 //! - **Nothing is silently dropped.** Every bound is a setting with a counter ([`Settings`], [`Drop`], [`Refusal`]).
 //! - **Nobody waits for a slow consumer.** Its queue is bounded; what does not fit waits in the journal.
 //! - **Back-pressure instead of memory.** A connection with too much on its way to the journal is read no further.
@@ -39,6 +39,7 @@ mod connection;
 mod delivery;
 mod error;
 mod fanout;
+mod incoming;
 mod link;
 mod listener;
 mod logbook;

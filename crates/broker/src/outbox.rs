@@ -40,6 +40,8 @@ pub(crate) struct Bounds {
 pub(crate) struct Left {
     /// Its record.
     pub(crate) seq: u64,
+    /// The highest QoS of the delivery.
+    pub(crate) qos_max: Qos,
     /// The retain flag of the delivery.
     pub(crate) retain: bool,
     /// Identifiers of the matching subscriptions.
@@ -59,6 +61,15 @@ pub(crate) enum Pushed {
 
 /// One packet to send now.
 #[derive(Debug)]
+pub(crate) enum Next {
+    /// A message.
+    Publish(Outgoing),
+    /// PUBREL for a QoS 2 message that the client has received.
+    Release(u16),
+}
+
+/// A message to send now.
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     /// The message.
     pub(crate) prepared: Arc<Prepared>,
@@ -71,7 +82,19 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 struct Flight {
     serial: u64,
-    prepared: Arc<Prepared>,
+    /// `None`: QoS 2, the client has it (PUBREC came), and the id is to be released.
+    prepared: Option<Arc<Prepared>>,
+}
+
+/// What became of a PUBREC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// The client has the message: PUBREL is to be sent.
+    Release,
+    /// The client does not want it, and its id is free.
+    Refused,
+    /// No such message is on its way.
+    Unknown,
 }
 
 /// The outgoing side of one session.
@@ -165,7 +188,7 @@ impl Outbox {
         now_mono: u64,
         bytes_max: Option<NonZeroU32>,
         mut drop: impl FnMut(Drop),
-    ) -> Option<Outgoing> {
+    ) -> Option<Next> {
         let sent = self.flights.len() - self.unsent;
         if self.unsent > 0 {
             if sent >= window {
@@ -173,8 +196,13 @@ impl Outbox {
             }
             let flight = &self.flights[sent];
             self.unsent -= 1;
-            let prepared = Arc::clone(&flight.prepared);
-            return Some(Outgoing { prepared, packet_id: id_of(flight.serial), dup: true });
+            let packet_id = id_of(flight.serial);
+            return Some(match &flight.prepared {
+                Some(prepared) => {
+                    Next::Publish(Outgoing { prepared: Arc::clone(prepared), packet_id, dup: true })
+                }
+                None => Next::Release(packet_id),
+            });
         }
         loop {
             let first = self.queue.front()?;
@@ -193,10 +221,10 @@ impl Outbox {
                 drop(Drop::TooLarge);
             } else if is_acknowledged {
                 let serial = self.free_serial();
-                self.flights.push_back(Flight { serial, prepared: Arc::clone(&prepared) });
-                return Some(Outgoing { prepared, packet_id: id_of(serial), dup: false });
+                self.flights.push_back(Flight { serial, prepared: Some(Arc::clone(&prepared)) });
+                return Some(Next::Publish(Outgoing { prepared, packet_id: id_of(serial), dup: false }));
             } else {
-                return Some(Outgoing { prepared, packet_id: 0, dup: false });
+                return Some(Next::Publish(Outgoing { prepared, packet_id: 0, dup: false }));
             }
         }
     }
@@ -218,11 +246,41 @@ impl Outbox {
         }
     }
 
-    /// The client has the message with this packet id. `false`: no such message is on its way.
+    /// PUBACK: the client has the QoS 1 message with this packet id. `false`: no such message is on its way.
     pub(crate) fn acknowledge(&mut self, packet_id: u16) -> bool {
-        let Some(at) = self.flights.iter().position(|flight| id_of(flight.serial) == packet_id) else {
-            return false;
-        };
+        self.take_flight(packet_id, |flight| {
+            flight.prepared.as_ref().is_some_and(|prepared| prepared.qos() == Qos::AtLeastOnce)
+        })
+    }
+
+    /// PUBREC: the client has the QoS 2 message with this packet id, or (`is_refused`) does not want it.
+    pub(crate) fn receive(&mut self, packet_id: u16, is_refused: bool) -> Received {
+        let flight = self.flights.iter_mut().find(|flight| id_of(flight.serial) == packet_id);
+        match flight.map(|flight| flight.prepared.as_ref().map(|prepared| prepared.qos())) {
+            None | Some(Some(Qos::AtMostOnce | Qos::AtLeastOnce)) => Received::Unknown,
+            // MQTT 5.0, section 4.3.3: it has said that it has the message, and cannot take that back.
+            Some(None) => Received::Release,
+            Some(Some(Qos::ExactlyOnce)) if is_refused => {
+                self.take_flight(packet_id, |_| true);
+                Received::Refused
+            }
+            Some(Some(Qos::ExactlyOnce)) => {
+                for flight in self.flights.iter_mut().filter(|flight| id_of(flight.serial) == packet_id) {
+                    flight.prepared = None;
+                }
+                Received::Release
+            }
+        }
+    }
+
+    /// PUBCOMP: the id of a QoS 2 message is free. `false`: it was not released.
+    pub(crate) fn complete(&mut self, packet_id: u16) -> bool {
+        self.take_flight(packet_id, |flight| flight.prepared.is_none())
+    }
+
+    fn take_flight(&mut self, packet_id: u16, is_so: impl Fn(&Flight) -> bool) -> bool {
+        let is_it = |flight: &Flight| id_of(flight.serial) == packet_id && is_so(flight);
+        let Some(at) = self.flights.iter().position(is_it) else { return false };
         if at >= self.flights.len() - self.unsent {
             self.unsent -= 1;
         }
@@ -291,7 +349,21 @@ mod tests {
     const BOUNDS: Bounds = Bounds { messages_max: 4, bytes_max: 10_000, left_max: 3 };
 
     fn left(seq: u64) -> Option<Left> {
-        Some(Left { seq, retain: false, ids: None })
+        Some(Left { seq, qos_max: Qos::AtLeastOnce, retain: false, ids: None })
+    }
+
+    /// The next message.
+    fn next(
+        outbox: &mut Outbox,
+        window: usize,
+        now_mono: u64,
+        bytes_max: Option<NonZeroU32>,
+        drop: impl FnMut(Drop),
+    ) -> Option<Outgoing> {
+        outbox.next(window, now_mono, bytes_max, drop).map(|next| match next {
+            Next::Publish(outgoing) => outgoing,
+            Next::Release(packet_id) => panic!("PUBREL of {packet_id}"),
+        })
     }
 
     fn push(outbox: &mut Outbox, seq: u64, qos: Qos) -> Pushed {
@@ -306,7 +378,7 @@ mod tests {
         assert_eq!(pushed.iter().filter(|pushed| **pushed == Pushed::Left).count(), 3);
         assert_eq!(pushed[7..], [Pushed::Dropped(Drop::QueueFull), Pushed::Dropped(Drop::QueueFull)]);
         let mut seen = Vec::new();
-        while let Some(out) = outbox.next(100, 0, None, |_| panic!("nothing expires")) {
+        while let Some(out) = next(&mut outbox, 100, 0, None, |_| panic!("nothing expires")) {
             seen.push(number(&out.prepared));
             if let Some(seq) = outbox.wanted(&BOUNDS) {
                 outbox.refill(prepared(seq, Qos::AtLeastOnce));
@@ -322,20 +394,45 @@ mod tests {
             push(&mut outbox, seq, Qos::AtLeastOnce);
         }
         let ids: Vec<_> =
-            (0..3).map(|_| outbox.next(3, 0, None, |_| {}).expect("one more").packet_id).collect();
-        assert!(outbox.next(3, 0, None, |_| {}).is_none(), "the window is full");
+            (0..3).map(|_| next(&mut outbox, 3, 0, None, |_| {}).expect("one more").packet_id).collect();
+        assert!(next(&mut outbox, 3, 0, None, |_| {}).is_none(), "the window is full");
         assert!(outbox.acknowledge(ids[1]));
         assert!(!outbox.acknowledge(ids[1]), "acknowledged once");
         outbox.resume();
-        let again = outbox.next(1, 0, None, |_| {}).expect("the first again");
+        let again = next(&mut outbox, 1, 0, None, |_| {}).expect("the first again");
         assert_eq!((again.packet_id, again.dup, number(&again.prepared)), (ids[0], true, 1));
-        assert!(outbox.next(1, 0, None, |_| {}).is_none(), "the new window is one");
+        assert!(next(&mut outbox, 1, 0, None, |_| {}).is_none(), "the new window is one");
         assert!(outbox.acknowledge(ids[0]));
-        let again = outbox.next(1, 0, None, |_| {}).expect("the third again");
+        let again = next(&mut outbox, 1, 0, None, |_| {}).expect("the third again");
         assert_eq!((again.packet_id, again.dup), (ids[2], true));
         assert!(outbox.acknowledge(ids[2]));
-        let fresh = outbox.next(1, 0, None, |_| {}).expect("the fourth");
+        let fresh = next(&mut outbox, 1, 0, None, |_| {}).expect("the fourth");
         assert_eq!((number(&fresh.prepared), fresh.dup), (4, false));
+    }
+
+    #[test]
+    fn mqtt5_4_3_3_5_what_the_client_has_is_released_and_never_published_again() {
+        let mut outbox = Outbox::default();
+        for seq in 1..=3 {
+            push(&mut outbox, seq, Qos::ExactlyOnce);
+        }
+        let ids: Vec<_> =
+            (0..3).map(|_| next(&mut outbox, 9, 0, None, |_| {}).expect("one more").packet_id).collect();
+        assert!(!outbox.acknowledge(ids[0]), "PUBACK is no answer to QoS 2");
+        assert!(!outbox.complete(ids[0]), "not released yet");
+        assert_eq!(outbox.receive(ids[0], false), Received::Release);
+        assert_eq!(outbox.receive(ids[0], true), Received::Release, "it cannot take that back");
+        assert_eq!(outbox.receive(ids[1], true), Received::Refused);
+        assert_eq!(outbox.receive(ids[1], false), Received::Unknown);
+        assert_eq!(outbox.inflight(), 2, "an id is in use until PUBCOMP");
+        outbox.resume();
+        assert!(matches!(outbox.next(9, 0, None, |_| {}), Some(Next::Release(id)) if id == ids[0]));
+        let again = next(&mut outbox, 9, 0, None, |_| {}).expect("the third again");
+        assert_eq!((again.packet_id, again.dup, number(&again.prepared)), (ids[2], true, 3));
+        assert!(outbox.complete(ids[0]) && !outbox.complete(ids[0]));
+        assert_eq!(outbox.receive(ids[2], false), Received::Release);
+        assert!(outbox.complete(ids[2]));
+        assert_eq!(outbox.inflight(), 0);
     }
 
     /// emqx issue 16296: an id used again while its first message is unacknowledged loses that message.
@@ -343,10 +440,10 @@ mod tests {
     fn an_id_that_is_never_acknowledged_is_never_used_again() {
         let mut outbox = Outbox::default();
         push(&mut outbox, 0, Qos::AtLeastOnce);
-        let stuck = outbox.next(2, 0, None, |_| {}).expect("a packet").packet_id;
+        let stuck = next(&mut outbox, 2, 0, None, |_| {}).expect("a packet").packet_id;
         for seq in 1..=140_000 {
             push(&mut outbox, seq, Qos::AtLeastOnce);
-            let id = outbox.next(2, 0, None, |_| {}).expect("a packet").packet_id;
+            let id = next(&mut outbox, 2, 0, None, |_| {}).expect("a packet").packet_id;
             assert_ne!(id, stuck);
             assert_ne!(id, 0);
             assert!(outbox.acknowledge(id));
@@ -360,7 +457,7 @@ mod tests {
         outbox.push(expiring, left(1), &BOUNDS, false, false);
         push(&mut outbox, 2, Qos::AtLeastOnce);
         let mut dropped = Vec::new();
-        let out = outbox.next(9, 1_000_000, NonZeroU32::new(5), |reason| dropped.push(reason));
+        let out = next(&mut outbox, 9, 1_000_000, NonZeroU32::new(5), |reason| dropped.push(reason));
         assert!(out.is_none());
         assert_eq!(dropped, [Drop::Expired, Drop::TooLarge]);
         assert_eq!(outbox.queued_bytes(), 0);
@@ -385,7 +482,7 @@ mod tests {
                             dropped += 1;
                         }
                     }
-                    3 => if let Some(out) = outbox.next(3, 0, None, |_| ()) {
+                    3 => if let Some(out) = next(&mut outbox, 3, 0, None, |_| ()) {
                         let got = number(&out.prepared);
                         if out.packet_id == 0 {
                             zero_sent += 1;

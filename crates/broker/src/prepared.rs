@@ -51,13 +51,13 @@ pub(crate) struct Variants<'a> {
     payload: Option<Bytes>,
     seq: u64,
     now_mono: u64,
-    made: [Option<Arc<Prepared>>; 8],
+    made: [Option<Arc<Prepared>>; 12],
 }
 
 impl<'a> Variants<'a> {
     /// Nothing is encoded yet. `seq` is 0 for a message that is not durable.
     pub(crate) fn new(message: &'a Message, seq: u64, now_mono: u64) -> Self {
-        Self { message, payload: None, seq, now_mono, made: [const { None }; 8] }
+        Self { message, payload: None, seq, now_mono, made: [const { None }; 12] }
     }
 
     /// The message.
@@ -81,10 +81,8 @@ impl<'a> Variants<'a> {
         retain: bool,
         ids: &[u32],
     ) -> Option<Arc<Prepared>> {
-        let qos = self.message.qos.min(qos_max).min(Qos::AtLeastOnce);
-        let slot = usize::from(version == Version::V5) << 2
-            | usize::from(qos == Qos::AtLeastOnce) << 1
-            | usize::from(retain);
+        let qos = self.message.qos.min(qos_max);
+        let slot = (usize::from(version == Version::V5) * 3 + qos as usize) * 2 + usize::from(retain);
         if ids.is_empty()
             && let Some(made) = &self.made[slot]
         {
@@ -213,7 +211,7 @@ pub(crate) mod tests {
         let mut variants = Variants::new(&message, 7, 0);
         let one = variants.get(Version::V5, Qos::ExactlyOnce, false, &[]).expect("encodes");
         let two = variants.get(Version::V5, Qos::AtLeastOnce, false, &[]).expect("encodes");
-        assert!(Arc::ptr_eq(&one, &two), "QoS 2 is served as QoS 1");
+        assert!(Arc::ptr_eq(&one, &two), "at most at the QoS it was published");
         let other = variants.get(Version::V311, Qos::AtMostOnce, true, &[]).expect("encodes");
         assert!(!Arc::ptr_eq(&one, &other));
     }

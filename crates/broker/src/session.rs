@@ -11,11 +11,12 @@ use bytestring::ByteString;
 use hashbrown::HashSet;
 use identity::{Action, Permissions};
 use model::{ConnectionId, Principal, Qos, TopicFilter};
-use mqtt::Version;
+use mqtt::{AckType, Reason, Version};
 use parking_lot::Mutex;
 
+use crate::incoming::Incoming;
 use crate::link::{Link, OUTBOX};
-use crate::outbox::{Bounds, Left, Outbox, Pushed};
+use crate::outbox::{Bounds, Left, Next, Outbox, Pushed, Received};
 use crate::prepared::{self, Variants};
 use crate::retained::Kept;
 use crate::tally::{Drop, Tallies};
@@ -40,6 +41,8 @@ pub(crate) struct State {
     /// The version its client speaks, or spoke last.
     pub(crate) version: Version,
     pub(crate) outbox: Outbox,
+    /// QoS 2 on its way in.
+    pub(crate) incoming: Incoming,
     pub(crate) filters: HashSet<TopicFilter>,
     pub(crate) permissions: Permissions,
     /// How long it outlives its connection, in seconds; 0: not at all.
@@ -68,7 +71,7 @@ pub(crate) struct Terms<'a> {
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     /// Packets written, by QoS.
-    pub(crate) sent: [u64; 2],
+    pub(crate) sent: [u64; 3],
     /// Of these, sent again.
     pub(crate) resent: u64,
     /// Memory has room for what was left in the journal: it is to be read from this `seq` on.
@@ -91,6 +94,7 @@ impl Session {
                 link: None,
                 version,
                 outbox: Outbox::default(),
+                incoming: Incoming::default(),
                 filters: HashSet::new(),
                 permissions,
                 expiry_s: 0,
@@ -135,8 +139,12 @@ impl Session {
         }
         let retain = terms.retain_as_published && message.retain;
         let seq = variants.seq();
-        let left =
-            (seq > 0).then(|| Left { seq, retain, ids: (!terms.ids.is_empty()).then(|| terms.ids.into()) });
+        let left = (seq > 0).then(|| Left {
+            seq,
+            qos_max: terms.qos_max,
+            retain,
+            ids: (!terms.ids.is_empty()).then(|| terms.ids.into()),
+        });
         let Some(prepared) = variants.get(state.version, terms.qos_max, retain, terms.ids) else {
             limits.tallies.dropped(Drop::TooLarge).one();
             return None;
@@ -250,12 +258,15 @@ impl Session {
             let dropped = |reason| {
                 limits.tallies.dropped(reason).one();
             };
-            let Some(outgoing) = outbox.next(link.window, now_mono, link.packet_bytes_max, dropped) else {
-                break;
-            };
-            prepared::write(&outgoing, link.version, now_mono, out);
-            taken.sent[usize::from(outgoing.packet_id != 0)] += 1;
-            taken.resent += u64::from(outgoing.dup);
+            match outbox.next(link.window, now_mono, link.packet_bytes_max, dropped) {
+                None => break,
+                Some(Next::Publish(outgoing)) => {
+                    prepared::write(&outgoing, link.version, now_mono, out);
+                    taken.sent[outgoing.prepared.qos() as usize] += 1;
+                    taken.resent += u64::from(outgoing.dup);
+                }
+                Some(Next::Release(packet_id)) => release(packet_id, link.version, out),
+            }
         }
         limits.tallies.queued_messages.down((queued - outbox.queued()) as u64);
         limits.tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
@@ -267,17 +278,46 @@ impl Session {
         taken
     }
 
-    /// The client has a message. `false`: no message of this id was on its way, or another connection holds the
-    /// session by now.
-    pub(crate) fn acknowledge(&self, link: &Link, packet_id: u16, tallies: &Tallies) -> bool {
+    /// PUBACK or PUBCOMP: a message needs nothing more. Nothing happens when no message of this id was on its way so far,
+    /// or another connection holds the session by now.
+    pub(crate) fn acknowledge(&self, link: &Link, ack: AckType, packet_id: u16, tallies: &Tallies) {
         let mut state = self.state.lock();
         let is_held = state.link.as_ref().is_some_and(|held| held.id == link.id);
-        let is_known = is_held && state.outbox.acknowledge(packet_id);
+        let is_known = is_held
+            && match ack {
+                AckType::PubComp => state.outbox.complete(packet_id),
+                _ => state.outbox.acknowledge(packet_id),
+            };
         if is_known {
             tallies.inflight.down(1);
         }
-        is_known
     }
+
+    /// PUBREC: the client has a QoS 2 message, or does not want it.
+    pub(crate) fn receive(
+        &self,
+        link: &Link,
+        packet_id: u16,
+        is_refused: bool,
+        tallies: &Tallies,
+    ) -> Received {
+        let mut state = self.state.lock();
+        if !state.is_held_by(link) {
+            return Received::Unknown;
+        }
+        let received = state.outbox.receive(packet_id, is_refused);
+        if received == Received::Refused {
+            tallies.inflight.down(1);
+            tallies.dropped(Drop::NotWanted).one();
+        }
+        received
+    }
+}
+
+/// Appends a PUBREL.
+fn release(packet_id: u16, version: Version, out: &mut BytesMut) {
+    mqtt::encode_ack(AckType::PubRel, packet_id, Reason::Success, version, out)
+        .expect("a flight has a packet id");
 }
 
 /// The bounds of sessions, and where what exceeds them is counted.

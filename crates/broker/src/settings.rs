@@ -34,8 +34,9 @@ pub struct Settings {
     pub session_expiry_max: Duration,
     /// Most sessions, connected or not. Default: 200,000. Beyond it a new client is refused.
     pub sessions_max: usize,
-    /// How many QoS 1 messages a client may send before they are acknowledged (Receive Maximum). Default: 1,000.
-    /// Beyond it an MQTT 3.1.1 connection is read no further until some are durable.
+    /// How many QoS 1 and 2 messages a client may send before they are acknowledged, QoS 2 before they are released
+    /// (Receive Maximum). Default: 1,000. Beyond it an MQTT 3.1.1 connection is read no further until some of QoS 1 are
+    /// durable; with as many of QoS 2 that it does not release it is closed.
     pub receive_maximum: u16,
     /// Most bytes of one connection on their way to the journal; beyond it, it is read no further. Default: 1 MiB;
     /// one packet is always taken.
@@ -50,11 +51,11 @@ pub struct Settings {
     pub queue_bytes_max: usize,
     /// Most bytes that wait in memory for all sessions together. Default: 256 MiB.
     pub queues_bytes_max: usize,
-    /// Most QoS 1 messages of one session that wait in the journal only, by their `seq`. Default: 100,000: 3 MB.
+    /// Most QoS 1 and 2 messages of one session that wait in the journal only, by their `seq`. Default: 100,000: 3 MB.
     pub left_messages_max: usize,
-    /// Most QoS 1 messages that wait in the journal only, of all sessions together. Default: 10,000,000.
+    /// Most QoS 1 and 2 messages that wait in the journal only, of all sessions together. Default: 10,000,000.
     pub left_total_max: usize,
-    /// Most QoS 1 messages sent to one client and not yet acknowledged; the client's own Receive Maximum counts
+    /// Most QoS 1 and 2 messages sent to one client and not yet acknowledged; the client's own Receive Maximum counts
     /// when it is lower. Default: 256.
     pub inflight_max: u16,
     /// Most retained messages. Default: 100,000.

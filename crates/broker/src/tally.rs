@@ -96,14 +96,16 @@ reasons! {
     Away = "away",
     /// QoS 0, for a client that reads more slowly than it is sent.
     Slow = "slow",
-    /// QoS 1, for a session that has as many messages waiting as it may have.
+    /// QoS 1 or 2, for a session that has as many messages waiting as it may have.
     QueueFull = "queue_full",
-    /// QoS 1, waited in the journal until retention took it.
+    /// QoS 1 or 2, waited in the journal until retention took it.
     Trimmed = "trimmed",
     /// Waited longer than its sender wanted.
     Expired = "expired",
     /// Larger than the receiving client takes.
     TooLarge = "too_large",
+    /// QoS 2, refused by the receiving client.
+    NotWanted = "not_wanted",
     /// Waited for a session that ended.
     SessionEnded = "session_ended",
     /// Matched a subscription, but the receiver is not permitted to receive it.
@@ -149,21 +151,21 @@ reasons! {
     Forbidden = "forbidden",
     /// As many sessions as there may be.
     SessionsFull = "sessions_full",
-    /// A publish that is not permitted, QoS 1.
+    /// A publish that is not permitted, QoS 1 or 2.
     Publish = "publish",
-    /// A publish on a topic that is not accepted, QoS 1.
+    /// A publish on a topic that is not accepted, QoS 1 or 2.
     Topic = "topic",
-    /// A publish of QoS 2.
-    Qos = "qos",
-    /// A publish that the journal has no room for, QoS 1.
+    /// QoS 2: one more packet id on its way than there may be.
+    TooManyInFlight = "too_many_in_flight",
+    /// A publish that the journal has no room for, QoS 1 or 2.
     JournalFull = "journal_full",
-    /// A publish that the journal cannot take, QoS 1.
+    /// A publish that the journal cannot take, QoS 1 or 2.
     JournalFailed = "journal_failed",
     /// A subscription that is not permitted.
     Subscribe = "subscribe",
     /// A subscription beyond the bound of its session, or of a kind that is not served.
     Subscription = "subscription",
-    /// A retained message beyond the bounds, QoS 1.
+    /// A retained message beyond the bounds, QoS 1 or 2.
     Retained = "retained",
 }
 
@@ -209,9 +211,9 @@ pub(crate) struct Tallies {
     pub(crate) retained_bytes: Level,
     pub(crate) accepted: Tally,
     pub(crate) accept_paused: Tally,
-    pub(crate) received: [Tally; 2],
+    pub(crate) received: [Tally; 3],
     pub(crate) received_bytes: Tally,
-    pub(crate) sent: [Tally; 2],
+    pub(crate) sent: [Tally; 3],
     pub(crate) sent_bytes: Tally,
     pub(crate) resent: Tally,
     pub(crate) repeated: Tally,
@@ -225,7 +227,7 @@ pub(crate) struct Tallies {
 impl Tallies {
     /// Registers every number with the metrics.
     pub(crate) fn new() -> Self {
-        let by_qos = |name: &'static str| ["0", "1"].map(|qos| Tally::new(counter!(name, "qos" => qos)));
+        let by_qos = |name: &'static str| ["0", "1", "2"].map(|qos| Tally::new(counter!(name, "qos" => qos)));
         let by_reason = |name: &'static str, reasons: Vec<&'static str>| {
             reasons.into_iter().map(|reason| Tally::new(counter!(name, "reason" => reason))).collect()
         };
@@ -333,9 +335,9 @@ impl Tallies {
             retained_bytes: self.retained_bytes.get(),
             accepted: self.accepted.get(),
             accept_paused: self.accept_paused.get(),
-            received: [self.received[0].get(), self.received[1].get()],
+            received: self.received.each_ref().map(Tally::get),
             received_bytes: self.received_bytes.get(),
-            sent: [self.sent[0].get(), self.sent[1].get()],
+            sent: self.sent.each_ref().map(Tally::get),
             sent_bytes: self.sent_bytes.get(),
             resent: self.resent.get(),
             repeated: self.repeated.get(),
@@ -374,11 +376,11 @@ pub struct Stats {
     /// How often accepting paused because the machine had no file descriptor left.
     pub accept_paused: u64,
     /// Messages published by clients, by QoS.
-    pub received: [u64; 2],
+    pub received: [u64; 3],
     /// Bytes read.
     pub received_bytes: u64,
     /// Messages sent to clients, by QoS.
-    pub sent: [u64; 2],
+    pub sent: [u64; 3],
     /// Bytes written.
     pub sent_bytes: u64,
     /// Messages sent again after a client came back; a part of `sent`.

@@ -53,7 +53,7 @@ impl Will {
         let route = shared.routes.find(&will.topic);
         let message = Message {
             payload: will.payload,
-            qos: will.qos.min(Qos::AtLeastOnce),
+            qos: will.qos,
             retain: will.retain,
             dup: false,
             lane: route.map_or_else(Default::default, Route::lane),

@@ -9,8 +9,22 @@ use mqtt::Reason;
 
 use crate::link::Failure;
 
-/// A packet id and how it is to be answered when its batch is durable.
-pub(crate) type Answers = Vec<(u16, Reason)>;
+/// How a publish is to be answered when its batch is durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) packet_id: u16,
+    pub(crate) reason: Reason,
+    /// PUBREC to QoS 2, PUBACK to QoS 1.
+    pub(crate) is_rec: bool,
+}
+
+/// The answers of one batch, in their order.
+pub(crate) type Answers = Vec<Answer>;
+
+/// How many of them are PUBACK: QoS 2 is counted by the ids that are not released.
+fn pubacks(answers: &Answers) -> usize {
+    answers.iter().filter(|answer| !answer.is_rec).count()
+}
 
 /// The batches of one connection.
 #[derive(Default)]
@@ -37,7 +51,7 @@ enum Fate {
 impl Batches {
     /// Begins a batch. `is_empty`: nothing of it goes to the journal, it only keeps its place in the order.
     pub(crate) fn open(&mut self, answers: Answers, bytes: usize, is_empty: bool) -> u64 {
-        self.unanswered += answers.len();
+        self.unanswered += pubacks(&answers);
         self.bytes += bytes;
         let fate = if is_empty { Fate::Durable } else { Fate::Waiting };
         self.pending.push_back(Pending { answers, bytes, fate });
@@ -60,7 +74,7 @@ impl Batches {
             return None;
         }
         let Pending { answers, bytes, fate } = self.pending.pop_front()?;
-        self.unanswered -= answers.len();
+        self.unanswered -= pubacks(&answers);
         self.bytes -= bytes;
         if self.pending.is_empty() && self.pending.capacity() > 16 {
             self.pending = VecDeque::new();
@@ -86,7 +100,7 @@ impl Batches {
         self.pending.is_empty()
     }
 
-    /// Publishes that were not answered yet.
+    /// QoS 1 publishes that were not answered yet.
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered
     }
@@ -113,7 +127,10 @@ mod tests {
             let mut waiting = Vec::new();
             let mut id = 0;
             for &size in &sizes {
-                let answers: Answers = (0..size).map(|_| { id += 1; (id, Reason::Success) }).collect();
+                let answers: Answers = (0..size).map(|_| {
+                    id += 1;
+                    Answer { packet_id: id, reason: Reason::Success, is_rec: id % 3 == 0 }
+                }).collect();
                 let number = batches.open(answers, size, size == 0);
                 if size > 0 {
                     waiting.push((number, id));
@@ -122,9 +139,9 @@ mod tests {
             let mut last = 0;
             for pick in order {
                 while let Some((answers, _)) = batches.next_answers() {
-                    for (answered, _) in answers {
-                        prop_assert_eq!(answered, last + 1, "in order");
-                        last = answered;
+                    for answer in answers {
+                        prop_assert_eq!(answer.packet_id, last + 1, "in order");
+                        last = answer.packet_id;
                     }
                 }
                 if let Some(&(_, up_to)) = waiting.iter().min() {

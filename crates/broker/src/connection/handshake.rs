@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use bytestring::ByteString;
 use identity::{Action, Decision, Who};
-use model::{Door, Kind, Origin, Qos, partition};
+use model::{Door, Kind, Origin, partition};
 use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Side, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,6 +24,7 @@ use crate::bridge;
 use crate::link::Link;
 use crate::logbook::shown;
 use crate::scratch;
+use crate::session::Session;
 use crate::sessions::{After, Ask, Attached, NoSession};
 use crate::settings::Auth;
 use crate::shared::Shared;
@@ -39,6 +40,9 @@ const CLIENT_ID_BYTES_MAX: usize = 256;
 
 /// How long a new connection waits for the end of the one it takes over.
 const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
+
+/// How often it looks whether the journal has what the older connection brought: about a sync of a disk.
+const SETTLE_LOOK: Duration = Duration::from_millis(2);
 
 /// A CONNECT, and what came behind it.
 pub(super) struct Opening {
@@ -156,7 +160,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let Attached { session, is_present, taken_over, will, ended, dues } = attached;
     shared.links.lock().insert(id, Arc::clone(&link));
-    let held = Held { shared: Arc::clone(shared), session, link, why: End::Panic };
+    let mut held = Held { shared: Arc::clone(shared), session, link, why: End::Panic };
     let old_key = ended.as_ref().map_or(held.session.key, |ended| ended.session.key);
     shared.timetable.forget(old_key, dues);
     if let Some(older) = &taken_over {
@@ -166,6 +170,10 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         let _ = tokio::time::timeout(TAKEOVER_WAIT, older.closed()).await;
     }
     shared.carry_out(After { will, ended, ..After::default() });
+    if is_present && !settled(&held.session).await {
+        held.why = End::Journal;
+        return Err((stream, journal_behind(&connect)));
+    }
     let keep_alive_s = match connect.keep_alive_s {
         0 => settings.keep_alive_s_max,
         asked => asked.min(settings.keep_alive_s_max),
@@ -178,7 +186,6 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
             Version::V5 => ConnAckProperties {
                 session_expiry_s: (expiry_s != asked_s).then_some(expiry_s),
                 receive_maximum: NonZeroU16::new(settings.receive_maximum).unwrap_or(NonZeroU16::MIN),
-                qos_max: Qos::AtLeastOnce,
                 packet_bytes_max: u32::try_from(settings.packet_bytes_max).ok().and_then(NonZeroU32::new),
                 assigned_client_id: assigned.then(|| held.link.client_id.clone()),
                 topic_alias_max: settings.topic_aliases_max,
@@ -199,6 +206,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     if is_present {
         connection.drop_withdrawn_filters();
         connection.has_outgoing = true;
+        connection.unreleased = connection.held.session.state().incoming.len();
     }
     // A CONNACK of ours is smaller than any packet a client may refuse; one that cannot be encoded is our fault, and ends
     // the connection at its first turn.
@@ -215,7 +223,7 @@ fn authorize(
     let refused = |why, reason, text: String, hint: String| {
         Err(Box::new(Refused {
             why,
-            answer: Some(refusal(reason, connect.version)),
+            answer: Some(refusal(reason)),
             version: connect.version,
             client_id: connect.client_id.clone(),
             reason: text,
@@ -226,15 +234,6 @@ fn authorize(
     if connect.properties.auth_method.is_some() {
         let text = "extended authentication is not served".to_owned();
         return refused(Refusal::NotServed, Reason::BadAuthenticationMethod, text, String::new());
-    }
-    if connect.will.as_ref().is_some_and(|will| will.qos == Qos::ExactlyOnce) {
-        let hint = "Set the will to QoS 1".to_owned();
-        return refused(
-            Refusal::NotServed,
-            Reason::QosNotSupported,
-            "QoS 2 is not served yet".to_owned(),
-            hint,
-        );
     }
     if connect.client_id.len() > CLIENT_ID_BYTES_MAX {
         let text =
@@ -267,6 +266,29 @@ fn authorize(
     }
 }
 
+/// Waits until every QoS 2 message that an older connection brought is durable, or will never be: only then a repeat of
+/// it has its answer. `false`: the journal does not come to it.
+async fn settled(session: &Session) -> bool {
+    let wait = async {
+        while session.state().incoming.is_pending() {
+            tokio::time::sleep(SETTLE_LOOK).await;
+        }
+    };
+    tokio::time::timeout(TAKEOVER_WAIT, wait).await.is_ok()
+}
+
+fn journal_behind(connect: &Connect) -> Box<Refused> {
+    Box::new(Refused {
+        why: Refusal::JournalFailed,
+        answer: Some(refusal(Reason::ServerBusy)),
+        version: connect.version,
+        client_id: connect.client_id.clone(),
+        reason: "the journal has not taken what its last connection brought".to_owned(),
+        hint: "Look at the disk of the journal".to_owned(),
+        bridge: None,
+    })
+}
+
 fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refused> {
     let (why, reason, text, hint) = match no {
         NoSession::Full => (
@@ -284,7 +306,7 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refu
     };
     Box::new(Refused {
         why,
-        answer: Some(refusal(reason, connect.version)),
+        answer: Some(refusal(reason)),
         version: connect.version,
         client_id: connect.client_id.clone(),
         reason: text,
@@ -293,13 +315,8 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refu
     })
 }
 
-fn refusal(reason: Reason, version: Version) -> Packet {
-    let mut refusal = ConnAck::refusal(reason);
-    // MQTT 5.0, section 3.2.2.3.4: whatever the answer, a client is told what to expect.
-    if version == Version::V5 && reason == Reason::QosNotSupported {
-        refusal.properties.qos_max = Qos::AtLeastOnce;
-    }
-    Packet::ConnAck(Box::new(refusal))
+fn refusal(reason: Reason) -> Packet {
+    Packet::ConnAck(Box::new(ConnAck::refusal(reason)))
 }
 
 impl Refused {

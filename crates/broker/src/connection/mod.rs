@@ -55,7 +55,11 @@ pub(crate) struct Connection<S> {
     batch: Vec<Message>,
     batch_bytes: usize,
     answers: Answers,
-    received: [u64; 2],
+    /// How many of `answers` are PUBACK.
+    pubacks: usize,
+    /// QoS 2 packet ids that are not released, as of the last look.
+    unreleased: usize,
+    received: [u64; 3],
     touched: Touched,
     /// What earlier reads brought.
     batches: Batches,
@@ -212,7 +216,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             batch: Vec::new(),
             batch_bytes: 0,
             answers: Answers::new(),
-            received: [0; 2],
+            pubacks: 0,
+            unreleased: 0,
+            received: [0; 3],
             touched: Touched::default(),
             batches: Batches::default(),
             waiting: None,
@@ -229,7 +235,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn run(mut self: Box<Self>) {
         let Goodbye { why, packet } = std::future::poll_fn(|cx| self.turn(cx)).await;
         self.held.why = why;
-        let lost = self.waiting.take().map_or(0, |waiting| waiting.batch.len());
+        let lost = self.waiting.take().map_or(0, |waiting| {
+            self.forget_unjournalled(&waiting.batch);
+            waiting.batch.len()
+        });
         let unfed = self.due.take().map_or(0, |due| due.found());
         self.shared().tallies.dropped(Dropped::ConnectionEnded).add((lost + unfed) as u64);
         let Self { mut stream, held, mut output, .. } = *self;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use identity::{Action, Decision};
+use model::TopicFilter;
 use model::reserved::{self, SubscribeVerdict};
-use model::{Qos, TopicFilter};
 use mqtt::{
-    Ack, Disconnect, Packet, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions, SubscriptionFilter,
-    UnsubAck, Unsubscribe, Version,
+    Ack, AckType, Disconnect, Packet, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
+    SubscriptionFilter, UnsubAck, Unsubscribe, Version,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -19,6 +19,7 @@ use super::due::DueFilter;
 use super::{Connection, Goodbye, Moment};
 use crate::fanout::Subscriber;
 use crate::logbook::shown;
+use crate::outbox::Received;
 use crate::tally::{End, Refusal};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -28,32 +29,68 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Packet::Publish(publish) => self.publish(publish, moment),
             Packet::PubAck(ack) => {
                 // An id that is not known was acknowledged twice, or before a takeover: nothing is lost by it.
-                self.session().acknowledge(self.link(), ack.packet_id, &self.shared().tallies);
-                self.has_outgoing = true;
+                self.acknowledged(AckType::PubAck, ack.packet_id);
                 Ok(())
             }
+            Packet::PubComp(ack) => {
+                self.acknowledged(AckType::PubComp, ack.packet_id);
+                Ok(())
+            }
+            Packet::PubRec(ack) => self.received_twice(&ack),
+            Packet::PubRel(ack) => self.release(ack.packet_id),
             Packet::Subscribe(subscribe) => self.subscribe(subscribe),
             Packet::Unsubscribe(unsubscribe) => self.unsubscribe(&unsubscribe),
             Packet::PingReq => self.send(&Packet::PingResp),
             Packet::Disconnect(disconnect) => Err(self.disconnect(&disconnect)),
-            // No QoS 2 was begun, so nothing of it is known here (MQTT 5.0, section 3.7.2.1).
-            Packet::PubRel(ack) => {
-                let reason = match self.version() {
-                    Version::V5 => Reason::PacketIdentifierNotFound,
-                    Version::V311 => Reason::Success,
-                };
-                self.send(&Packet::PubComp(Ack::new(ack.packet_id, reason)))
-            }
-            // AUTH without a method agreed at CONNECT, and answers to what was never sent.
-            Packet::Auth(_) | Packet::PubRec(_) | Packet::PubComp(_) => {
-                Err(Goodbye::new(End::Protocol, Reason::ProtocolError))
-            }
+            // AUTH without a method agreed at CONNECT (MQTT 5.0, section 4.12).
+            Packet::Auth(_) => Err(Goodbye::new(End::Protocol, Reason::ProtocolError)),
             Packet::Connect(_)
             | Packet::ConnAck(_)
             | Packet::SubAck(_)
             | Packet::UnsubAck(_)
             | Packet::PingResp => unreachable!("the decoder refuses it on this side"),
         }
+    }
+
+    fn acknowledged(&mut self, ack: AckType, packet_id: u16) {
+        self.session().acknowledge(self.link(), ack, packet_id, &self.shared().tallies);
+        self.has_outgoing = true;
+    }
+
+    /// PUBREC: the client has a QoS 2 message; its id is to be released.
+    fn received_twice(&mut self, ack: &Ack) -> Result<(), Goodbye> {
+        let is_refused = ack.reason.is_failure();
+        let received = self.session().receive(self.link(), ack.packet_id, is_refused, &self.shared().tallies);
+        let reason = match (received, self.version()) {
+            (Received::Refused, _) => {
+                self.has_outgoing = true;
+                return Ok(());
+            }
+            // MQTT 5.0, section 4.3.3: what was refused is over, and has no PUBREL.
+            (Received::Unknown, _) if is_refused => return Ok(()),
+            (Received::Unknown, Version::V5) => Reason::PacketIdentifierNotFound,
+            (Received::Release, _) | (Received::Unknown, Version::V311) => Reason::Success,
+        };
+        self.send(&Packet::PubRel(Ack::new(ack.packet_id, reason)))
+    }
+
+    /// PUBREL: a packet id of the client's is free (MQTT 5.0, section 4.3.3).
+    fn release(&mut self, packet_id: u16) -> Result<(), Goodbye> {
+        let is_known = {
+            let mut state = self.held.session.state();
+            if !state.is_held_by(&self.held.link) {
+                return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver));
+            }
+            let is_known = state.incoming.find(packet_id).is_some();
+            state.incoming.release(packet_id);
+            self.unreleased = state.incoming.len();
+            is_known
+        };
+        let reason = match (is_known, self.version()) {
+            (false, Version::V5) => Reason::PacketIdentifierNotFound,
+            _ => Reason::Success,
+        };
+        self.send(&Packet::PubComp(Ack::new(packet_id, reason)))
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Goodbye> {
@@ -102,7 +139,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         id: u32,
         due: &mut VecDeque<DueFilter>,
     ) -> Result<Reason, Goodbye> {
-        let qos_max = options.qos_max.min(Qos::AtLeastOnce);
+        let qos_max = options.qos_max;
         // The packet's buffer is not to be held for as long as the subscription lives.
         let filter = TopicFilter::parse(ByteString::from(filter.as_str())).expect("a filter is a filter");
         let subscriber = Subscriber {

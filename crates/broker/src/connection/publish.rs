@@ -16,13 +16,16 @@ use model::{Keep, Kind, Message, Names, Properties, Qos, Route, TopicName};
 use mqtt::{Publish, Reason, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::batches::Answer;
 use super::topics::Verdict;
 use super::{Connection, Goodbye, Moment, Waiting};
 use crate::bridge::{self, Held};
 use crate::delivery::is_delivered_at_once;
 use crate::fanout;
+use crate::incoming::Begun;
 use crate::link::Failure;
 use crate::logbook::shown;
+use crate::session::Session;
 use crate::tally::{Drop, End, Refusal};
 
 /// The user property by which a repeat is known.
@@ -43,13 +46,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Takes one PUBLISH into the batch.
     pub(super) fn publish(&mut self, publish: Publish, moment: Moment) -> Result<(), Goodbye> {
         let Publish { dup, qos, retain, topic, packet_id, properties, payload } = publish;
-        if qos == Qos::ExactlyOnce {
-            self.shared().tallies.refused(Refusal::Qos).one();
-            self.log_refusal(Refusal::Qos, || {
-                ("QoS 2 is not served yet".to_owned(), "Set the client to QoS 1".to_owned())
-            });
-            return Err(Goodbye::new(End::Refused, Reason::QosNotSupported));
-        }
         if let Some(bridge) = &mut self.bridge {
             bridge.hears(moment.mono);
         }
@@ -58,10 +54,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let most = self.shared().settings.topic_aliases_max;
         let topic =
             self.aliases.resolve(topic, alias, most).map_err(|reason| Goodbye::new(End::Protocol, reason))?;
-        self.received[usize::from(qos == Qos::AtLeastOnce)] += 1;
+        self.received[qos as usize] += 1;
+        if qos == Qos::ExactlyOnce && !self.begin_exactly_once(packet_id)? {
+            return Ok(());
+        }
         if qos == Qos::AtLeastOnce
             && self.version() == Version::V5
-            && self.batches.unanswered() + self.answers.len()
+            && self.batches.unanswered() + self.pubacks + self.unreleased
                 >= usize::from(self.shared().settings.receive_maximum)
         {
             return Err(Goodbye::new(End::Protocol, Reason::ReceiveMaximumExceeded));
@@ -73,7 +72,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.becomes_bridge();
                 }
                 self.shared().tallies.dropped(Drop::Reserved).one();
-                self.promise(qos, packet_id, Reason::Success);
+                self.promise_unrecorded(qos, packet_id);
                 return Ok(());
             }
             PublishVerdict::Refuse(why) => {
@@ -101,7 +100,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let held = Held::of(kept.as_deref(), &payload, attached.as_ref(), expiry_s);
             if bridge.is_repeat(&topic, &payload, held) {
                 self.shared().tallies.bridge_repeats.one();
-                self.promise(qos, packet_id, Reason::Success);
+                self.promise_unrecorded(qos, packet_id);
                 return Ok(());
             }
         }
@@ -134,14 +133,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let (qos, packet_id) = (message.qos, message.packet_id);
         let shared = Arc::clone(self.shared());
         if message.retain && (keep == Keep::None || shared.retained.is_full_for(&message)) {
-            if qos == Qos::AtLeastOnce && keep != Keep::None && self.version() == Version::V5 {
+            if qos != Qos::AtMostOnce && keep != Keep::None && self.version() == Version::V5 {
                 shared.tallies.refused(Refusal::Retained).one();
                 self.log_refusal(Refusal::Retained, || {
                     let topic = shown(&message.topic);
                     let hint = "Raise `mqtt.retained_messages_max` or `mqtt.retained_bytes_max`, or clear topics with an empty payload";
                     (format!("retained message on `{topic}` exceeds the bounds"), hint.to_owned())
                 });
-                self.answers.push((packet_id, Reason::QuotaExceeded));
+                self.promise_refusal(qos, packet_id, Reason::QuotaExceeded);
                 return Ok(());
             }
             if keep == Keep::None {
@@ -155,7 +154,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         if keep == Keep::None {
-            self.promise(qos, packet_id, Reason::Success);
+            self.promise_unrecorded(qos, packet_id);
             return Ok(());
         }
         self.promise(qos, packet_id, Reason::Success);
@@ -190,8 +189,72 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Keeps an answer's place in the order; QoS 0 has none.
     fn promise(&mut self, qos: Qos, packet_id: u16, reason: Reason) {
-        if qos == Qos::AtLeastOnce {
-            self.answers.push((packet_id, reason));
+        if qos != Qos::AtMostOnce {
+            let is_rec = qos == Qos::ExactlyOnce;
+            self.pubacks += usize::from(!is_rec);
+            self.answers.push(Answer { packet_id, reason, is_rec });
+        }
+    }
+
+    /// As [`promise`](Self::promise), for what needs no record.
+    fn promise_unrecorded(&mut self, qos: Qos, packet_id: u16) {
+        if qos == Qos::ExactlyOnce {
+            self.session().state().incoming.unrecorded(packet_id);
+        }
+        self.promise(qos, packet_id, Reason::Success);
+    }
+
+    /// As [`promise`](Self::promise), for what is not taken: a QoS 2 packet id is free again (MQTT 5.0, section 4.3.3).
+    fn promise_refusal(&mut self, qos: Qos, packet_id: u16, reason: Reason) {
+        self.forget(qos, packet_id);
+        self.promise(qos, packet_id, reason);
+    }
+
+    fn forget(&mut self, qos: Qos, packet_id: u16) {
+        if qos == Qos::ExactlyOnce {
+            let mut state = self.held.session.state();
+            state.incoming.refused(packet_id);
+            self.unreleased = state.incoming.len();
+        }
+    }
+
+    /// Messages that never went to the journal: their packet ids are free, for the client sends them again.
+    pub(super) fn forget_unjournalled(&mut self, batch: &[Message]) {
+        for message in batch {
+            self.forget(message.qos, message.packet_id);
+        }
+    }
+
+    /// Begins a QoS 2 message. `false`: it was taken before, and is answered again.
+    fn begin_exactly_once(&mut self, packet_id: u16) -> Result<bool, Goodbye> {
+        let most = usize::from(self.shared().settings.receive_maximum);
+        let begun = {
+            let mut state = self.held.session.state();
+            if !state.is_held_by(&self.held.link) {
+                return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver));
+            }
+            let begun = state.incoming.begin(packet_id, most);
+            self.unreleased = state.incoming.len();
+            begun
+        };
+        match begun {
+            Begun::New => Ok(true),
+            Begun::Again => {
+                self.promise(Qos::ExactlyOnce, packet_id, Reason::Success);
+                Ok(false)
+            }
+            Begun::TooMany => {
+                self.shared().tallies.refused(Refusal::TooManyInFlight).one();
+                self.log_refusal(Refusal::TooManyInFlight, || {
+                    let why = format!("{most} QoS 2 messages are not released");
+                    (
+                        why,
+                        "Let the client send PUBREL, lower its window, or raise `mqtt.receive_maximum`"
+                            .to_owned(),
+                    )
+                });
+                Err(Goodbye::new(End::Protocol, Reason::ReceiveMaximumExceeded))
+            }
         }
     }
 
@@ -218,11 +281,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match (qos, self.version()) {
             (Qos::AtMostOnce, _) => Ok(()),
             (_, Version::V5) => {
-                self.answers.push((packet_id, reason));
+                self.promise_refusal(qos, packet_id, reason);
                 Ok(())
             }
             // MQTT-3.3.5-2: acknowledge or close. What is not durable is not acknowledged.
-            (_, Version::V311) => Err(Goodbye::silent(End::Refused)),
+            (_, Version::V311) => {
+                self.forget(qos, packet_id);
+                Err(Goodbye::silent(End::Refused))
+            }
         }
     }
 
@@ -238,6 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let batch = std::mem::take(&mut self.batch);
         let answers = std::mem::take(&mut self.answers);
+        self.pubacks = 0;
         let number = self.batches.open(answers, std::mem::take(&mut self.batch_bytes), batch.is_empty());
         if !batch.is_empty() {
             self.hand_over(number, batch);
@@ -248,9 +315,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn hand_over(&mut self, number: u64, batch: Vec<Message>) {
         let link = Arc::clone(self.link());
         let shared = Arc::clone(self.shared());
-        let ones = batch.iter().filter(|message| message.qos == Qos::AtLeastOnce).count() as u64;
-        let zeros = batch.len() as u64 - ones;
+        let acknowledged = batch.iter().filter(|message| message.qos != Qos::AtMostOnce).count() as u64;
+        let zeros = batch.len() as u64 - acknowledged;
+        let twos = Twos::of(&batch, self.session());
         let done = move |result: Result<Vec<Outcome>, AppendError>| {
+            twos.settle(result.as_deref().ok());
             let failed = match result {
                 Ok(outcomes) => {
                     let repeated = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Repeated(_)));
@@ -261,7 +330,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     let is_full = error.kind() == Kind::TooMuch;
                     shared.tallies.dropped(Drop::NotJournalled).add(zeros);
                     let refusal = if is_full { Refusal::JournalFull } else { Refusal::JournalFailed };
-                    shared.tallies.refused(refusal).add(ones);
+                    shared.tallies.refused(refusal).add(acknowledged);
                     Some(Failure { kind: error.kind(), text: error.to_string().into(), hint: error.hint() })
                 }
             };
@@ -272,6 +341,36 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let journal = self.shared().journal.clone();
             let room = Box::pin(async move { journal.room().await });
             self.waiting = Some(Box::new(Waiting { number, batch, room }));
+        }
+    }
+}
+
+/// The QoS 2 messages of a batch: their places in it and their packet ids.
+struct Twos {
+    session: Arc<Session>,
+    ids: Vec<(usize, u16)>,
+}
+
+impl Twos {
+    fn of(batch: &[Message], session: &Arc<Session>) -> Self {
+        let twos = batch.iter().enumerate().filter(|(_, message)| message.qos == Qos::ExactlyOnce);
+        let ids = twos.map(|(at, message)| (at, message.packet_id)).collect();
+        Self { session: Arc::clone(session), ids }
+    }
+
+    /// They are durable as these outcomes say, or will never be.
+    fn settle(self, outcomes: Option<&[Outcome]>) {
+        if self.ids.is_empty() {
+            return;
+        }
+        let mut state = self.session.state();
+        for (at, packet_id) in self.ids {
+            match outcomes.map(|outcomes| outcomes[at]) {
+                Some(Outcome::Appended(seq) | Outcome::Repeated(seq)) => {
+                    state.incoming.durable(packet_id, seq);
+                }
+                None => state.incoming.refused(packet_id),
+            }
         }
     }
 }

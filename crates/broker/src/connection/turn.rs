@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use model::Kind;
-use mqtt::{Ack, Packet, Reason, Version};
+use mqtt::{AckType, Reason, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::batches::Answer;
 use super::{Connection, Goodbye, Moment};
 use crate::link::{APPLIED, DONE, END, OUTBOX, RIGHTS};
 use crate::tally::End;
@@ -134,8 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 continue;
             }
             let Some(failure) = failed else {
-                for (packet_id, reason) in answers {
-                    self.send(&Packet::PubAck(Ack::new(packet_id, reason)))?;
+                for answer in answers {
+                    self.send_answer(answer)?;
                 }
                 continue;
             };
@@ -153,12 +154,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Kind::TooMuch => Reason::QuotaExceeded,
                 _ => Reason::ImplementationSpecific,
             };
-            for (packet_id, reason) in answers {
-                let reason = if reason == Reason::Success { failed } else { reason };
-                self.send(&Packet::PubAck(Ack::new(packet_id, reason)))?;
+            for mut answer in answers {
+                if answer.reason == Reason::Success {
+                    answer.reason = failed;
+                }
+                self.send_answer(answer)?;
             }
+            self.unreleased = self.held.session.state().incoming.len();
         }
         Ok(())
+    }
+
+    fn send_answer(&mut self, Answer { packet_id, reason, is_rec }: Answer) -> Result<(), Goodbye> {
+        let ack = if is_rec { AckType::PubRec } else { AckType::PubAck };
+        mqtt::encode_ack(ack, packet_id, reason, self.version(), &mut self.output)
+            .map_err(|_| Goodbye::new(End::Protocol, Reason::ImplementationSpecific))
     }
 
     /// Puts messages of the session into the output.
@@ -223,7 +233,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let settings = &self.shared().settings;
         // In MQTT 5 the client knows the bound, and exceeding it is its fault (section 4.9); in 3.1.1 it does not.
         let has_window = self.version() == Version::V5
-            || self.batches.unanswered() + self.answers.len() < usize::from(settings.receive_maximum);
+            || self.batches.unanswered() + self.pubacks < usize::from(settings.receive_maximum);
         has_window
             && self.waiting.is_none()
             && self.closing.is_none()

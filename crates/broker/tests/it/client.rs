@@ -198,7 +198,7 @@ impl Client {
     pub(crate) async fn subscribe(&mut self, filter: &str, qos: Qos) {
         let options = SubscribeOptions { qos_max: qos, ..SubscribeOptions::default() };
         let reasons = self.subscribe_with(filter, options, None).await;
-        assert_eq!(reasons, [Reason::granted(qos.min(Qos::AtLeastOnce))], "{filter}");
+        assert_eq!(reasons, [Reason::granted(qos)], "{filter}");
     }
 
     pub(crate) async fn subscribe_with(

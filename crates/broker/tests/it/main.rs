@@ -4,6 +4,7 @@ mod bounds;
 mod client;
 mod delivery;
 mod durability;
+mod exactly_once;
 mod house;
 mod protocol;
 mod retained;

@@ -6,7 +6,7 @@ use broker::{End, Refusal, Settings};
 use model::Qos;
 use mqtt::{Ack, Packet, PublishProperties, Reason, SubscribeOptions, Version};
 
-use crate::client::{Client, connect, publish, will};
+use crate::client::{Client, connect, publish};
 use crate::house::{House, Plan};
 
 const BOTH: [Version; 2] = [Version::V311, Version::V5];
@@ -56,10 +56,9 @@ async fn what_comes_at_the_wrong_time_or_from_the_wrong_side_is_a_protocol_error
     let mut first = Client::socket(house.anonymous(), Version::V5).await;
     first.send(&Packet::PingReq).await;
     assert_eq!(first.receive().await, None, "the first packet must be CONNECT");
-    let wrong: [&[u8]; 4] = [
+    let wrong: [&[u8]; 3] = [
         b"\x10\x0f\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x02me", // CONNECT again
         b"\x20\x03\x00\x00\x00",                               // CONNACK from a client, CVE-2021-28166
-        b"\x50\x02\x00\x01",                                   // PUBREC for nothing
         b"\xf0\x02\x18\x00",                                   // AUTH without a method
     ];
     for bytes in wrong {
@@ -97,34 +96,6 @@ async fn an_invalid_topic_ends_the_connection_with_its_reason() {
     }
     let stats = house.until("ends", |stats| stats.ended(End::Protocol) == 5).await;
     assert_eq!(stats.ended(End::Panic), 0);
-}
-
-#[tokio::test]
-async fn qos_2_is_refused_with_its_reason_and_announced() {
-    let house = House::open().await;
-    let (mut client, answer) = Client::ask(house.anonymous(), connect(Version::V5, "new")).await;
-    let properties = answer.expect("an answer").properties;
-    assert_eq!((properties.qos_max, properties.shared_available), (Qos::AtLeastOnce, false));
-    let mut two = publish("a", 1, "x");
-    two.qos = Qos::ExactlyOnce;
-    client.publish(two.clone()).await;
-    client.expect_end(Reason::QosNotSupported).await;
-
-    let mut old = Client::open(house.anonymous(), Version::V311, "old").await;
-    old.publish(two).await;
-    old.expect_end(Reason::QosNotSupported).await;
-    let stats = house.until("ends", |stats| stats.ended(End::Refused) == 2).await;
-    assert_eq!(stats.refused(Refusal::Qos), 2);
-    assert_eq!(house.journal.durable_seq(), 0);
-
-    let mut with_will = connect(Version::V5, "will");
-    let mut last = will("a", "x");
-    last.qos = Qos::ExactlyOnce;
-    with_will.will = Some(last);
-    let (_, answer) = Client::ask(house.anonymous(), with_will).await;
-    assert_eq!(answer.map(|answer| answer.reason), Some(Reason::QosNotSupported));
-    let mut client = Client::open(house.anonymous(), Version::V5, "sub").await;
-    client.subscribe("a", Qos::ExactlyOnce).await;
 }
 
 #[tokio::test]
