@@ -4,9 +4,11 @@
 pub(crate) mod device;
 #[cfg(feature = "platform")]
 pub(crate) mod doctor;
+pub(crate) mod import;
 pub(crate) mod load;
 #[cfg(feature = "platform")]
 pub(crate) mod query;
+mod recording;
 pub(crate) mod replay;
 pub(crate) mod send;
 #[cfg(feature = "platform")]

@@ -50,6 +50,8 @@ enum Command {
     Tail(command::tail::Args),
     /// Send a recording (CSV or JSON lines) as a device, with its own timestamps
     Replay(command::replay::Args),
+    /// Take in readings of other systems (CSV, JSON lines, InfluxDB line protocol), with their own times
+    Import(Box<command::import::Args>),
     /// Ask the readings with SQL
     #[cfg(feature = "platform")]
     Query(command::query::Args),
@@ -79,6 +81,7 @@ fn main() -> ExitCode {
             Command::Send(args) => command::send::run(args).await,
             Command::Tail(args) => command::tail::run(args).await,
             Command::Replay(args) => command::replay::run(args).await,
+            Command::Import(args) => command::import::run(*args).await,
             #[cfg(feature = "platform")]
             Command::Query(args) => command::query::run(args).await,
             #[cfg(feature = "platform")]

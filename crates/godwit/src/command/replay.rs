@@ -1,46 +1,38 @@
 //! `godwit replay`: sends a recording as a device would have, with its own timestamps.
 //!
 //! Rows are read as they are needed, sent as fast as acknowledgements allow (or at the recording's own pace), and
-//! counted as done only when the server has acknowledged them; see `progress.rs` for what is remembered.
+//! counted as done only when the server has acknowledged them; see `recording` for what is remembered.
 
 mod csv_rows;
-mod file;
 mod json_rows;
-mod meter;
 mod order;
-mod payload;
-mod progress;
 mod rows;
 #[cfg(test)]
 mod run_tests;
 #[cfg(test)]
 mod tests;
-mod times;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use client::{Acknowledged, Machine, Options, Outgoing, PublishError, State, Ticket, WINDOW_MAX};
-use hdrhistogram::Histogram;
+use anyhow::Context as _;
+use client::{Machine, Options, Outgoing};
 use host::{Disk, SystemDisk};
 use jiff::tz::TimeZone;
 use model::device_time::NOT_BEFORE_DEFAULT;
 use model::limit::CLOCK_AHEAD_MICROS_MAX;
 use model::{DeviceName, Qos, Timestamp, TopicName};
-use tokio::sync::{mpsc, watch};
 
-use self::file::{FileReader, Survey, survey};
-use self::meter::Meter;
 use self::order::Order;
-use self::progress::{Progress, Which};
-use self::rows::{Format, Reading, Row, Rows, without_bom};
-use super::target::{TargetArgs, connect, duration, qos};
-use crate::fault::{hinted, with_hint};
-
-/// Longest acknowledgement that is told apart, in microseconds: ten minutes.
-const WAIT_MICROS_MAX: u64 = 600_000_000;
+use self::rows::{Format, Reading, Row, Rows};
+use super::recording::delivery::{Collected, Delivery, How, state_dir};
+use super::recording::file::{FileReader, Survey, survey};
+use super::recording::meter::Meter;
+use super::recording::progress::{Progress, Which};
+use super::recording::{device, window, without_bom, zone};
+use super::target::{TargetArgs, duration, qos};
+use crate::fault::with_hint;
 
 /// What `--help` says behind the flags: the command line's own text for a command is one line.
 const HELP: &str = r#"Sends each row of a CSV or JSON-lines file as a message to dt/DEVICE/telemetry, as JSON with
@@ -128,12 +120,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         survey(&*disk, &args.file).with_context(|| format!("cannot read `{}`", args.file.display()))?;
     let rows = open(&*disk, &args, &survey)?;
     let target = args.target.find()?;
+    let shuffle = args.shuffle.map_or(String::new(), |seed| seed.to_string());
     let which = Which {
+        command: "replay".to_owned(),
         file_sha256: survey.hash,
         target: target.identity.clone(),
-        device: args.device.to_string(),
-        topic: args.topic.clone(),
-        shuffle: args.shuffle,
+        how: vec![args.device.to_string(), args.topic.clone(), shuffle],
     };
     let dir = state_dir(args.state.as_deref())?;
     let keeping =
@@ -149,60 +141,27 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         session_expiry_s: u32::try_from(args.patience.as_secs()).unwrap_or(u32::MAX),
         ..args.target.options(&target, "replay")
     };
-    let (client, messages) = connect(options).await?;
-    drop(messages);
-    let meter = Meter::start(survey.lines, Arc::clone(&machine.clock), args.quiet);
     let skip = progress.rows();
+    let meter = Meter::start(survey.lines, Arc::clone(&machine.clock), args.quiet);
+    let delivery = Delivery::open(options, progress, meter.clone(), Arc::clone(&machine.clock)).await?;
     if skip > 0 {
         meter.note(&format!("goes on after row {skip} of an interrupted replay (--restart starts over)"));
         meter.at(skip);
     }
-    let watching = tokio::spawn(watch_connection(client.state(), meter.clone()));
-    let (tickets, tickets_in) = mpsc::unbounded_channel();
-    let collecting = tokio::spawn(collect(tickets_in, progress, meter.clone()));
     let mut sender = Sender {
         args: &args,
         topic,
         machine,
-        meter: meter.clone(),
-        publisher: client.publisher(),
-        tickets,
-        started_micros: 0,
+        meter,
+        delivery: &delivery,
         summary: Sent::default(),
         pace_from: None,
     };
     let sent = sender.send(rows, skip).await;
-    let Sender { summary, tickets, started_micros, machine, .. } = sender;
-    drop(tickets);
-    let collected = tokio::select! {
-        collected = collecting => collected.context("the count of acknowledgements broke off")?,
-        // Who interrupts twice does not wait for the last acknowledgements.
-        _ = tokio::signal::ctrl_c(), if matches!(sent, Ok(How::Interrupted)) => Err(anyhow!("interrupted")),
-    };
-    watching.abort();
-    meter.finish();
-    let elapsed = Duration::from_micros(machine.clock.mono_micros().saturating_sub(started_micros));
-    let mut collected = match conclude(sent, collected) {
-        Ok(collected) => collected,
-        Err(error) => {
-            client.abandon();
-            return Err(
-                error.context("stopped; what was acknowledged is remembered: the same command goes on")
-            );
-        }
-    };
-    client.close().await.map_err(hinted(client::EndError::hint))?;
+    let summary = sender.summary;
+    let mut collected = delivery.finish(sent).await?;
     collected.progress.forget().with_context(keeping)?;
-    report(&args, &summary, &collected, elapsed)
-}
-
-/// What was acknowledged, when everything was sent. A refusal is told before what it led to.
-fn conclude(sent: anyhow::Result<How>, collected: anyhow::Result<Collected>) -> anyhow::Result<Collected> {
-    let collected = collected?;
-    match sent? {
-        How::Finished => Ok(collected),
-        How::Interrupted => bail!("interrupted after {} acknowledged messages", collected.messages),
-    }
+    report(&args, &summary, &collected)
 }
 
 fn open(disk: &dyn Disk, args: &Args, survey: &Survey) -> anyhow::Result<Order<FileReader>> {
@@ -231,22 +190,12 @@ struct Sent {
     last: Option<Timestamp>,
 }
 
-/// How the sending ended.
-#[derive(Debug, PartialEq, Eq)]
-enum How {
-    Finished,
-    Interrupted,
-}
-
 struct Sender<'a> {
     args: &'a Args,
     topic: TopicName,
     machine: Machine,
     meter: Meter,
-    publisher: client::Publisher,
-    /// Tickets, and how many rows are done when each resolves (0: a copy that is followed by another).
-    tickets: mpsc::UnboundedSender<(u64, Ticket)>,
-    started_micros: u64,
+    delivery: &'a Delivery,
     summary: Sent,
     /// The row from which the pace is counted, and when it was sent.
     pace_from: Option<(Timestamp, u64)>,
@@ -254,7 +203,6 @@ struct Sender<'a> {
 
 impl Sender<'_> {
     async fn send(&mut self, rows: Order<FileReader>, skip: u64) -> anyhow::Result<How> {
-        self.started_micros = self.machine.clock.mono_micros();
         let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
         let skip = usize::try_from(skip).unwrap_or(usize::MAX);
         for (done, row) in (1_u64..).zip(rows).skip(skip) {
@@ -268,7 +216,8 @@ impl Sender<'_> {
                     ));
                 }
                 Err(bad) => {
-                    self.summary.left_out = self.meter.bad_row(bad.line, &bad.why);
+                    self.summary.left_out += 1;
+                    self.meter.bad_row(bad.line, &bad.why);
                     continue;
                 }
             };
@@ -292,14 +241,9 @@ impl Sender<'_> {
         self.keep_pace(row.time).await;
         let message = Outgoing { qos: self.args.qos, ..Outgoing::new(self.topic.clone(), row.payload) };
         for copy in 1..=self.args.copies {
-            let ticket = match self.publisher.publish(message.clone()).await {
-                Ok(ticket) => ticket,
-                // Those on their way have met the same, and are told of first.
-                Err(PublishError::Ended(_)) if self.tickets.is_closed() => return Ok(false),
-                Err(error) => return Err(publish_failed(error)),
-            };
+            // A copy that is followed by another ends no row.
             let done = if copy == self.args.copies { done } else { 0 };
-            if self.tickets.send((done, ticket)).is_err() {
+            if !self.delivery.send(message.clone(), done).await? {
                 return Ok(false);
             }
         }
@@ -325,80 +269,13 @@ impl Sender<'_> {
     }
 }
 
-/// What the server has acknowledged.
-struct Collected {
-    messages: u64,
-    waits: Histogram<u64>,
-    progress: Progress,
-}
-
-/// Waits for each ticket in the order of sending, and counts.
-async fn collect(
-    mut tickets: mpsc::UnboundedReceiver<(u64, Ticket)>,
-    progress: Progress,
-    meter: Meter,
-) -> anyhow::Result<Collected> {
-    let waits = Histogram::new_with_bounds(1, WAIT_MICROS_MAX, 3).expect("the bounds are in order");
-    let mut collected = Collected { messages: 0, waits, progress };
-    while let Some((done, ticket)) = tickets.recv().await {
-        match ticket.await {
-            Ok(Acknowledged { waited_micros, .. }) => collected.waits.saturating_record(waited_micros.max(1)),
-            Err(error) => {
-                collected.progress.save()?;
-                return Err(publish_failed(error));
-            }
-        }
-        collected.messages += 1;
-        if done > 0 {
-            collected.progress.advance(done).context("cannot keep progress")?;
-            meter.at(done);
-        }
-    }
-    collected.progress.save().context("cannot keep progress")?;
-    Ok(collected)
-}
-
-async fn watch_connection(mut state: watch::Receiver<State>, meter: Meter) {
-    let mut was_lost = false;
-    loop {
-        let now = state.borrow_and_update().clone();
-        match now {
-            State::Lost { why, attempts, .. } => {
-                if !was_lost {
-                    meter.note(&format!("connection lost ({why}); trying again"));
-                }
-                meter.state(&format!("connection lost, attempt {}", attempts + 1));
-                was_lost = true;
-            }
-            State::Connected { address, .. } => {
-                if was_lost {
-                    meter.note(&format!(
-                        "connected to {address} again; what was not acknowledged is sent again"
-                    ));
-                }
-                meter.state("");
-                was_lost = false;
-            }
-            State::Ended => return,
-        }
-        if state.changed().await.is_err() {
-            return;
-        }
-    }
-}
-
-fn publish_failed(error: PublishError) -> anyhow::Error {
-    let hint = error.hint();
-    with_hint(error, hint)
-}
-
-fn report(args: &Args, sent: &Sent, collected: &Collected, elapsed: Duration) -> anyhow::Result<()> {
+fn report(args: &Args, sent: &Sent, collected: &Collected) -> anyhow::Result<()> {
     use std::fmt::Write as _;
-    let rate = collected.messages as f64 / elapsed.as_secs_f64().max(1e-6);
+    let rate = collected.messages as f64 / collected.elapsed.as_secs_f64().max(1e-6);
     let mut text = format!(
         "{} messages acknowledged in {:.2} s ({rate:.0}/s), as device {}\n",
         collected.messages,
-        elapsed.as_secs_f64(),
+        collected.elapsed.as_secs_f64(),
         args.device
     );
     if collected.messages > 0 {
@@ -427,33 +304,10 @@ fn report(args: &Args, sent: &Sent, collected: &Collected, elapsed: Duration) ->
     Ok(())
 }
 
-/// Where programs keep what they want to remember of their last run (XDG Base Directory Specification).
-fn state_dir(named: Option<&Path>) -> anyhow::Result<PathBuf> {
-    if let Some(dir) = named {
-        return Ok(dir.to_owned());
-    }
-    let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
-    Ok(base.context("nowhere to keep progress: name a directory with --state")?.join("godwit"))
-}
-
-fn device(text: &str) -> Result<DeviceName, String> {
-    DeviceName::parse(text).map_err(|error| error.to_string())
-}
-
-fn zone(text: &str) -> Result<TimeZone, String> {
-    TimeZone::get(text).map_err(|_| "it is no time zone; write it as Europe/Berlin".to_owned())
-}
-
 fn speed(text: &str) -> Result<Speed, String> {
     match text.parse::<f64>() {
         _ if text == "max" => Ok(Speed::Max),
         Ok(factor) if factor.is_finite() && factor > 0.0 => Ok(Speed::Times(factor)),
         _ => Err("it is `max` or a number above 0, such as 60".to_owned()),
     }
-}
-
-fn window(text: &str) -> Result<usize, String> {
-    let window = text.parse().ok().filter(|window| (1..=WINDOW_MAX).contains(window));
-    window.ok_or_else(|| format!("it is a number from 1 to {WINDOW_MAX}"))
 }

@@ -4,15 +4,17 @@
 //! dropped; R writes such a column without naming it at all, so that the header has one name fewer than the rows
 //! have cells.
 
-use std::io::{self, Read};
+use std::io::Read;
 
-use csv::{ByteRecord, Reader, ReaderBuilder, Trim};
+use csv::{ByteRecord, Reader};
 use jiff::civil;
 use model::Timestamp;
 
-use super::payload::Payload;
-use super::rows::{BadRow, Item, Reading, RecordingError, Row, TIME_NAMES};
-use super::times::Times;
+use super::rows::{BadRow, Item, Reading, RecordingError, Row};
+use crate::command::recording::TIME_NAMES;
+use crate::command::recording::cells::{cell, channel_name, read, reader, shown};
+use crate::command::recording::payload::Payload;
+use crate::command::recording::times::Times;
 
 pub(super) struct CsvRows<R> {
     reader: Reader<R>,
@@ -42,12 +44,7 @@ enum TimeAt {
 
 impl<R: Read> CsvRows<R> {
     pub(super) fn open(input: R, head: &[u8], reading: &Reading) -> Result<Self, RecordingError> {
-        let mut reader = ReaderBuilder::new()
-            .has_headers(false)
-            .flexible(true)
-            .delimiter(delimiter(head))
-            .trim(Trim::All)
-            .from_reader(input);
+        let mut reader = reader(input, head);
         let (mut header, mut first) = (ByteRecord::new(), ByteRecord::new());
         if !read(&mut reader, &mut header)? || !read(&mut reader, &mut first)? {
             return Err(RecordingError::Empty);
@@ -114,30 +111,6 @@ impl<R: Read> CsvRows<R> {
     }
 }
 
-/// Reads a record; false at the end.
-fn read<R: Read>(reader: &mut Reader<R>, into: &mut ByteRecord) -> io::Result<bool> {
-    // A flexible reader of bytes has nothing to refuse but what the file itself refuses.
-    reader.read_byte_record(into).map_err(|error| match error.into_kind() {
-        csv::ErrorKind::Io(error) => error,
-        other => io::Error::other(format!("{other:?}")),
-    })
-}
-
-/// The separator that the first line has most of.
-fn delimiter(head: &[u8]) -> u8 {
-    let mut counts = [(b',', 0), (b';', 0), (b'\t', 0)];
-    let mut in_quotes = false;
-    for &byte in head.iter().take_while(|byte| **byte != b'\n') {
-        in_quotes ^= byte == b'"';
-        if let Some((_, count)) = counts.iter_mut().find(|(separator, _)| *separator == byte && !in_quotes) {
-            *count += 1;
-        }
-    }
-    // The comma stands first, and wins where nothing stands more often.
-    let most = counts.iter().map(|(_, count)| *count).max().unwrap_or(0);
-    counts.iter().find(|(_, count)| *count == most).map_or(b',', |(separator, _)| *separator)
-}
-
 fn columns(header: &ByteRecord, cells: usize) -> Vec<Column> {
     let unnamed = || Column { header: String::new(), channel: None };
     let named = header.iter().enumerate().map(|(at, name)| {
@@ -151,11 +124,6 @@ fn columns(header: &ByteRecord, cells: usize) -> Vec<Column> {
     });
     let row_number = (header.len() + 1 == cells).then(unnamed);
     row_number.into_iter().chain(named).collect()
-}
-
-/// Lower case; every character but letters, digits and `_` becomes `_`.
-fn channel_name(header: &str) -> String {
-    header.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect()
 }
 
 fn find_time(
@@ -213,13 +181,4 @@ fn refuse_same_names(columns: &[Column]) -> Result<(), RecordingError> {
 fn listed(columns: &[Column]) -> String {
     let names = columns.iter().filter(|column| !column.header.is_empty());
     names.map(|column| format!("`{}`", column.header)).collect::<Vec<_>>().join(", ")
-}
-
-fn cell(record: &ByteRecord, at: usize) -> String {
-    String::from_utf8_lossy(record.get(at).unwrap_or_default()).into_owned()
-}
-
-/// As much of a text as belongs in a message to a person.
-pub(super) fn shown(text: &str) -> String {
-    text.chars().take(64).collect()
 }

@@ -10,6 +10,7 @@ use model::Timestamp;
 
 use super::csv_rows::CsvRows;
 use super::json_rows::JsonRows;
+use crate::command::recording::without_bom;
 
 /// How a recording is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -40,9 +41,6 @@ pub(super) struct Reading {
     /// The column or field that holds the time, by its name in the file; else it is found.
     pub(super) time: Option<String>,
 }
-
-/// Names of the time column, the first one that is there and holds times wins.
-pub(super) const TIME_NAMES: [&str; 4] = ["date", "time", "timestamp", "ts"];
 
 /// One message to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,9 +132,4 @@ impl<R: Read> Iterator for Rows<R> {
             Self::Json(rows) => rows.next(),
         }
     }
-}
-
-/// Spreadsheets put a byte order mark before UTF-8.
-pub(super) fn without_bom(head: &[u8]) -> &[u8] {
-    head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head)
 }

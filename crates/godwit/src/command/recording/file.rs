@@ -10,14 +10,14 @@ use host::{Disk, File};
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// A file read from its start to its end.
-pub(super) struct FileReader {
+pub(crate) struct FileReader {
     file: Box<dyn File>,
     offset: u64,
 }
 
 impl FileReader {
     /// Opens `path` at `offset`.
-    pub(super) fn open(disk: &dyn Disk, path: &Path, offset: u64) -> io::Result<Self> {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path, offset: u64) -> io::Result<Self> {
         Ok(Self { file: disk.open(path)?, offset })
     }
 }
@@ -32,17 +32,17 @@ impl Read for FileReader {
 
 /// What one look through the whole file tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Survey {
+pub(crate) struct Survey {
     /// SHA-256 of the content, in hexadecimal digits.
-    pub(super) hash: String,
+    pub(crate) hash: String,
     /// Lines, for a progress bar: a quoted cell may hold several.
-    pub(super) lines: u64,
+    pub(crate) lines: u64,
     /// The first bytes, by which the format is known.
-    pub(super) head: Vec<u8>,
+    pub(crate) head: Vec<u8>,
 }
 
 /// Looks through the whole file.
-pub(super) fn survey(disk: &dyn Disk, path: &Path) -> io::Result<Survey> {
+pub(crate) fn survey(disk: &dyn Disk, path: &Path) -> io::Result<Survey> {
     let mut reader = FileReader::open(disk, path, 0)?;
     let mut hash = Context::new(&SHA256);
     let mut chunk = vec![0; CHUNK_BYTES];
@@ -63,7 +63,7 @@ pub(super) fn survey(disk: &dyn Disk, path: &Path) -> io::Result<Survey> {
 }
 
 /// SHA-256 of a few texts that belong together, in hexadecimal digits; no two lists of texts share one.
-pub(super) fn hash_of(texts: &[&str]) -> String {
+pub(crate) fn hash_of(texts: &[&str]) -> String {
     let mut hash = Context::new(&SHA256);
     for text in texts {
         hash.update(&(text.len() as u64).to_le_bytes());

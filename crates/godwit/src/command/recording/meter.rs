@@ -1,4 +1,4 @@
-//! What a replay shows while it runs: a bar on a terminal, plain lines elsewhere. On stderr, so that standard output
+//! What a replay or an import shows while it runs: a bar on a terminal, plain lines elsewhere. On stderr, so that standard output
 //! stays the result's.
 
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ const BAD_ROWS_NAMED: u64 = 10;
 
 /// Shows how far it is. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Meter {
+pub(crate) struct Meter {
     bar: ProgressBar,
     is_terminal: bool,
     clock: Arc<dyn Clock>,
@@ -31,7 +31,7 @@ struct Plain {
 
 impl Meter {
     /// A meter of about `rows` rows.
-    pub(super) fn start(rows: u64, clock: Arc<dyn Clock>, is_quiet: bool) -> Self {
+    pub(crate) fn start(rows: u64, clock: Arc<dyn Clock>, is_quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal() && !is_quiet;
         let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(
@@ -45,7 +45,7 @@ impl Meter {
     }
 
     /// So many rows are done.
-    pub(super) fn at(&self, rows: u64) {
+    pub(crate) fn at(&self, rows: u64) {
         self.bar.set_position(rows);
         if self.is_terminal {
             return;
@@ -60,17 +60,17 @@ impl Meter {
     }
 
     /// Something happened that the reader should know.
-    pub(super) fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         self.bar.suspend(|| say(text));
     }
 
     /// What stands behind the bar; nothing when all is well.
-    pub(super) fn state(&self, text: &str) {
+    pub(crate) fn state(&self, text: &str) {
         self.bar.set_message(text.to_owned());
     }
 
-    /// A row is left out. Gives how many were so far.
-    pub(super) fn bad_row(&self, line: u64, why: &str) -> u64 {
+    /// A row is left out. The first few are named.
+    pub(crate) fn bad_row(&self, line: u64, why: &str) {
         let bad = {
             let mut plain = self.plain.lock();
             plain.bad += 1;
@@ -83,11 +83,10 @@ impl Meter {
             }
             self.note(&text);
         }
-        bad
     }
 
     /// Takes the bar away.
-    pub(super) fn finish(&self) {
+    pub(crate) fn finish(&self) {
         self.bar.finish_and_clear();
     }
 }

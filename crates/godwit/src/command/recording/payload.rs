@@ -9,18 +9,18 @@ use model::Timestamp;
 use super::times::millis;
 
 /// A payload in the making: `{"ts":…` first, then the fields in their order.
-pub(super) struct Payload {
+pub(crate) struct Payload {
     text: String,
     fields: usize,
 }
 
 impl Payload {
-    pub(super) fn new(time: Timestamp) -> Self {
+    pub(crate) fn new(time: Timestamp) -> Self {
         Self { text: format!(r#"{{"ts":{}"#, millis(time)), fields: 0 }
     }
 
     /// A field whose value is JSON already.
-    pub(super) fn raw(&mut self, name: &str, value: &str) {
+    pub(crate) fn raw(&mut self, name: &str, value: &str) {
         self.text.push(',');
         self.text.push_str(&quoted(name));
         self.text.push(':');
@@ -29,7 +29,7 @@ impl Payload {
     }
 
     /// A field from a cell: a number as a number, other text quoted, an empty cell left out.
-    pub(super) fn cell(&mut self, name: &str, cell: &str) {
+    pub(crate) fn cell(&mut self, name: &str, cell: &str) {
         let cell = cell.trim();
         if cell.is_empty() {
             return;
@@ -41,19 +41,20 @@ impl Payload {
     }
 
     /// The payload; `None` when it has no field but the time.
-    pub(super) fn finish(mut self) -> Option<Vec<u8>> {
+    pub(crate) fn finish(mut self) -> Option<Vec<u8>> {
         self.text.push('}');
         (self.fields > 0).then(|| self.text.into_bytes())
     }
 }
 
-fn quoted(text: &str) -> String {
+/// `text` as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::to_string(text).expect("text becomes JSON")
 }
 
 /// The cell as a JSON number, when it is a decimal number. JSON has no `+5`, `.5`, `5.` and `007`: those get the
 /// digits that JSON asks for, all others stay as they are.
-fn number(cell: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn number(cell: &str) -> Option<Cow<'_, str>> {
     let (sign, rest) = match cell.as_bytes().first()? {
         b'-' => ("-", &cell[1..]),
         b'+' => ("", &cell[1..]),

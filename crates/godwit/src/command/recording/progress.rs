@@ -1,6 +1,7 @@
-//! How far a replay came, kept so that an interrupted one goes on where the server's acknowledgements ended.
+//! How far a replay or an import came, kept so that an interrupted one goes on where the server's acknowledgements
+//! ended.
 //!
-//! One small file per (file hash, target, device, topic, order), removed when the replay is finished. The law: it
+//! One small file per (command, file hash, target, how it is sent), removed when everything is sent. The law: it
 //! counts acknowledged rows only, so at worst a few rows are sent twice, and none is left out.
 
 use std::io;
@@ -17,26 +18,24 @@ const UNSAVED_MICROS_MAX: u64 = 500_000;
 /// Far above what the few fields take.
 const BYTES_MAX: u64 = 64 * 1024;
 
-/// Which replay it is: another file, target, device, topic or order is another replay.
+/// Which work it is: another file, target or way of sending is another work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Which {
+pub(crate) struct Which {
+    /// The command: `replay` or `import`.
+    pub(crate) command: String,
     /// SHA-256 of the file.
-    pub(super) file_sha256: String,
+    pub(crate) file_sha256: String,
     /// The server's address, or the identity of its data directory.
-    pub(super) target: String,
-    /// The device.
-    pub(super) device: String,
-    /// What follows the device in the topic.
-    pub(super) topic: String,
-    /// The seed of a shuffled order.
-    pub(super) shuffle: Option<u64>,
+    pub(crate) target: String,
+    /// What else decides what is sent, and in which order.
+    pub(crate) how: Vec<String>,
 }
 
 impl Which {
     fn file_name(&self) -> String {
-        let shuffle = self.shuffle.map_or(String::new(), |seed| seed.to_string());
-        let hash = hash_of(&[&self.file_sha256, &self.target, &self.device, &self.topic, &shuffle]);
-        format!("replay-{}.json", &hash[..32])
+        let how: Vec<&str> = self.how.iter().map(String::as_str).collect();
+        let hash = hash_of(&[&[self.file_sha256.as_str(), &self.target], how.as_slice()].concat());
+        format!("{}-{}.json", self.command, &hash[..32])
     }
 }
 
@@ -48,8 +47,8 @@ struct Saved {
     rows: u64,
 }
 
-/// The progress of one replay.
-pub(super) struct Progress {
+/// The progress of one such work.
+pub(crate) struct Progress {
     disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     path: PathBuf,
@@ -60,7 +59,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Finds how far `which` came before, in `dir`. A file that cannot be understood counts for nothing.
-    pub(super) fn open(
+    pub(crate) fn open(
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         dir: &Path,
@@ -79,12 +78,12 @@ impl Progress {
     }
 
     /// Rows that are done.
-    pub(super) fn rows(&self) -> u64 {
+    pub(crate) fn rows(&self) -> u64 {
         self.saved.rows
     }
 
     /// All rows up to `rows` are done now. Saved soon.
-    pub(super) fn advance(&mut self, rows: u64) -> io::Result<()> {
+    pub(crate) fn advance(&mut self, rows: u64) -> io::Result<()> {
         self.saved.rows = rows;
         self.is_unsaved = true;
         if self.clock.mono_micros().saturating_sub(self.saved_at_micros) < UNSAVED_MICROS_MAX {
@@ -94,7 +93,7 @@ impl Progress {
     }
 
     /// Saves now what is unsaved.
-    pub(super) fn save(&mut self) -> io::Result<()> {
+    pub(crate) fn save(&mut self) -> io::Result<()> {
         if self.is_unsaved {
             let text = serde_json::to_vec_pretty(&self.saved).expect("texts and numbers become JSON");
             self.disk.replace(&self.path, &text)?;
@@ -104,8 +103,8 @@ impl Progress {
         Ok(())
     }
 
-    /// Forgets it: the replay is finished, or starts over.
-    pub(super) fn forget(&mut self) -> io::Result<()> {
+    /// Forgets it: the work is finished, or starts over.
+    pub(crate) fn forget(&mut self) -> io::Result<()> {
         self.saved.rows = 0;
         self.is_unsaved = false;
         match self.disk.remove(&self.path) {
@@ -123,7 +122,8 @@ mod tests {
 
     fn which(device: &str, shuffle: Option<u64>) -> Which {
         let text = |text: &str| text.to_owned();
-        Which { file_sha256: text("f"), target: text("a:1"), device: text(device), topic: text("t"), shuffle }
+        let how = vec![text(device), format!("{shuffle:?}")];
+        Which { command: text("replay"), file_sha256: text("f"), target: text("a:1"), how }
     }
 
     fn open(dir: &Path, which: Which) -> Progress {
@@ -157,7 +157,8 @@ mod tests {
             which("d", Some(1)),
             Which { target: "b:1".to_owned(), ..which("d", None) },
             Which { file_sha256: "g".to_owned(), ..which("d", None) },
-            Which { topic: "u".to_owned(), ..which("d", None) },
+            Which { command: "import".to_owned(), ..which("d", None) },
+            Which { how: vec!["d".to_owned()], ..which("d", None) },
         ] {
             assert_eq!(open(dir.path(), other.clone()).rows(), 0, "{other:?}");
         }

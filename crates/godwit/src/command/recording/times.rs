@@ -7,14 +7,14 @@ use model::device_time::TimeUnit;
 
 /// Reads the times of one recording, in the order of its rows.
 #[derive(Debug, Clone)]
-pub(super) struct Times {
+pub(crate) struct Times {
     zone: TimeZone,
     last: Option<Timestamp>,
 }
 
 impl Times {
     /// Texts without an offset are local times of `zone`.
-    pub(super) fn new(zone: TimeZone) -> Self {
+    pub(crate) fn new(zone: TimeZone) -> Self {
         Self { zone, last: None }
     }
 
@@ -22,14 +22,14 @@ impl Times {
     ///
     /// Of the hour that occurs twice in autumn the first one is meant, unless the row before was later: a
     /// recording goes forward.
-    pub(super) fn read(&mut self, text: &str) -> Option<Timestamp> {
+    pub(crate) fn read(&mut self, text: &str) -> Option<Timestamp> {
         let time = self.peek(text)?;
         self.last = Some(time);
         Some(time)
     }
 
     /// As [`Self::read`], without going forward.
-    pub(super) fn peek(&self, text: &str) -> Option<Timestamp> {
+    pub(crate) fn peek(&self, text: &str) -> Option<Timestamp> {
         let text = text.trim();
         if let Ok(number) = text.parse::<i64>() {
             return TimeUnit::Auto.read_integer(number);
@@ -61,7 +61,7 @@ impl Times {
 }
 
 /// Milliseconds since 1970 as JSON writes them; a fraction only where there is one.
-pub(super) fn millis(time: Timestamp) -> String {
+pub(crate) fn millis(time: Timestamp) -> String {
     let micros = time.micros();
     let (whole, rest) = (micros / 1000, (micros % 1000).abs());
     if rest == 0 {
