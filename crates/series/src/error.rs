@@ -34,12 +34,28 @@ pub enum OpenError {
         /// What is wrong.
         reason: String,
     },
+    /// It was written under another key-encryption key.
+    #[error("`{}` was encrypted under key `{}`, but the key file holds key `{}`", path.display(), keys(reason).0, keys(reason).1)]
+    Key {
+        /// The manifest.
+        path: PathBuf,
+        /// What the key ring says.
+        reason: host::KeyError,
+    },
     /// Threads cannot be started.
     #[error("cannot start the threads of `series`")]
     Threads(#[source] io::Error),
     /// The query engine cannot be set up: a fault of ours.
     #[error("cannot set up the query engine: {0}")]
     Engine(String),
+}
+
+/// The key that is wanted, and the one that is there.
+fn keys(error: &host::KeyError) -> (&str, &str) {
+    match error {
+        host::KeyError::OtherKey { wanted, present } => (wanted, present),
+        _ => ("?", "?"),
+    }
 }
 
 impl OpenError {
@@ -59,6 +75,7 @@ impl OpenError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room on the volume")
             }
+            Self::Key { reason, .. } => reason.hint(),
             Self::Newer { .. } => Some("start the version of Godwit that wrote it, or a newer one"),
             Self::Manifest { .. } => Some(
                 "restore `series/` from a backup, or move it away: what the journal still holds is then stored anew",

@@ -16,6 +16,7 @@ mod answer;
 mod column;
 mod conflict;
 mod error;
+mod files;
 mod fold;
 mod foreign;
 mod latest;

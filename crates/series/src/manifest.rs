@@ -3,39 +3,49 @@
 //! ```text
 //! <data>/series/MANIFEST        replaced atomically; at most MANIFEST_BYTES_MAX bytes
 //!
-//! godwit-series 1 crc32c=0a1b2c3d\n      the version, and the checksum of what follows
+//! godwit-series 2 sealed\n               the version; what follows is sealed (see `files::seal`) under the name "MANIFEST 2"
+//! godwit-series 2 crc32c=0a1b2c3d\n      or, with `[series] encrypt = false`, plain, and this is its checksum
 //! {
 //!   "position": 8143,                    every record up to this seq has had its effect
 //!   "next_file": 17,                     number of the next column file
 //!   "files": [                           the live files; a file that is not named here does not exist
-//!     { "name": "2015-02-04-00000003.parquet", "day": 16470, "rows": 2214, "bytes": 9120, "checksums": [2868034071],
+//!     { "name": "2015-02-04-00000003-5f2e9a1c.parquet.sealed", "day": 16470, "rows": 2214, "bytes": 9232, "sealed": true,
+//!       "checksums": [],                 of a plain file: CRC32C of each 256 KiB
 //!       "seq_from": 1, "seq_to": 8143,   its generation
 //!       "first": {"device": "office-1", "channel": "co2", "time": 1423072260000000}, "last": {…},
 //!       "time_min": …, "time_max": …, "received_max": … }        microseconds
 //!   ],
-//!   "latest": {"name": "latest-00000016.parquet", "seq": 8143, …},  newest readings as of that seq, or null
+//!   "latest": {"name": "latest-00000016-….parquet.sealed", "seq": 8143, …},  newest readings as of that seq, or null
 //!   "tally": {…}                         what was counted up to `position`
 //! }
 //! ```
 //!
-//! Effect and position move together because both are in this one file. Not here: the files themselves. The laws: a
-//! manifest of a newer version is refused; one whose checksum is wrong is refused and never written over.
+//! Effect and position move together because both are in this one file. It is sealed because it names devices and
+//! channels, and because the tally keeps samples of payloads. Version 1 was never sealed and had no `sealed`; it is read,
+//! and written as version 2 by the next flush. Not here: the files themselves. The laws: a manifest of a newer version is
+//! refused; one that is not what was written is refused and never written over.
+//!
+//! It is written whole each time: 10,000 files are some 4 MB, which takes less than the sync of one column file.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use host::Disk;
+use host::{Host, KeyRing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
+use crate::files::{self, Files, SealError, Stored};
 use crate::rows::Key;
 use crate::tally::Tally;
 
 /// The version this program writes; older ones are upgraded, newer refused.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// Its name in the directory.
 pub(crate) const NAME: &str = "MANIFEST";
+
+/// What its content is sealed under: a column file cannot stand in its place.
+const SEALED_NAME: &str = "MANIFEST 2";
 
 /// Largest manifest: some 500,000 files.
 const MANIFEST_BYTES_MAX: u64 = 256 << 20;
@@ -51,8 +61,11 @@ pub(crate) struct FileEntry {
     pub rows: u64,
     /// Its length.
     pub bytes: u64,
-    /// CRC32C of each 256 KiB of it.
+    /// CRC32C of each 256 KiB of it; none when it is sealed.
     pub checksums: Vec<u32>,
+    /// Whether it is sealed; version 1 had plain files only.
+    #[serde(default)]
+    pub sealed: bool,
     /// First `seq` of its generation.
     pub seq_from: u64,
     /// Last `seq` of its generation.
@@ -73,6 +86,16 @@ pub(crate) struct FileEntry {
 }
 
 impl FileEntry {
+    /// Its bytes.
+    pub(crate) fn stored(&self) -> Stored {
+        Stored {
+            name: self.name.clone(),
+            bytes: self.bytes,
+            checksums: self.checksums.clone(),
+            sealed: self.sealed,
+        }
+    }
+
     /// The later of the newest time and the newest receipt, by which age is counted.
     pub(crate) fn newest(&self) -> i64 {
         self.time_max.max(self.received_max)
@@ -86,10 +109,25 @@ pub(crate) struct LatestEntry {
     pub name: String,
     /// Its length.
     pub bytes: u64,
-    /// CRC32C of each 256 KiB of it.
+    /// CRC32C of each 256 KiB of it; none when it is sealed.
     pub checksums: Vec<u32>,
+    /// Whether it is sealed; version 1 had plain files only.
+    #[serde(default)]
+    pub sealed: bool,
     /// Readings of every record up to this `seq` are in it.
     pub seq: u64,
+}
+
+impl LatestEntry {
+    /// Its bytes.
+    pub(crate) fn stored(&self) -> Stored {
+        Stored {
+            name: self.name.clone(),
+            bytes: self.bytes,
+            checksums: self.checksums.clone(),
+            sealed: self.sealed,
+        }
+    }
 }
 
 /// What is durable.
@@ -109,23 +147,23 @@ pub(crate) struct Manifest {
 
 impl Manifest {
     /// Reads the manifest of a directory; a new one when there is none.
-    pub(crate) fn read(dir: &Path, disk: &dyn Disk) -> Result<Self, OpenError> {
+    pub(crate) fn read(dir: &Path, host: &Host) -> Result<Self, OpenError> {
         let path = dir.join(NAME);
-        let bytes = match disk.read(&path, MANIFEST_BYTES_MAX) {
+        let bytes = match host.disk.read(&path, MANIFEST_BYTES_MAX) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(OpenError::Io { path, source }),
         };
-        Self::parse(&bytes, &path)
+        Self::parse(&bytes, &path, &host.keys)
     }
 
-    fn parse(bytes: &[u8], path: &Path) -> Result<Self, OpenError> {
+    fn parse(bytes: &[u8], path: &Path, keys: &KeyRing) -> Result<Self, OpenError> {
         let damaged = |reason: String| OpenError::Manifest { path: path.to_owned(), reason };
         let end = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
         let head = String::from_utf8_lossy(&bytes[..end.min(80)]);
         let body = bytes.get(end + 1..).unwrap_or_default();
         let mut words = head.split(' ');
-        let (Some("godwit-series"), Some(version), Some(checksum), None) =
+        let (Some("godwit-series"), Some(version), Some(form), None) =
             (words.next(), words.next(), words.next(), words.next())
         else {
             return Err(damaged("it does not start with `godwit-series`".to_owned()));
@@ -138,29 +176,43 @@ impl Manifest {
         if version > VERSION {
             return Err(OpenError::Newer { path: path.to_owned(), found: version });
         }
-        let found = format!("crc32c={:08x}", crc32c::crc32c(body));
-        if found != checksum {
-            return Err(damaged(format!("its content has {found}, its first line says {checksum}")));
-        }
+        let unsealed;
+        let body = if form == "sealed" && version > 1 {
+            unsealed = files::unseal(SEALED_NAME, body, keys).map_err(|error| match error {
+                SealError::Damaged(reason) => damaged(reason),
+                SealError::Key(reason) => OpenError::Key { path: path.to_owned(), reason },
+            })?;
+            &unsealed
+        } else {
+            let found = format!("crc32c={:08x}", crc32c::crc32c(body));
+            if found != form {
+                return Err(damaged(format!("its content has {found}, its first line says {form}")));
+            }
+            body
+        };
         serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))
     }
 
-    /// Puts it in place of the one that is there.
-    pub(crate) fn write(&self, dir: &Path, disk: &dyn Disk) -> io::Result<()> {
-        disk.replace(&dir.join(NAME), &self.bytes())
+    /// Puts it in place of the one that is there, sealed or plain.
+    pub(crate) fn write(&self, dir: &Path, host: &Host, is_sealing: bool) -> io::Result<()> {
+        host.disk.replace(&dir.join(NAME), &self.bytes(host, is_sealing))
     }
 
-    fn bytes(&self) -> Vec<u8> {
+    fn bytes(&self, host: &Host, is_sealing: bool) -> Vec<u8> {
         let body = serde_json::to_vec(self).expect("numbers, texts and lists become JSON");
-        let mut bytes =
-            format!("godwit-series {VERSION} crc32c={:08x}\n", crc32c::crc32c(&body)).into_bytes();
+        let (form, body) = if is_sealing {
+            ("sealed".to_owned(), files::seal(SEALED_NAME, &body, &host.keys, host.random.as_ref()))
+        } else {
+            (format!("crc32c={:08x}", crc32c::crc32c(&body)), body)
+        };
+        let mut bytes = format!("godwit-series {VERSION} {form}\n").into_bytes();
         bytes.extend(body);
         bytes
     }
 
     /// Whether the directory's file `name` is one that this manifest, or any, would name.
     pub(crate) fn owns(name: &str) -> bool {
-        name.ends_with(".parquet") || name == format!("{NAME}.new")
+        Files::owns(name) || name == format!("{NAME}.new")
     }
 
     /// Every file it names.
@@ -172,16 +224,11 @@ impl Manifest {
     }
 }
 
-/// Name of a column file.
-pub(crate) fn file_name(day: i64, number: u64) -> String {
+/// How the name of a column file begins.
+pub(crate) fn file_stem(day: i64, number: u64) -> String {
     let time = model::Timestamp::from_micros(day.saturating_mul(model::Timestamp::DAY)).to_string();
     let date = time.split('T').next().unwrap_or("day");
-    format!("{date}-{number:08}.parquet")
-}
-
-/// Where a file of the directory is.
-pub(crate) fn path(dir: &Path, name: &str) -> PathBuf {
-    dir.join(name)
+    format!("{date}-{number:08}")
 }
 
 #[cfg(test)]
@@ -191,27 +238,32 @@ mod tests {
     #[test]
     fn a_manifest_comes_back_and_damage_is_noticed() {
         let manifest = Manifest { position: 7, next_file: 3, ..Manifest::default() };
-        let bytes = manifest.bytes();
+        let host = host::sim::Machine::new(1).host();
         let path = Path::new("series/MANIFEST");
-        assert_eq!(Manifest::parse(&bytes, path).expect("whole"), manifest);
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1;
-            assert!(Manifest::parse(&damaged, path).is_err(), "byte {at}");
+        for is_sealing in [false, true] {
+            let bytes = manifest.bytes(&host, is_sealing);
+            assert_eq!(Manifest::parse(&bytes, path, &host.keys).expect("whole"), manifest);
+            for at in 0..bytes.len() {
+                let mut damaged = bytes.clone();
+                damaged[at] ^= 1;
+                assert!(Manifest::parse(&damaged, path, &host.keys).is_err(), "byte {at}");
+            }
+            let cut = Manifest::parse(&bytes[..bytes.len() - 1], path, &host.keys);
+            let cut = cut.expect_err("cut").to_string();
+            assert!(cut.starts_with("`series/MANIFEST` is damaged"), "{cut}");
         }
-        let cut = Manifest::parse(&bytes[..bytes.len() - 1], path).expect_err("cut").to_string();
-        assert!(cut.starts_with("`series/MANIFEST` is damaged"), "{cut}");
     }
 
     #[test]
     fn a_newer_version_is_refused() {
-        let newer = b"godwit-series 2 sha3=00\n\x01\x02";
-        let error = Manifest::parse(newer, Path::new("MANIFEST")).expect_err("refused");
-        assert!(matches!(error, OpenError::Newer { found: 2, .. }));
+        let newer = b"godwit-series 3 sha3=00\n\x01\x02";
+        let keys = KeyRing::new(&[1; 32]);
+        let error = Manifest::parse(newer, Path::new("MANIFEST"), &keys).expect_err("refused");
+        assert!(matches!(error, OpenError::Newer { found: 3, .. }));
     }
 
     #[test]
     fn a_file_is_named_after_its_day() {
-        assert_eq!(file_name(16_470, 3), "2015-02-04-00000003.parquet");
+        assert_eq!(file_stem(16_470, 3), "2015-02-04-00000003");
     }
 }

@@ -56,7 +56,7 @@ impl Offline {
     pub fn compact(&self) -> Result<usize, StoreError> {
         let inner = &self.series.inner;
         let mut merged = 0;
-        while let Some(files) = upkeep::to_merge(&inner.store.files(), u64::MAX) {
+        while let Some(files) = upkeep::to_merge(&inner.store, u64::MAX) {
             merged += upkeep::merge(&inner.store, &inner.engine, files)?.files;
         }
         Ok(merged)

@@ -346,7 +346,7 @@ impl Inner {
             seen = self.upkeep.wait(seen);
             while !self.is_stopping() {
                 let quiet_before = self.last_flush_from.load(Ordering::Relaxed);
-                let Some(files) = upkeep::to_merge(&self.store.files(), quiet_before) else { break };
+                let Some(files) = upkeep::to_merge(&self.store, quiet_before) else { break };
                 match upkeep::merge(&self.store, &self.engine, files) {
                     Ok(merged) => tracing::debug!(files = merged.files, "merged column files"),
                     Err(error) => {

@@ -25,6 +25,9 @@ pub struct Settings {
     /// Longest time that readings are in memory only (they are in the journal too). Default: 10 minutes.
     #[serde(with = "humantime_serde")]
     pub flush_after: Duration,
+    /// Whether what is written here is encrypted. Default: yes. Files of before a change stay as they are until they are
+    /// merged.
+    pub encrypt: bool,
     /// Threads that answer queries, all of low priority. Default: one per core.
     pub query_threads: Option<usize>,
     /// What one query may use at most.
@@ -39,6 +42,7 @@ impl Default for Settings {
             memory_readings: 500_000,
             memory_text_bytes: 64 << 20,
             flush_after: Duration::from_secs(600),
+            encrypt: true,
             query_threads: None,
             query: QueryLimits::default(),
         }

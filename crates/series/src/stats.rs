@@ -1,5 +1,7 @@
 //! What `doctor`, the metrics and the API ask of this room.
 
+use std::collections::BTreeMap;
+
 use model::Timestamp;
 
 use crate::tally::Tally;
@@ -30,6 +32,8 @@ pub struct Stats {
     pub channels: u64,
     /// Device time minus receipt in microseconds, of the devices that are furthest off, the furthest first.
     pub clock_offsets: Vec<(String, i64)>,
+    /// Files that were found damaged or missing since the start, with why. Queries that need one of them fail.
+    pub faulty: BTreeMap<String, String>,
     /// What was counted.
     pub tally: Tally,
 }

@@ -19,6 +19,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::column::{self, FileCache, FileReader};
 use crate::error::{OpenError, StoreError};
+use crate::files::{Files, Stored};
 use crate::fold::{Effect, Frozen, Live};
 use crate::latest::Latest;
 use crate::manifest::{self, FileEntry, LatestEntry, Manifest};
@@ -55,6 +56,8 @@ pub(crate) struct Store {
     routes: Arc<Routes>,
     channels: Arc<Channels>,
     live: RwLock<Live>,
+    /// The bytes of files.
+    files: Arc<Files>,
     /// What is durable. Held while a new manifest is written.
     manifest: Mutex<Manifest>,
     cache: Arc<FileCache>,
@@ -79,14 +82,15 @@ impl Store {
             move |source| OpenError::Io { path, source }
         };
         host.disk.create_dir(dir).map_err(io_at(dir))?;
-        let manifest = Manifest::read(dir, host.disk.as_ref())?;
+        let manifest = Manifest::read(dir, host)?;
         remove_unnamed(dir, host.disk.as_ref(), &manifest).map_err(io_at(dir))?;
+        let files = Arc::new(Files::new(dir, host, settings.encrypt));
         let cache = Arc::new(FileCache::default());
-        let files = manifest.files.iter().map(|entry| LiveFile::open(dir, entry.clone(), &host.disk, &cache));
+        let live_files = manifest.files.iter().map(|entry| LiveFile::open(entry.clone(), &files, &cache));
         let live = Live {
             active: Table::default(),
             frozen: None,
-            files: Arc::new(files.collect()),
+            files: Arc::new(live_files.collect()),
             latest: Latest::default(),
             tally: manifest.tally.clone(),
             clocks: HashMap::new(),
@@ -101,6 +105,7 @@ impl Store {
             routes,
             channels,
             live: RwLock::new(live),
+            files,
             next_file: AtomicU64::new(manifest.next_file),
             durable: AtomicU64::new(manifest.position),
             manifest: Mutex::new(manifest),
@@ -188,7 +193,7 @@ impl Store {
         let old_latest = latest.and_then(|entry| next.latest.replace(entry));
         self.commit(&mut manifest, next)?;
         if let Some(old) = old_latest {
-            self.remove(&old.name);
+            self.files.remove(&old.name);
         }
 
         let mut live = self.live.write();
@@ -242,23 +247,24 @@ impl Store {
             files.push(self.write_file(day, &rows, (frozen.seq_from, frozen.seq_to))?);
         }
         if !files.is_empty() {
-            self.sync_dir()?;
+            self.files.sync_dir()?;
         }
         Ok(files)
     }
 
     /// Writes and syncs a column file; the directory is synced by the caller.
     pub(crate) fn write_file(&self, day: i64, rows: &Rows, seq: (u64, u64)) -> Result<LiveFile, StoreError> {
-        let name = manifest::file_name(day, self.next_file.fetch_add(1, Ordering::Relaxed));
+        let stem = manifest::file_stem(day, self.next_file.fetch_add(1, Ordering::Relaxed));
         let bytes = column::encode(rows)
-            .map_err(|error| StoreError::Encode { name: name.clone(), reason: chain(&error) })?;
-        self.write_bytes(&name, &bytes)?;
+            .map_err(|error| StoreError::Encode { name: stem.clone(), reason: chain(&error) })?;
+        let Stored { name, bytes, checksums, sealed } = self.files.write(&stem, &bytes)?;
         let entry = FileEntry {
             name,
             day,
             rows: rows.len() as u64,
-            bytes: bytes.len() as u64,
-            checksums: column::checksums(&bytes),
+            bytes,
+            checksums,
+            sealed,
             seq_from: seq.0,
             seq_to: seq.1,
             first: rows.first_key().expect("a file has rows"),
@@ -268,27 +274,12 @@ impl Store {
             appends: rows.runs.iter().any(|run| self.channels.find(&run.channel).appends()),
             received_max: rows.received_ms.iter().copied().max().unwrap_or_default().saturating_mul(1_000),
         };
-        Ok(LiveFile::open(&self.dir, entry, &self.host.disk, &self.cache))
+        Ok(LiveFile::open(entry, &self.files, &self.cache))
     }
 
-    fn write_bytes(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        let path = manifest::path(&self.dir, name);
-        let write = || {
-            let mut file = self.host.disk.create(&path)?;
-            file.append(bytes)?;
-            file.sync()
-        };
-        write().map_err(|source| {
-            // What is half written has a name that is never used again in this process; the next start removes it.
-            let _ = self.host.disk.remove(&path);
-            StoreError::Write { path: path.clone(), source }
-        })
-    }
-
-    /// Makes the names of written files durable.
-    pub(crate) fn sync_dir(&self) -> Result<(), StoreError> {
-        let failed = |source| StoreError::Write { path: self.dir.clone(), source };
-        self.host.disk.sync_dir(&self.dir).map_err(failed)
+    /// The bytes of files.
+    pub(crate) fn bytes(&self) -> &Arc<Files> {
+        &self.files
     }
 
     /// Writes the newest readings when enough came since they were written.
@@ -308,13 +299,13 @@ impl Store {
             let live = self.live.read();
             (live.latest.rows(None), live.frozen.as_ref().map_or(live.position, |frozen| frozen.seq_to))
         };
-        let name = format!("latest-{:08}.parquet", self.next_file.fetch_add(1, Ordering::Relaxed));
+        let stem = format!("latest-{:08}", self.next_file.fetch_add(1, Ordering::Relaxed));
         let bytes = column::encode_plain(&batch)
-            .map_err(|error| StoreError::Encode { name: name.clone(), reason: chain(&error) })?;
-        self.write_bytes(&name, &bytes)?;
-        self.sync_dir()?;
+            .map_err(|error| StoreError::Encode { name: stem.clone(), reason: chain(&error) })?;
+        let Stored { name, bytes, checksums, sealed } = self.files.write(&stem, &bytes)?;
+        self.files.sync_dir()?;
         self.latest_readings.store(0, Ordering::Relaxed);
-        Ok(LatestEntry { name, bytes: bytes.len() as u64, checksums: column::checksums(&bytes), seq })
+        Ok(LatestEntry { name, bytes, checksums, sealed, seq })
     }
 
     /// Writes the newest readings now, and names the file.
@@ -326,25 +317,19 @@ impl Store {
         let old = next.latest.replace(entry);
         self.commit(&mut manifest, next)?;
         if let Some(old) = old {
-            self.remove(&old.name);
+            self.files.remove(&old.name);
         }
         Ok(())
     }
 
     /// Puts a manifest in place of the one that stands.
     fn commit(&self, manifest: &mut Manifest, next: Manifest) -> Result<(), StoreError> {
-        let path = manifest::path(&self.dir, manifest::NAME);
-        next.write(&self.dir, self.host.disk.as_ref())
+        let path = self.dir.join(manifest::NAME);
+        next.write(&self.dir, &self.host, self.settings.encrypt)
             .map_err(|source| StoreError::Write { path, source })?;
         self.durable.store(next.position, Ordering::Relaxed);
         *manifest = next;
         Ok(())
-    }
-
-    fn remove(&self, name: &str) {
-        if let Err(error) = self.host.disk.remove(&manifest::path(&self.dir, name)) {
-            tracing::warn!(file = name, %error, "file not removed; the next start removes it");
-        }
     }
 
     /// Puts `new` files in place of `old` ones, through the manifest. `count` corrects what was counted.
@@ -421,11 +406,7 @@ impl Store {
 
     /// The newest readings of that file.
     pub(crate) fn read_latest(&self, entry: &LatestEntry) -> Result<Vec<arrow::array::RecordBatch>, String> {
-        let path = manifest::path(&self.dir, &entry.name);
-        let bytes = self.host.disk.read(&path, entry.bytes).map_err(|error| error.to_string())?;
-        if column::checksums(&bytes) != entry.checksums {
-            return Err("it is not what was written".to_owned());
-        }
+        let bytes = self.files.read(&entry.stored()).map_err(|fault| fault.to_string())?;
         column::decode_plain(bytes).map_err(|error| chain(&error))
     }
 
@@ -475,14 +456,15 @@ impl Store {
             devices: live.latest.devices() as u64,
             channels: live.latest.channels() as u64,
             clock_offsets: offsets,
+            faulty: self.files.faulty(),
             tally: live.tally.clone(),
         }
     }
 }
 
 impl LiveFile {
-    fn open(dir: &Path, entry: FileEntry, disk: &Arc<dyn Disk>, cache: &Arc<FileCache>) -> Self {
-        let reader = FileReader::new(dir, &entry.name, (entry.bytes, &entry.checksums), disk, cache);
+    fn open(entry: FileEntry, files: &Arc<Files>, cache: &Arc<FileCache>) -> Self {
+        let reader = FileReader::new(entry.stored(), files, cache);
         Self { entry: Arc::new(entry), reader }
     }
 }

@@ -32,11 +32,15 @@ pub(crate) struct Merged {
 /// A day that nothing was added to since the last flush (`quiet_before` is the first `seq` of that flush) becomes one
 /// generation. Elsewhere generations are merged when there are more than [`GENERATIONS_MAX`], from the newest back as
 /// long as what is gathered is not small beside the next: so a row is merged a few times, not with every flush.
-pub(crate) fn to_merge(files: &[LiveFile], quiet_before: u64) -> Option<Vec<LiveFile>> {
+///
+/// A day of which a file cannot be read stays as it is: its neighbours must not be merged across it.
+pub(crate) fn to_merge(store: &Store, quiet_before: u64) -> Option<Vec<LiveFile>> {
+    let files = store.files();
     let mut days: BTreeMap<i64, Vec<&LiveFile>> = BTreeMap::new();
-    for file in files {
+    for file in files.iter() {
         days.entry(file.entry.day).or_default().push(file);
     }
+    days.retain(|_, files| !files.iter().any(|file| store.bytes().is_faulty(&file.entry.name)));
     for files in days.values_mut() {
         files.sort_by_key(|file| file.entry.seq_to);
         let generations: Vec<&[&LiveFile]> =
@@ -96,7 +100,7 @@ pub(crate) fn merge(store: &Store, engine: &Engine, files: Vec<LiveFile>) -> Res
         StoreError::Merge { day: day.split('T').next().unwrap_or_default().to_owned(), reason }
     });
     let result = merged.and_then(|result| result).and_then(|()| cut(&mut rows, &mut written));
-    if let Err(error) = result.and_then(|()| store.sync_dir()) {
+    if let Err(error) = result.and_then(|()| store.bytes().sync_dir()) {
         // Nobody knows of them yet.
         for file in &written {
             file.reader.doom();

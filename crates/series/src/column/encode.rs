@@ -57,8 +57,8 @@ pub(crate) fn encode_plain(batch: &RecordBatch) -> Result<Vec<u8>, EncodeError> 
 }
 
 /// The batches of such a file.
-pub(crate) fn decode_plain(bytes: Vec<u8>) -> Result<Vec<RecordBatch>, EncodeError> {
-    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes))?.build()?;
+pub(crate) fn decode_plain(bytes: bytes::Bytes) -> Result<Vec<RecordBatch>, EncodeError> {
+    let reader = ParquetRecordBatchReaderBuilder::try_new(bytes)?.build()?;
     Ok(reader.collect::<Result<_, _>>()?)
 }
 

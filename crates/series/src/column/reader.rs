@@ -1,11 +1,10 @@
-//! Reads column files through `host::Disk` for DataFusion: open files and their metadata, kept while they are used.
+//! Reads column files for DataFusion: open files and their metadata, kept while they are used.
 //!
-//! Not here: what is in the files. The laws: a file that a scan may still read is not removed; an error names its
-//! file; what is kept open and in memory is bounded.
+//! Not here: where their bytes are and how they are checked (`files`), what is in them. The laws: a file that a scan may
+//! still read is not removed; an error names its file; what is kept open and in memory is bounded.
 
 use std::fmt;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,48 +16,39 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hashbrown::HashMap;
-use host::{Disk, File};
 use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
+use crate::files::{Fault, Files, OpenFile, Stored};
+
 /// Most files that are kept open, with their metadata: one of a million rows has some 100 kB of page index.
 const OPEN_MAX: usize = 512;
 
-/// A column file on disk that may be read. Removed when the last user lets go, once it is [`doomed`](Self::doom).
+/// A column file that may be read. Removed when the last user lets go, once it is [`doomed`](Self::doom).
 pub(crate) struct FileReader {
-    name: String,
-    path: PathBuf,
-    bytes: u64,
-    checksums: Vec<u32>,
-    disk: Arc<dyn Disk>,
+    stored: Stored,
+    files: Arc<Files>,
     cache: Arc<FileCache>,
     doomed: AtomicBool,
 }
 
 impl fmt::Debug for FileReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
+        f.write_str(&self.stored.name)
     }
 }
 
 /// A file that is open.
 struct Open {
-    file: Box<dyn File>,
-    /// Per block: whether it was found to be what was written.
-    verified: Vec<AtomicBool>,
+    file: OpenFile,
     metadata: Arc<ParquetMetaData>,
 }
 
-/// Bytes that one checksum covers: few enough to be read for a page, enough to keep the manifest short.
-const BLOCK_BYTES: u64 = 256 * 1024;
-
-/// The checksums of a file's blocks: CRC32C of each [`BLOCK_BYTES`].
-pub(crate) fn checksums(bytes: &[u8]) -> Vec<u32> {
-    bytes.chunks(BLOCK_BYTES as usize).map(crc32c::crc32c).collect()
-}
+/// Bytes at the end that are read first: they hold the footer and the page index of most files.
+const TAIL_BYTES: u64 = 64 * 1024;
 
 /// Files that are open, by name.
 #[derive(Default)]
@@ -74,23 +64,10 @@ struct Cached {
 }
 
 impl FileReader {
-    /// The file `name` of `bytes` bytes, whose blocks have these checksums.
-    pub(crate) fn new(
-        dir: &Path,
-        name: &str,
-        (bytes, checksums): (u64, &[u32]),
-        disk: &Arc<dyn Disk>,
-        cache: &Arc<FileCache>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            name: name.to_owned(),
-            path: dir.join(name),
-            bytes,
-            checksums: checksums.to_vec(),
-            disk: Arc::clone(disk),
-            cache: Arc::clone(cache),
-            doomed: AtomicBool::new(false),
-        })
+    /// Reads the file that is stored like this.
+    pub(crate) fn new(stored: Stored, files: &Arc<Files>, cache: &Arc<FileCache>) -> Arc<Self> {
+        let (files, cache) = (Arc::clone(files), Arc::clone(cache));
+        Arc::new(Self { stored, files, cache, doomed: AtomicBool::new(false) })
     }
 
     /// It is live no more: removed when nobody reads it.
@@ -98,9 +75,10 @@ impl FileReader {
         self.doomed.store(true, Ordering::Relaxed);
     }
 
-    fn fault(&self, error: impl fmt::Display) -> ParquetError {
+    fn fault(&self, fault: &Fault) -> ParquetError {
+        self.files.note_fault(&self.stored.name, fault);
         // `QueryError` reads the name from between the marks.
-        ParquetError::General(format!("{FAULT_MARK}{}{FAULT_MARK}{error}", self.name))
+        ParquetError::General(format!("{FAULT_MARK}{}{FAULT_MARK}{fault}", self.stored.name))
     }
 
     fn open(&self) -> Result<Arc<Open>, ParquetError> {
@@ -108,80 +86,45 @@ impl FileReader {
             let mut cached = self.cache.open.lock();
             cached.uses += 1;
             let now = cached.uses;
-            if let Some((used, open)) = cached.files.get_mut(&self.name) {
+            if let Some((used, open)) = cached.files.get_mut(&self.stored.name) {
                 *used = now;
                 return Ok(Arc::clone(open));
             }
         }
-        let file = self.disk.open(&self.path).map_err(|error| self.fault(error))?;
-        let bytes = file.bytes().map_err(|error| self.fault(error))?;
-        if bytes != self.bytes || self.checksums.len() as u64 != bytes.div_ceil(BLOCK_BYTES) {
-            return Err(self.fault(format!("it has {bytes} bytes; {} were written", self.bytes)));
-        }
-        let verified: Vec<_> = self.checksums.iter().map(|_| AtomicBool::new(false)).collect();
-        let metadata = self.read_metadata(file.as_ref(), &verified)?;
-        let open = Arc::new(Open { file, verified, metadata: Arc::new(metadata) });
+        let opened = self.files.open(&self.stored).and_then(|file| {
+            let metadata = Arc::new(read_metadata(&file)?);
+            Ok(Arc::new(Open { file, metadata }))
+        });
+        let open = opened.map_err(|fault| self.fault(&fault))?;
         let mut cached = self.cache.open.lock();
         if cached.files.len() >= OPEN_MAX {
             let oldest = cached.files.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| name.clone());
             oldest.map(|name| cached.files.remove(&name));
         }
         let now = cached.uses;
-        cached.files.insert(self.name.clone(), (now, Arc::clone(&open)));
+        cached.files.insert(self.stored.name.clone(), (now, Arc::clone(&open)));
         Ok(open)
     }
 
     fn read(&self, range: &Range<u64>) -> Result<Bytes, ParquetError> {
-        let open = self.open()?;
-        self.read_verified(open.file.as_ref(), &open.verified, range)
+        self.open()?.file.read(range).map_err(|fault| self.fault(&fault))
     }
+}
 
-    /// Reads `range`; what is read for the first time is compared with its checksums.
-    fn read_verified(
-        &self,
-        file: &dyn File,
-        verified: &[AtomicBool],
-        range: &Range<u64>,
-    ) -> Result<Bytes, ParquetError> {
-        if range.end > self.bytes || range.start >= range.end {
-            return Err(self.fault(format!("it has {} bytes; needed are {range:?}", self.bytes)));
-        }
-        let blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
-        let known = |block: u64| verified[block as usize].load(Ordering::Relaxed);
-        if blocks.clone().all(known) {
-            return read_exactly(file, range).map_err(|error| self.fault(error));
-        }
-        let start = blocks.start * BLOCK_BYTES;
-        let whole = start..(blocks.end * BLOCK_BYTES).min(self.bytes);
-        let bytes = read_exactly(file, &whole).map_err(|error| self.fault(error))?;
-        for (block, bytes) in blocks.zip(bytes.chunks(BLOCK_BYTES as usize)) {
-            if crc32c::crc32c(bytes) != self.checksums[block as usize] {
-                let at = block * BLOCK_BYTES;
-                let to = at + bytes.len() as u64;
-                return Err(self.fault(format!("bytes {at} to {to} are not what was written")));
+/// The footer and the page index.
+fn read_metadata(file: &OpenFile) -> Result<ParquetMetaData, Fault> {
+    let bytes = file.content_bytes();
+    let mut tail_bytes = bytes.min(TAIL_BYTES);
+    loop {
+        let tail = file.read(&(bytes - tail_bytes..bytes))?;
+        let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
+        let parsed = reader.try_parse_sized(&tail, bytes).and_then(|()| reader.finish());
+        match parsed {
+            Ok(metadata) => return Ok(metadata),
+            Err(ParquetError::NeedMoreData(needed)) if tail_bytes < bytes => {
+                tail_bytes = bytes.min((needed as u64).max(tail_bytes * 2));
             }
-            verified[block as usize].store(true, Ordering::Relaxed);
-        }
-        Ok(bytes.slice((range.start - start) as usize..(range.end - start) as usize))
-    }
-
-    /// The footer and the page index.
-    fn read_metadata(
-        &self,
-        file: &dyn File,
-        verified: &[AtomicBool],
-    ) -> Result<ParquetMetaData, ParquetError> {
-        let mut tail_bytes = self.bytes.min(BLOCK_BYTES);
-        loop {
-            let tail = self.read_verified(file, verified, &(self.bytes - tail_bytes..self.bytes))?;
-            let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
-            match reader.try_parse_sized(&tail, self.bytes) {
-                Ok(()) => return reader.finish(),
-                Err(ParquetError::NeedMoreData(needed)) if tail_bytes < self.bytes => {
-                    tail_bytes = self.bytes.min((needed as u64).max(tail_bytes * 2));
-                }
-                Err(error) => return Err(self.fault(error)),
-            }
+            Err(error) => return Err(Fault::Damaged(error.to_string())),
         }
     }
 }
@@ -189,29 +132,14 @@ impl FileReader {
 impl Drop for FileReader {
     fn drop(&mut self) {
         if *self.doomed.get_mut() {
-            self.cache.open.lock().files.remove(&self.name);
-            if let Err(error) = self.disk.remove(&self.path) {
-                // Removed at the next start: no manifest names it.
-                tracing::warn!(file = self.name, %error, "column file not removed");
-            }
+            self.cache.open.lock().files.remove(&self.stored.name);
+            self.files.remove(&self.stored.name);
         }
     }
 }
 
 /// Stands around the file's name in errors on their way through the engine.
 pub(crate) const FAULT_MARK: char = '\u{1}';
-
-fn read_exactly(file: &dyn File, range: &Range<u64>) -> std::io::Result<Bytes> {
-    let mut bytes = vec![0; (range.end - range.start) as usize];
-    let read = file.read_at(range.start, &mut bytes)?;
-    if read < bytes.len() {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::UnexpectedEof,
-            format!("it ends at byte {}, needed are {range:?}", range.start + read as u64),
-        ));
-    }
-    Ok(bytes.into())
-}
 
 /// Hands DataFusion the readers of live files.
 #[derive(Debug, Clone, Copy)]

@@ -138,12 +138,12 @@ fn a_manifest_of_a_newer_version_or_a_damaged_one_is_refused() {
         opened.err().expect("refused")
     };
 
-    machine.disk.put(&path, b"godwit-series 2 blake9=00\n...");
+    machine.disk.put(&path, b"godwit-series 3 blake9=00\n...");
     let newer = try_open();
-    assert!(matches!(newer, OpenError::Newer { found: 2, .. }));
+    assert!(matches!(newer, OpenError::Newer { found: 3, .. }));
     assert_eq!(
         newer.to_string(),
-        "`data/series/MANIFEST` has version 2; this version of Godwit knows versions up to 1"
+        "`data/series/MANIFEST` has version 3; this version of Godwit knows versions up to 2"
     );
 
     let mut damaged = content.clone();
