@@ -45,6 +45,18 @@ pub const JSON_BYTES_MAX: usize = 1024 * 1024;
 /// Longest payload that `decode = "number"` reads, in bytes: the digits of any number a sensor has.
 pub const NUMBER_BYTES_MAX: usize = 128;
 
+/// Largest CBOR payload that is decoded, in bytes: what JSON may be, which is always longer.
+pub const CBOR_BYTES_MAX: usize = JSON_BYTES_MAX;
+
+/// Largest Cayenne LPP payload that is decoded, in bytes: radio frames have at most 242.
+pub const CAYENNE_BYTES_MAX: usize = 4 * 1024;
+
+/// Largest payload of log lines that is decoded, in bytes.
+pub const LOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Most entries of `rename` and of `ignore` of a route, each: every channel of a message may have one.
+pub const RENAMES_MAX: usize = MESSAGE_READINGS_MAX;
+
 /// Most routes in a configuration: a message walks the list, twice, on its way.
 pub const ROUTES_MAX: usize = 256;
 

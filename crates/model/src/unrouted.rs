@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 
 use crate::limit::TOPIC_LEVELS_MAX;
+use crate::preset::PRESETS;
 use crate::route::{Decoder, RouteSettings, Routes};
 use crate::{Lane, Message, Names, Origin, Qos, Timestamp, TopicName};
 
@@ -19,21 +20,40 @@ pub struct Suggestion {
     pub toml: String,
 }
 
-/// Suggests a route for messages like the one with `payload` on `topic`.
+/// Suggests a route for messages like the one with `payload` on `topic`: a preset where the topic is one that its
+/// devices publish on, else a filter and how such payloads are read.
 #[must_use]
 pub fn suggest(topic: &str, payload: &[u8]) -> Suggestion {
     let pattern = pattern(topic);
+    let message = message(topic, payload);
+    if let Some(preset) = preset(&message) {
+        // What only the owner knows stands there to be filled in.
+        let zone = if preset == "tasmota" {
+            "# zone = \"Europe/Berlin\"   # of the devices' local times\n"
+        } else {
+            ""
+        };
+        return Suggestion { pattern, toml: format!("[[route]]\npreset = \"{preset}\"\n{zone}") };
+    }
     let device = device(&pattern);
-    let decoder = decoder(topic, payload);
-    let name = match decoder {
-        Decoder::Json => "json",
-        Decoder::Number => "number",
-        Decoder::Text => "text",
-        Decoder::Raw => "raw",
-    };
+    let name = decoder(&message).name();
     let toml =
         format!("[[route]]\nfilter = {}\ndevice = \"{device}\"\ndecode = \"{name}\"\n", quoted(&pattern));
     Suggestion { pattern, toml }
+}
+
+/// The preset whose topics the message's is one of, and which reads its payload.
+fn preset(message: &Message) -> Option<&'static str> {
+    let mut names = Names::new();
+    PRESETS.iter().map(|preset| preset.name).find(|name| {
+        let settings = RouteSettings { preset: Some((*name).to_owned()), ..RouteSettings::default() };
+        let routes = Routes::new(&[settings]).expect("a preset is right");
+        // The default route, which ends every list, is none of the preset's.
+        let found = routes.find(&message.topic).filter(|route| route.filter().as_str() != "dt/+/#");
+        // What other systems say on topics that a preset puts aside is no sign of its devices.
+        let is_foreign = message.topic.starts_with("homeassistant/");
+        found.is_some_and(|route| !is_foreign && route.decode(message, &mut names).is_ok())
+    })
 }
 
 /// `topic` with `+` in place of every level that looks like an id or a number: a few patterns for many devices.
@@ -76,22 +96,31 @@ fn device(pattern: &str) -> String {
     }
 }
 
-/// The first decoder that takes the payload.
-fn decoder(topic: &str, payload: &[u8]) -> Decoder {
-    let message = message(topic, payload);
+/// The first decoder that takes the payload. Formats that any bytes could be by chance (Cayenne) are never guessed.
+fn decoder(message: &Message) -> Decoder {
     let mut names = Names::new();
-    let mut takes = |decode: &str| {
-        let decode = Some(decode.to_owned());
+    let mut readings = |decode: Decoder| {
+        let decode = Some(decode.name().to_owned());
         let settings = RouteSettings { filter: "#".to_owned(), decode, ..RouteSettings::default() };
         let routes = Routes::new(&[settings]).expect("the trial route is right");
-        routes.find(&message.topic).is_some_and(|route| route.decode(&message, &mut names).is_ok())
+        let decoded = routes.find(&message.topic)?.decode(message, &mut names).ok()?;
+        Some(decoded.readings())
     };
-    if takes("json") {
+    let payload: &[u8] = &message.payload;
+    let is_list = payload.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    // A list of CBOR starts with these bytes, a map with those (RFC 8949, section 3.1).
+    let (is_cbor_list, is_cbor_map) =
+        (matches!(payload.first(), Some(0x80..=0x9f)), matches!(payload.first(), Some(0xa0..=0xbf)));
+    if (is_list || is_cbor_list) && readings(Decoder::Senml).is_some_and(|count| count > 0) {
+        Decoder::Senml
+    } else if readings(Decoder::Json).is_some() {
         Decoder::Json
-    } else if takes("number") {
+    } else if readings(Decoder::Number).is_some() {
         Decoder::Number
-    } else if is_readable(payload) && takes("text") {
+    } else if is_readable(payload) && readings(Decoder::Text).is_some() {
         Decoder::Text
+    } else if (is_cbor_map || is_cbor_list) && readings(Decoder::Cbor).is_some_and(|count| count > 0) {
+        Decoder::Cbor
     } else {
         Decoder::Raw
     }

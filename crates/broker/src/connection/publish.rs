@@ -172,7 +172,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retain: self.permissions.may(Action::RetainPublish, topic),
             lane: route.map_or_else(Default::default, Route::lane),
             keep: route.map_or_else(Default::default, Route::keep),
-            has_id: route.is_some_and(|route| route.id_path().is_some()),
+            has_id: route.is_some_and(Route::has_id),
         };
         if verdict.publish.is_permitted()
             && let Some(route) = route

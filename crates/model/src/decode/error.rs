@@ -83,6 +83,40 @@ pub enum DecodeError {
         /// The route's `device`.
         rule: String,
     },
+    /// The payload is no CBOR.
+    #[error("payload is not CBOR at byte {byte}{}: {reason}", near(field))]
+    NotCbor {
+        /// Where it goes wrong, counted from 0.
+        byte: usize,
+        /// The field in or after which it goes wrong; empty before the first.
+        field: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The payload is no SenML.
+    #[error("payload is not SenML{}: {reason}", record.map_or_else(String::new, |n| format!(" at record {n}")))]
+    NotSenml {
+        /// The record, counted from 1; `None` where it is not in a record.
+        record: Option<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The payload is no Cayenne LPP.
+    #[error("payload is not Cayenne LPP at byte {byte}: {reason}")]
+    NotCayenne {
+        /// Where it goes wrong, counted from 0.
+        byte: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The payload is not what a device of the route's preset sends on such a topic.
+    #[error("payload is not what devices of `{preset}` send here: {reason}")]
+    NotOfPreset {
+        /// The preset.
+        preset: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
     /// The payload is not the one number that the route promises.
     #[error("payload `{text}` is not a number")]
     NotANumber {
@@ -93,7 +127,7 @@ pub enum DecodeError {
 
 impl DecodeError {
     /// Every code there is, so that a counter per reason is bounded.
-    pub const SLUGS: [&'static str; 11] = [
+    pub const SLUGS: [&'static str; 15] = [
         "decode.too_large",
         "decode.not_utf8",
         "decode.not_json",
@@ -105,6 +139,10 @@ impl DecodeError {
         "decode.channel_name",
         "decode.no_device",
         "decode.not_a_number",
+        "decode.not_cbor",
+        "decode.not_senml",
+        "decode.not_cayenne",
+        "decode.not_of_preset",
     ];
 
     /// The code of the reason, one of [`Self::SLUGS`]; never reused for another.
@@ -122,6 +160,10 @@ impl DecodeError {
             Self::ChannelName { .. } => 8,
             Self::NoDevice { .. } => 9,
             Self::NotANumber { .. } => 10,
+            Self::NotCbor { .. } => 11,
+            Self::NotSenml { .. } => 12,
+            Self::NotCayenne { .. } => 13,
+            Self::NotOfPreset { .. } => 14,
         }]
     }
 
@@ -145,6 +187,12 @@ impl DecodeError {
             Self::NotANumber { .. } => {
                 "give the topic a route with `decode = \"json\"` or `decode = \"text\"`"
             }
+            Self::NotCbor { .. } | Self::NotSenml { .. } | Self::NotCayenne { .. } => {
+                "if these payloads are something else, give the topic a route whose `decode` says what"
+            }
+            Self::NotOfPreset { .. } => {
+                "put a route with its own `decode` for this topic before the one with `preset`"
+            }
             Self::NoDevice { .. } => {
                 "set `device` of the route to a level that every topic has, or to `connection`"
             }
@@ -154,6 +202,10 @@ impl DecodeError {
             }
             _ => return None,
         })
+    }
+
+    pub(super) fn too_large(decoder: &'static str, bytes: usize, bytes_max: usize) -> Self {
+        Self::TooLarge { decoder, bytes, bytes_max }
     }
 
     pub(super) fn json_too_large(bytes: usize) -> Self {
@@ -166,7 +218,7 @@ impl DecodeError {
 }
 
 /// As much of a field's name, or of a payload, as an error repeats.
-pub(super) fn shown(text: &str) -> String {
+pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS_MAX).collect()
 }
 

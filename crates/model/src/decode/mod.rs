@@ -12,26 +12,35 @@
 //! | `true`, `false` | 1, 0 |
 //! | `null`, or a text that is `nan`, `none` or `unavailable` in any case | no reading |
 //! | other text | a text reading |
+//! | bytes (CBOR) | a text reading, as base64url without padding (RFC 8949, section 6.1) |
 //! | object | names joined with `.` |
 //! | list of scalars or lists | `name.0`, `name.1`, … |
-//! | list of objects | at the top: one sample each; elsewhere skipped, and counted in [`Decoded::objects_skipped`] |
+//! | list of objects | at the top, and where `channels` says: one sample each; elsewhere skipped, and counted in [`Decoded::objects_skipped`] |
 //! | the same channel twice in one sample | the last one with a value wins |
 //! | nothing at all, or `{}` | no sample, [`Notes::NO_READINGS`] (an empty payload is how MQTT clears a retained message) |
 //!
 //! The fields that carry time, id and device are taken out of the readings.
 
-mod collect;
+mod cayenne;
+mod cbor;
+pub(crate) mod collect;
 mod error;
-mod json;
+pub(crate) mod flatten;
+pub(crate) mod json;
+mod log;
 mod number;
 mod pick;
+mod senml;
 mod text;
 
 use bitflags::bitflags;
+use bytestring::ByteString;
 
 pub use error::DecodeError;
-pub(crate) use pick::pick;
+pub(crate) use error::shown;
+pub(crate) use pick::{pick, pick_cbor};
 
+use crate::preset;
 use crate::route::{Decoder, Route};
 use crate::{ChannelName, Flags, Message, Names, Qos, Reading, Sample, Value};
 
@@ -49,6 +58,8 @@ bitflags! {
         const NO_READINGS = 8;
         /// Objects inside lists were skipped: see [`Decoded::objects_skipped`].
         const OBJECTS_SKIPPED = 16;
+        /// An uplink came whose payload its network server did not decode: it has no payload formatter.
+        const NOT_FORMATTED = 32;
     }
 }
 
@@ -62,6 +73,30 @@ pub struct Decoded {
     pub notes: Notes,
     /// Objects inside lists that are not at the top of the payload: not stored.
     pub objects_skipped: u32,
+    /// Units that came with the payload; a channel occurs once.
+    pub units: Vec<Unit>,
+    /// How a repeat of what was cached is known.
+    pub repeats: Repeats,
+}
+
+/// The unit of a channel, as the payload tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Its unit (UCUM), such as `Cel`.
+    pub unit: ByteString,
+}
+
+/// Whether a sender says again what it has cached, and how that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Repeats {
+    /// It does not: every sample stands.
+    #[default]
+    None,
+    /// It does: a sample with a time of its own that is not newer than the newest of its device, and that says nothing
+    /// new, is such a repeat. Who knows the device's newest time judges it.
+    NotNewer,
 }
 
 impl Decoded {
@@ -83,9 +118,14 @@ pub(crate) fn decode(route: &Route, message: &Message, names: &mut Names) -> Res
     }
     match route.decoder() {
         Decoder::Json => json::decode(route, message, names),
+        Decoder::Senml => senml::decode(route, message, names),
+        Decoder::Cbor => cbor::decode(route, message, names),
+        Decoder::Cayenne => cayenne::decode(route, message, names),
         Decoder::Number => number::decode(route, message, names),
         Decoder::Text => text::decode(route, message, names),
+        Decoder::Log => log::decode(route, message, names),
         Decoder::Raw => Ok(Decoded::default()),
+        Decoder::Preset(part) => preset::decode(part, route, message, names),
     }
 }
 
@@ -108,10 +148,38 @@ fn single(
     Ok(Decoded { samples, ..Decoded::default() })
 }
 
-/// The channel of a payload that is a single value: the last level of the topic.
-fn last_level(message: &Message, names: &mut Names) -> Result<ChannelName, DecodeError> {
+/// The channel of a payload that is a single value: the last level of the topic, as the route renames it; `None` when
+/// the route ignores it.
+fn last_level(
+    route: &Route,
+    message: &Message,
+    names: &mut Names,
+) -> Result<Option<ChannelName>, DecodeError> {
     let level = message.topic.rsplit('/').next().unwrap_or_default();
-    names.channel(level).map_err(|source| DecodeError::ChannelName { field: error::shown(level), source })
+    let name = match route.naming() {
+        None => level.into(),
+        Some(naming) => match naming.channel(level) {
+            Some(name) => name,
+            None => return Ok(None),
+        },
+    };
+    let made = names.channel(&name).map(Some);
+    made.map_err(|source| DecodeError::ChannelName { field: error::shown(level), source })
+}
+
+/// Bytes as text: base64 with the alphabet for URLs and without padding (RFC 4648, section 5).
+fn base64url(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let byte = |n: usize| u32::from(chunk.get(n).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for n in 0..=chunk.len() {
+            let index = group >> (18 - 6 * n) & 63;
+            text.push(char::from(ALPHABET[index as usize]));
+        }
+    }
+    text
 }
 
 /// Adds to what the time tells whether a retry of the message would be a second reading: when the receipt gives

@@ -12,7 +12,7 @@ pub(super) fn decode(route: &Route, message: &Message, names: &mut Names) -> Res
     }
     let text =
         std::str::from_utf8(payload).map_err(|e| DecodeError::NotUtf8 { byte: e.valid_up_to() })?.trim();
-    let channel = last_level(message, names)?;
+    let Some(channel) = last_level(route, message, names)? else { return Ok(Decoded::nothing()) };
     let value = value(text, &channel)?;
     single(route, message, names, channel, value)
 }

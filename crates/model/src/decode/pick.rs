@@ -1,11 +1,13 @@
-//! One scalar out of a JSON object, without making anything of the rest: the id of a message, at the door.
+//! One scalar out of an object, without making anything of the rest: the id of a message, at the door.
 
 use std::fmt;
 
 use bytestring::ByteString;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::limit::JSON_BYTES_MAX;
+use super::base64url;
+use super::cbor::Reader;
+use crate::limit::{CBOR_BYTES_MAX, JSON_BYTES_MAX};
 
 /// The scalar at `path` (names joined with `.`) of the JSON object `payload`, as text; the last one when it
 /// occurs more than once. `None` when it is absent, null, no scalar, or the payload is no JSON object.
@@ -16,6 +18,17 @@ pub(crate) fn pick(payload: &[u8], path: &str) -> Option<ByteString> {
     let mut parser = serde_json::Deserializer::from_slice(payload);
     let found = Walk { path: Some(path) }.deserialize(&mut parser).ok()?;
     parser.end().ok()?;
+    found
+}
+
+/// As [`pick`], of a CBOR map.
+pub(crate) fn pick_cbor(payload: &[u8], path: &str) -> Option<ByteString> {
+    if payload.len() > CBOR_BYTES_MAX {
+        return None;
+    }
+    let mut reader = Reader::new(payload);
+    let found = Walk { path: Some(path) }.deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
     found
 }
 
@@ -81,6 +94,10 @@ impl<'de> Visitor<'de> for Walk<'_> {
         Ok(self.scalar(|| value.to_owned()).filter(|text| !text.is_empty()))
     }
 
+    fn visit_bytes<E>(self, value: &[u8]) -> Result<Self::Value, E> {
+        Ok(self.scalar(|| base64url(value)).filter(|text| !text.is_empty()))
+    }
+
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
         Ok(None)
     }
@@ -104,7 +121,15 @@ impl<'p> Visitor<'_> for Step<'p> {
         f.write_str("a name")
     }
 
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
+    fn visit_i64<E: de::Error>(self, key: i64) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_u64<E: de::Error>(self, key: u64) -> Result<Self::Value, E> {
+        self.visit_str(&key.to_string())
+    }
+
+    fn visit_str<E: de::Error>(self, key: &str) -> Result<Self::Value, E> {
         Ok(self.0.and_then(|path| match path.strip_prefix(key)? {
             "" => Some(None),
             rest => rest.strip_prefix('.').map(Some),

@@ -8,7 +8,7 @@ use crate::{Message, Names, Value};
 pub(super) fn decode(route: &Route, message: &Message, names: &mut Names) -> Result<Decoded, DecodeError> {
     let payload = &message.payload;
     let text = std::str::from_utf8(payload).map_err(|e| DecodeError::NotUtf8 { byte: e.valid_up_to() })?;
-    let channel = last_level(message, names)?;
+    let Some(channel) = last_level(route, message, names)? else { return Ok(Decoded::nothing()) };
     if text.len() > TEXT_BYTES_MAX {
         return Err(DecodeError::TextTooLong { field: error::shown(&channel), bytes: text.len() });
     }

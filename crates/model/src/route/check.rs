@@ -5,11 +5,14 @@ use std::fmt;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
+use super::expand;
+use super::naming::Naming;
 use super::shape::Shape;
-use super::{Decoder, DeviceRule, Keep, Route, RouteSettings, TimeSettings};
+use super::{Decoder, DeviceRule, Keep, Route, RouteSettings};
 use crate::device_time::{TimeRule, TimeUnit};
-use crate::limit::ROUTES_MAX;
-use crate::{Kind, Lane, Timestamp, TopicFilter};
+use crate::limit::{RENAMES_MAX, ROUTES_MAX};
+use crate::preset::{PRESETS, Part};
+use crate::{ChannelName, Kind, Lane, Timestamp, TopicFilter};
 
 /// The filter of the route that ends every list.
 const DEFAULT_FILTER: &str = "dt/+/#";
@@ -50,9 +53,14 @@ pub(super) fn routes(settings: &[RouteSettings]) -> Result<Vec<Route>, RoutesErr
     let mut routes = Vec::with_capacity(settings.len() + 1);
     let mut errors = Vec::new();
     for (position, route) in (1..).zip(settings) {
-        let mut check = Check { position, filter: &route.filter, errors: &mut errors };
-        routes.extend(check.route(route));
-        check.is_reached(&settings[..position - 1]);
+        let filter =
+            if route.filter.is_empty() { route.preset.as_deref().unwrap_or("") } else { &route.filter };
+        let mut check = Check { position, filter, errors: &mut errors };
+        match &route.preset {
+            Some(preset) => routes.extend(check.preset(preset, route)),
+            None => routes.extend(check.route(route)),
+        }
+        check.is_reached(route, &settings[..position - 1]);
     }
     if let Some(beyond) = settings.get(ROUTES_MAX) {
         let mut check = Check { position: ROUTES_MAX + 1, filter: &beyond.filter, errors: &mut errors };
@@ -77,11 +85,17 @@ impl Check<'_> {
     }
 
     /// A route with the filter of an earlier one is never found; an empty filter is wrong already.
-    fn is_reached(&mut self, earlier: &[RouteSettings]) {
-        let same = earlier.iter().position(|other| other.filter == self.filter && !self.filter.is_empty());
-        if let Some(position) = same {
+    fn is_reached(&mut self, route: &RouteSettings, earlier: &[RouteSettings]) {
+        let is_same = |other: &RouteSettings| match (&route.preset, &other.preset) {
+            (None, None) => !route.filter.is_empty() && other.filter == route.filter,
+            (Some(preset), Some(other_preset)) => preset == other_preset && other.filter == route.filter,
+            // Of a preset's topics some may be the earlier route's alone; that is how one overrides the other.
+            _ => false,
+        };
+        if let Some(position) = earlier.iter().position(is_same) {
             let n = position + 1;
-            self.wrong(format!("is never reached: route {n} has the same `filter`; remove one"));
+            let same = if route.preset.is_some() { "`preset` on the same topics" } else { "`filter`" };
+            self.wrong(format!("is never reached: route {n} has the same {same}; remove one"));
         }
     }
 
@@ -92,36 +106,128 @@ impl Check<'_> {
 
     /// The route, if its filter and device are right; what else is wrong is noted.
     fn route(&mut self, settings: &RouteSettings) -> Option<Route> {
-        self.later(settings);
         let filter = self.filter(&settings.filter);
         let device = self.device(settings.device.as_deref(), filter.as_ref());
         let decoder = self.decoder(settings.decode.as_deref());
-        let lane = self.one_of("lane", settings.lane.as_deref(), &Lane::ALL.map(|lane| (lane.name(), lane)));
-        let keeps = [("all", Keep::All), ("journal", Keep::Journal), ("none", Keep::None)];
-        let keep = self.one_of("keep", settings.keep.as_deref(), &keeps);
-        let time = self.time(settings.time.as_ref());
+        let time = self.time(settings);
         let id = self.path("id", settings.id.as_deref());
-        if decoder != Decoder::Json {
-            self.json_only(settings, device.as_ref());
-        }
+        let channels = self.path("channels", settings.channels.as_deref());
+        let (lane, keep) = (self.lane(settings), self.keep(settings));
+        let naming = self.naming(settings, channels.as_deref());
+        self.needs_fields(decoder, settings, device.as_ref());
         let (filter, device) = (filter?, device?);
         let shape = Shape::of(&filter);
-        Some(Route { filter, shape, device, decoder, lane, keep, time, id })
+        Some(Route { filter, shape, device, decoder, lane, keep, time, id, naming })
     }
 
-    /// Refuses what this version does not have yet.
-    fn later(&mut self, settings: &RouteSettings) {
+    /// The routes that a preset stands for.
+    fn preset(&mut self, name: &str, settings: &RouteSettings) -> Vec<Route> {
+        let Some(preset) = expand::preset(name) else {
+            let names =
+                PRESETS.iter().map(|preset| format!("`{}`", preset.name)).collect::<Vec<_>>().join(", ");
+            self.wrong(format!("has `preset = \"{name}\"`; it is one of {names}"));
+            return Vec::new();
+        };
         let asked = [
-            ("preset", settings.preset.is_some(), "write `device` and `decode` out"),
-            ("channels", settings.channels.is_some(), "every field of the payload is a channel"),
-            ("rename", settings.rename.is_some(), "channels are named as the payload names them"),
-            ("ignore", settings.ignore.is_some(), "every field of the payload is a channel"),
+            ("decode", settings.decode.is_some()),
+            ("id", settings.id.is_some()),
+            ("channels", settings.channels.is_some()),
+            ("time.field", settings.time.as_ref().is_some_and(|time| time.field.is_some())),
+            ("time.unit", settings.time.as_ref().is_some_and(|time| time.unit.is_some())),
         ];
-        for (name, is_asked, instead) in asked {
+        for (what, is_asked) in asked {
             if is_asked {
-                self.wrong(format!("has `{name}`, which is not available yet; remove it ({instead})"));
+                self.wrong(format!(
+                    "has `{what}` beside `preset = \"{name}\"`, which knows it; remove one of them"
+                ));
             }
         }
+        let filter = match settings.filter.as_str() {
+            "" => None,
+            text => match self.filter(text) {
+                Some(filter) => Some(filter),
+                None => return Vec::new(),
+            },
+        };
+        let expanded = expand::expand(preset, filter.as_deref());
+        if expanded.is_empty() {
+            let known: Vec<String> = preset
+                .families
+                .iter()
+                .flat_map(|family| family.parts)
+                .filter(|(tail, part)| *part != Part::Aside && *tail != "#")
+                .map(|(tail, _)| format!("`{tail}`"))
+                .collect();
+            self.wrong(format!(
+                "has a `filter` that ends in nothing `preset = \"{name}\"` knows; end it in {} or in `#`",
+                known.join(", ")
+            ));
+        }
+        let device = settings.device.as_deref().and_then(|text| self.device(Some(text), filter.as_ref()));
+        let time = self.time(settings);
+        let naming = self.naming(settings, None);
+        let (lane, keep) = (self.lane(settings), self.keep(settings));
+        let mut routes = Vec::with_capacity(expanded.len());
+        for route in expanded {
+            let text = route.pattern.split_inclusive("#").next().unwrap_or_default().to_owned();
+            // The parts of a filter that is right are right.
+            let Ok(filter) = TopicFilter::parse(text) else { continue };
+            let is_aside = route.part == Part::Aside;
+            let device = match &device {
+                Some(own) if own.path().is_some() && !route.part.has_fields() => route.device,
+                Some(own) => own.clone(),
+                None => route.device,
+            };
+            routes.push(Route {
+                shape: Shape::of_pattern(&route.pattern),
+                filter,
+                device,
+                decoder: if is_aside { Decoder::Raw } else { Decoder::Preset(route.part) },
+                lane,
+                keep: if is_aside && keep == Keep::All { Keep::Journal } else { keep },
+                time: time.clone(),
+                id: None,
+                naming: naming.clone(),
+            });
+        }
+        routes
+    }
+
+    fn lane(&mut self, settings: &RouteSettings) -> Lane {
+        self.one_of("lane", settings.lane.as_deref(), &Lane::ALL.map(|lane| (lane.name(), lane)))
+    }
+
+    fn keep(&mut self, settings: &RouteSettings) -> Keep {
+        let keeps = [("all", Keep::All), ("journal", Keep::Journal), ("none", Keep::None)];
+        self.one_of("keep", settings.keep.as_deref(), &keeps)
+    }
+
+    fn naming(&mut self, settings: &RouteSettings, channels: Option<&str>) -> Option<Box<Naming>> {
+        for (what, count) in [("rename", settings.rename.len()), ("ignore", settings.ignore.len())] {
+            if count > RENAMES_MAX {
+                self.wrong(format!("has {count} entries of `{what}`; the most is {RENAMES_MAX}"));
+            }
+        }
+        let star = |text: &str| text.strip_suffix('*').unwrap_or(text).contains('*');
+        for name in &settings.ignore {
+            if name.is_empty() || star(name) {
+                self.wrong(format!(
+                    "has `{name}` in `ignore`; write a name, or with a `*` at its end the start of names, such as `Wifi.*`"
+                ));
+            }
+        }
+        for (from, to) in &settings.rename {
+            if from.is_empty() || star(from) || star(to) || from.ends_with('*') != to.ends_with('*') {
+                self.wrong(format!(
+                    "has `\"{from}\" = \"{to}\"` in `rename`; write two names, or two starts of names with a `*` at both ends, such as `\"ENERGY.*\" = \"energy.*\"`"
+                ));
+            } else if !to.ends_with('*')
+                && let Err(error) = ChannelName::parse(to.as_str())
+            {
+                self.wrong(format!("has `\"{from}\" = \"{to}\"` in `rename`: {error}"));
+            }
+        }
+        Naming::new(channels, &settings.ignore, &settings.rename)
     }
 
     fn filter(&mut self, text: &str) -> Option<TopicFilter> {
@@ -162,37 +268,38 @@ impl Check<'_> {
     }
 
     fn decoder(&mut self, text: Option<&str>) -> Decoder {
-        const LATER: [&str; 5] = ["senml", "cbor", "cayenne", "sparkplug", "log"];
-        if let Some(later) = text.filter(|text| LATER.contains(text)) {
-            self.wrong(format!(
-                "has `decode = \"{later}\"`, which is not available yet; there are `json`, `number`, `text` and `raw` (keeps the bytes in the journal)"
-            ));
+        if text == Some("sparkplug") {
+            self.wrong(
+                "has `decode = \"sparkplug\"`, which is not available yet; `raw` keeps the bytes in the journal",
+            );
             return Decoder::Raw;
         }
-        let known = [
-            ("json", Decoder::Json),
-            ("number", Decoder::Number),
-            ("text", Decoder::Text),
-            ("raw", Decoder::Raw),
-        ];
-        self.one_of("decode", text, &known)
+        self.one_of("decode", text, &Decoder::NAMED)
     }
 
-    fn time(&mut self, settings: Option<&TimeSettings>) -> TimeRule {
+    fn time(&mut self, settings: &RouteSettings) -> TimeRule {
         let mut rule = TimeRule::default();
-        let Some(settings) = settings else { return rule };
+        let of_time = settings.time.as_ref().and_then(|time| time.zone.as_ref());
+        if let (Some(zone), Some(other)) = (&settings.zone, of_time)
+            && zone != other
+        {
+            self.wrong(format!("has `zone = \"{zone}\"` and `time.zone = \"{other}\"`; remove one"));
+        }
+        let (name, zone) =
+            if of_time.is_some() { ("time.zone", of_time) } else { ("zone", settings.zone.as_ref()) };
+        if let Some(zone) = zone {
+            match TimeZone::get(zone) {
+                Ok(found) => rule.zone = Some(found),
+                Err(_) => self.wrong(format!(
+                    "has `{name} = \"{zone}\"`, which this machine does not know; write a name such as `Europe/Berlin` (package tzdata) or `UTC`"
+                )),
+            }
+        }
+        let Some(settings) = &settings.time else { return rule };
         rule.field = self.path("time.field", settings.field.as_deref());
         let units =
             ["auto", "s", "ms", "us", "ns"].map(|name| (name, TimeUnit::parse(name).unwrap_or_default()));
         rule.unit = self.one_of("time.unit", settings.unit.as_deref(), &units);
-        if let Some(zone) = &settings.zone {
-            match TimeZone::get(zone) {
-                Ok(found) => rule.zone = Some(found),
-                Err(_) => self.wrong(format!(
-                    "has `time.zone = \"{zone}\"`, which this machine does not know; write a name such as `Europe/Berlin` (package tzdata) or `UTC`"
-                )),
-            }
-        }
         if let Some(text) = &settings.not_before {
             match moment(text) {
                 Some(time) => rule.not_before = time,
@@ -214,16 +321,31 @@ impl Check<'_> {
     }
 
     /// What only means something where the payload has fields.
-    fn json_only(&mut self, settings: &RouteSettings, device: Option<&DeviceRule>) {
+    fn needs_fields(&mut self, decoder: Decoder, settings: &RouteSettings, device: Option<&DeviceRule>) {
+        if decoder.has_fields() {
+            return;
+        }
+        let time = settings.time.as_ref();
+        // SenML names devices by its base name, and knows its own times; log lines may have local times.
+        let is_senml = decoder == Decoder::Senml;
+        let takes_time = matches!(decoder, Decoder::Senml | Decoder::Log | Decoder::Cayenne);
+        let payload = device.and_then(DeviceRule::path);
         let asked = [
-            ("time", settings.time.is_some()),
+            ("time", time.is_some() && !takes_time),
+            ("time.field", takes_time && time.is_some_and(|time| time.field.is_some())),
+            ("time.unit", takes_time && time.is_some_and(|time| time.unit.is_some())),
             ("id", settings.id.is_some()),
-            ("device = \"payload(…)\"", device.is_some_and(|device| device.path().is_some())),
+            ("channels", settings.channels.is_some()),
+            ("device = \"payload(…)\"", payload.is_some_and(|path| !is_senml || path != "bn")),
         ];
         for (name, is_asked) in asked {
-            if is_asked {
+            if is_asked && is_senml && name.starts_with("device") {
+                self.wrong(
+                    "has `device = \"payload(…)\"`; of SenML it can only be the base name, `payload(bn)`",
+                );
+            } else if is_asked {
                 self.wrong(format!(
-                    "has `{name}`, which needs `decode = \"json\"`: other payloads have no fields"
+                    "has `{name}`, which needs `decode = \"json\"` or `\"cbor\"`: other payloads have no fields"
                 ));
             }
         }

@@ -14,6 +14,8 @@ pub enum DeviceRule {
     Level(usize),
     /// A field of the payload, nested names joined with `.`.
     Payload(String),
+    /// A field of the payload; where it is absent, level `n` of the topic. Only presets have it.
+    PayloadOr(String, usize),
     /// Pieces put together; made valid as a whole.
     Pieces(Vec<Piece>),
 }
@@ -27,6 +29,13 @@ pub enum Piece {
     Level(usize),
     /// The levels from `n` on.
     LevelsFrom(usize),
+    /// The levels from `from` on, without the last `dropped`. Only presets have it.
+    LevelsBetween {
+        /// The first, counted from 1.
+        from: usize,
+        /// How many at the end are no part of the name.
+        dropped: usize,
+    },
     /// The device whose credentials the connection has, else its client id.
     Connection,
 }
@@ -56,7 +65,7 @@ impl DeviceRule {
     #[must_use]
     pub fn path(&self) -> Option<&str> {
         match self {
-            Self::Payload(path) => Some(path),
+            Self::Payload(path) | Self::PayloadOr(path, _) => Some(path),
             _ => None,
         }
     }
@@ -65,22 +74,22 @@ impl DeviceRule {
     #[must_use]
     pub fn level_max(&self) -> usize {
         let of_piece = |piece: &Piece| match piece {
-            Piece::Level(n) | Piece::LevelsFrom(n) => *n,
+            Piece::Level(n) | Piece::LevelsFrom(n) | Piece::LevelsBetween { from: n, .. } => *n,
             Piece::Text(_) | Piece::Connection => 0,
         };
         match self {
-            Self::Level(n) => *n,
+            Self::Level(n) | Self::PayloadOr(_, n) => *n,
             Self::Pieces(pieces) => pieces.iter().map(of_piece).max().unwrap_or(0),
             Self::Connection | Self::Payload(_) => 0,
         }
     }
 
     /// The device of a message on `topic` from `origin`; `None` when the topic has no such level, the connection
-    /// no name, or the payload is needed.
+    /// no name, or the payload alone tells.
     pub fn find(&self, topic: &str, origin: &Origin, names: &mut Names) -> Option<DeviceName> {
         match self {
             Self::Connection => of_connection(origin, names),
-            Self::Level(n) => names.device(level(topic, *n)?),
+            Self::Level(n) | Self::PayloadOr(_, n) => names.device(level(topic, *n)?),
             Self::Payload(_) => None,
             Self::Pieces(pieces) => {
                 let mut name = String::new();
@@ -89,6 +98,9 @@ impl DeviceRule {
                         Piece::Text(text) => name.push_str(text),
                         Piece::Level(n) => name.push_str(level(topic, *n).filter(|text| !text.is_empty())?),
                         Piece::LevelsFrom(n) => name.push_str(levels_from(topic, *n)?),
+                        Piece::LevelsBetween { from, dropped } => {
+                            name.push_str(levels_between(topic, *from, *dropped)?);
+                        }
                         Piece::Connection => name.push_str(&of_connection(origin, names)?),
                     }
                     if name.len() > DEVICE_NAME_BYTES_MAX {
@@ -107,12 +119,13 @@ impl fmt::Display for DeviceRule {
         match self {
             Self::Connection => f.write_str("connection"),
             Self::Level(n) => write!(f, "topic({n})"),
-            Self::Payload(path) => write!(f, "payload({path})"),
+            Self::Payload(path) | Self::PayloadOr(path, _) => write!(f, "payload({path})"),
             Self::Pieces(pieces) => pieces.iter().try_for_each(|piece| match piece {
                 Piece::Text(text) => f.write_str(text),
                 Piece::LevelsFrom(n) if pieces.len() == 1 => write!(f, "topic({n}..)"),
                 Piece::Level(n) => write!(f, "{{topic({n})}}"),
                 Piece::LevelsFrom(n) => write!(f, "{{topic({n}..)}}"),
+                Piece::LevelsBetween { from, .. } => write!(f, "topic({from}..)"),
                 Piece::Connection => f.write_str("{connection}"),
             }),
         }
@@ -129,6 +142,11 @@ fn level(topic: &str, n: usize) -> Option<&str> {
 
 fn levels_from(topic: &str, n: usize) -> Option<&str> {
     topic.splitn(n, '/').nth(n - 1).filter(|rest| !rest.is_empty())
+}
+
+fn levels_between(topic: &str, from: usize, dropped: usize) -> Option<&str> {
+    let rest = levels_from(topic, from)?;
+    (0..dropped).try_fold(rest, |rest, _| Some(rest.rsplit_once('/')?.0)).filter(|rest| !rest.is_empty())
 }
 
 enum Term {

@@ -6,6 +6,8 @@
 
 mod check;
 mod device;
+mod expand;
+mod naming;
 mod settings;
 mod shape;
 
@@ -13,11 +15,13 @@ use bytestring::ByteString;
 
 pub use check::{RouteError, RoutesError};
 pub use device::{DeviceRule, Piece};
+pub(crate) use naming::Naming;
 pub use settings::{RouteSettings, TimeSettings};
 
 use crate::decode::{self, DecodeError, Decoded};
 use crate::device_time::TimeRule;
 use crate::limit::MESSAGE_ID_BYTES_MAX;
+use crate::preset::{self, Part};
 use crate::{DeviceName, Lane, Message, Names, Origin, TopicFilter};
 use shape::Shape;
 
@@ -27,12 +31,47 @@ pub enum Decoder {
     /// JSON objects, flattened.
     #[default]
     Json,
+    /// SenML (RFC 8428), as JSON or as CBOR.
+    Senml,
+    /// CBOR (RFC 8949), flattened as JSON is.
+    Cbor,
+    /// Cayenne Low Power Payload.
+    Cayenne,
     /// One number as text; its channel is the topic's last level.
     Number,
     /// One text; its channel is the topic's last level.
     Text,
+    /// Lines of a device's log.
+    Log,
     /// Nothing: the bytes stay in the journal.
     Raw,
+    /// As the devices of a preset write it.
+    Preset(Part),
+}
+
+impl Decoder {
+    /// Those that a route may name, by their names.
+    pub const NAMED: [(&'static str, Self); 8] = [
+        ("json", Self::Json),
+        ("senml", Self::Senml),
+        ("cbor", Self::Cbor),
+        ("cayenne", Self::Cayenne),
+        ("number", Self::Number),
+        ("text", Self::Text),
+        ("log", Self::Log),
+        ("raw", Self::Raw),
+    ];
+
+    /// As a route names it; `preset` for what only presets have.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        Self::NAMED.iter().find(|(_, decoder)| *decoder == self).map_or("preset", |(name, _)| *name)
+    }
+
+    /// Whether its payloads have fields that `time`, `id`, `channels` and `payload(…)` can name.
+    pub(crate) fn has_fields(self) -> bool {
+        matches!(self, Self::Json | Self::Cbor)
+    }
 }
 
 /// What is kept of a route's messages.
@@ -58,6 +97,7 @@ pub struct Route {
     keep: Keep,
     time: TimeRule,
     id: Option<String>,
+    naming: Option<Box<Naming>>,
 }
 
 impl Route {
@@ -103,6 +143,17 @@ impl Route {
         self.id.as_deref()
     }
 
+    /// Whether a message may carry an id in its payload: [`Self::message_id`] is worth its cost.
+    #[must_use]
+    pub fn has_id(&self) -> bool {
+        self.id.is_some() || matches!(self.decoder, Decoder::Preset(part) if part.has_id())
+    }
+
+    /// What it makes of the names in a payload; `None`: they are the channels.
+    pub(crate) fn naming(&self) -> Option<&Naming> {
+        self.naming.as_deref()
+    }
+
     /// The device of a message on `topic` from `origin`, without a look at the payload; `None` also where only the
     /// payload tells.
     pub fn device_of(&self, topic: &str, origin: &Origin, names: &mut Names) -> Option<DeviceName> {
@@ -110,12 +161,17 @@ impl Route {
     }
 
     /// The id that the payload carries, for `journal::append` to know a repeat by; `None` when the route names no
-    /// field (then it costs nothing), the field is absent, or its text is empty or longer than
-    /// [`MESSAGE_ID_BYTES_MAX`].
+    /// field and its preset knows none (then it costs nothing), the field is absent, or its text is empty or longer
+    /// than [`MESSAGE_ID_BYTES_MAX`].
     #[must_use]
     pub fn message_id(&self, payload: &[u8]) -> Option<ByteString> {
-        let path = self.id.as_deref()?;
-        decode::pick(payload, path).filter(|id| id.len() <= MESSAGE_ID_BYTES_MAX)
+        let id = match (self.id.as_deref(), self.decoder) {
+            (Some(path), Decoder::Cbor) => decode::pick_cbor(payload, path),
+            (Some(path), _) => decode::pick(payload, path),
+            (None, Decoder::Preset(part)) => preset::message_id(part, payload),
+            (None, _) => None,
+        };
+        id.filter(|id| id.len() <= MESSAGE_ID_BYTES_MAX)
     }
 
     /// The samples that `message` carries. `names` is the caller's memory of names: give the same to every call.

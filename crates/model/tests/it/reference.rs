@@ -1,6 +1,6 @@
 //! The streaming decoder against a plain one over `serde_json::Value`, and against garbage.
 
-use model::{DecodeError, Flags, Names, Reading, Routes, Timestamp, Value, limit};
+use model::{DecodeError, Decoder, Flags, Names, Reading, RouteSettings, Routes, Timestamp, Value, limit};
 use proptest::prelude::*;
 use serde_json::Value as Json;
 
@@ -122,6 +122,55 @@ fn payload() -> impl Strategy<Value = Json> {
     prop_oneof![4 => object(), 2 => prop::collection::vec(object(), 0..4).prop_map(Json::from), 1 => json()]
 }
 
+/// Every decoder and every part of every preset, each with a topic it is for.
+fn every_decoder() -> &'static [(Routes, &'static str)] {
+    static ALL: std::sync::LazyLock<Vec<(Routes, &'static str)>> = std::sync::LazyLock::new(|| {
+        let mut all: Vec<_> =
+            Decoder::NAMED.iter().map(|(name, _)| (routes(&format!("decode = \"{name}\"")), "a/b")).collect();
+        for toml in [
+            "device = \"payload(a)\"",
+            "decode = \"cbor\"\nchannels = \"a\"",
+            "decode = \"senml\"\ndevice = \"payload(bn)\"",
+            "channels = \"a\"\nignore = [\"b*\"]\nrename = { c = \"d\" }",
+        ] {
+            all.push((routes(toml), "a/b"));
+        }
+        for (preset, topics) in [
+            ("tasmota", ["tele/a/SENSOR", "tele/a/STATE", "tele/a/LWT", "tele/a/INFO1"].as_slice()),
+            ("zigbee2mqtt", &["zigbee2mqtt/a", "zigbee2mqtt/a/availability"]),
+            (
+                "shelly",
+                &["a/events/rpc", "shellies/a/relay/0/energy", "shellies/a/announce", "shellies/a/info"],
+            ),
+            ("esphome", &["a/sensor/b/state", "a/light/b/state", "a/text_sensor/b/state"]),
+            ("ttn", &["v3/a/devices/b/up"]),
+            ("chirpstack", &["application/a/device/b/event/up", "application/a/device/b/event/status"]),
+        ] {
+            let settings = RouteSettings { preset: Some(preset.to_owned()), ..RouteSettings::default() };
+            let routes = Routes::new(&[settings]).expect("a preset");
+            all.extend(topics.iter().map(|topic| (routes.clone(), *topic)));
+        }
+        all
+    });
+    &ALL
+}
+
+/// Bytes that start like CBOR: heads of every kind with lengths that may lie.
+fn cbor_like() -> impl Strategy<Value = Vec<u8>> {
+    let head = prop_oneof![
+        0xa0_u8..0xa4,
+        0x80_u8..0x84,
+        0x60_u8..0x64,
+        0_u8..0x18,
+        0x20_u8..0x38,
+        0xf4_u8..0xfc,
+        prop::sample::select(vec![
+            0x9f_u8, 0xbf, 0xff, 0x7f, 0x5f, 0x9b, 0xbb, 0x7b, 0x5b, 0xc0, 0xc1, 0xd9, 0x1b, 0x3b, 0x61, 0x62
+        ])
+    ];
+    prop::collection::vec(head, 0..60)
+}
+
 proptest! {
     #[test]
     fn streaming_says_what_a_tree_says(json in payload(), is_pretty in any::<bool>()) {
@@ -148,20 +197,25 @@ proptest! {
     fn arbitrary_bytes_never_panic(
         payload in prop_oneof![
             any::<Vec<u8>>(),
+            cbor_like(),
+            json().prop_map(|json| json.to_string().into_bytes()),
             "[\\[\\]{}:,\"a0-9.eE+ \\\\nultrfsp-]{0,60}".prop_map(String::into_bytes),
         ],
     ) {
-        for toml in [r#"decode = "json""#, r#"decode = "number""#, r#"decode = "text""#, r#"device = "payload(a)""#] {
-            let routes = routes(toml);
-            let route = routes.find("a").expect("the route");
-            let result = route.decode(&message("a/b", &payload), &mut Names::new());
+        for (routes, topic) in every_decoder() {
+            let route = routes.find(topic).expect("the route");
+            let result = route.decode(&message(topic, &payload), &mut Names::new());
             prop_assert!(result.as_ref().err().is_none_or(|e| DecodeError::SLUGS.contains(&e.slug())));
             for sample in result.into_iter().flat_map(|decoded| decoded.samples) {
                 prop_assert!(!sample.readings.is_empty());
                 prop_assert!(sample.readings.iter().all(|r| r.value.number().is_none_or(f64::is_finite)));
+                prop_assert!(sample.readings.len() <= limit::MESSAGE_READINGS_MAX);
             }
         }
-        drop(crate::routes(r#"id = "a.b""#).find("a").expect("the route").message_id(&payload));
+        for decode in ["json", "cbor"] {
+            let routes = crate::routes(&format!("id = \"a.b\"\ndecode = \"{decode}\""));
+            drop(routes.find("a").expect("the route").message_id(&payload));
+        }
     }
 
     #[test]

@@ -67,13 +67,14 @@ fn everything_wrong_is_said_at_once() {
         [[route]]
         device = "topic(0)"
         [[route]]
-        filter = "tele/+/SENSOR"
+        filter = "tele/+/POWER"
         preset = "tasmota"
         lane = "fast"
-        rename = { a = "b" }
+        decode = "json"
+        rename = { a = "b*", "x*y" = "z", c = "" }
         [[route]]
         filter = "a/#/b"
-        decode = "cbor"
+        decode = "sparkplug"
         [[route]]
         filter = "a/+/c"
         device = "{topic(2)}-{topic(4)}"
@@ -85,8 +86,9 @@ fn everything_wrong_is_said_at_once() {
         [[route]]
         filter = "x"
         time = { unit = "min", zone = "Mars/Olympus", not_before = "long ago", field = "" }
-        ignore = ["y"]
-        channels = "data"
+        zone = "UTC"
+        ignore = ["*y", ""]
+        channels = ""
         [[route]]
         filter = "x"
         decode = "yaml"
@@ -96,38 +98,180 @@ fn everything_wrong_is_said_at_once() {
     let expect = [
         "route 1 (``) has no `filter`; name the topics, such as `filter = \"dt/+/#\"`",
         "route 1 (``) is wrong: `device` has `topic(0)`; levels are counted from 1, such as `topic(2)`",
-        "route 2 (`tele/+/SENSOR`) has `preset`, which is not available yet; remove it (write `device` and `decode` out)",
-        "route 2 (`tele/+/SENSOR`) has `rename`, which is not available yet; remove it (channels are named as the payload names them)",
-        "route 2 (`tele/+/SENSOR`) has `lane = \"fast\"`; it is one of `alarm`, `control`, `telemetry`, `bulk`",
+        "route 2 (`tele/+/POWER`) has `decode` beside `preset = \"tasmota\"`, which knows it; remove one of them",
+        "route 2 (`tele/+/POWER`) has a `filter` that ends in nothing `preset = \"tasmota\"` knows; end it in `SENSOR`, `STATE`, `LWT`, `INFO1` or in `#`",
+        "route 2 (`tele/+/POWER`) has `\"a\" = \"b*\"` in `rename`; write two names, or two starts of names with a `*` at both ends, such as `\"ENERGY.*\" = \"energy.*\"`",
+        "route 2 (`tele/+/POWER`) has `\"c\" = \"\"` in `rename`: channel name is empty",
+        "route 2 (`tele/+/POWER`) has `\"x*y\" = \"z\"` in `rename`; write two names, or two starts of names with a `*` at both ends, such as `\"ENERGY.*\" = \"energy.*\"`",
+        "route 2 (`tele/+/POWER`) has `lane = \"fast\"`; it is one of `alarm`, `control`, `telemetry`, `bulk`",
         "route 3 (`a/#/b`) has a `filter` that is none: filter `a/#/b` is malformed: `+` must be a whole level and `#` the whole last level",
-        "route 3 (`a/#/b`) has `decode = \"cbor\"`, which is not available yet; there are `json`, `number`, `text` and `raw` (keeps the bytes in the journal)",
+        "route 3 (`a/#/b`) has `decode = \"sparkplug\"`, which is not available yet; `raw` keeps the bytes in the journal",
         "route 4 (`a/+/c`) has `device = \"{topic(2)}-{topic(4)}\"`, but its topics have 3 levels, not 4",
-        "route 4 (`a/+/c`) has `keep = \"some\"`; it is one of `all`, `journal`, `none`",
         "route 4 (`a/+/c`) has an empty `id`; name a field of the payload, such as `id = \"msg.id\"`",
-        "route 4 (`a/+/c`) has `id`, which needs `decode = \"json\"`: other payloads have no fields",
+        "route 4 (`a/+/c`) has `keep = \"some\"`; it is one of `all`, `journal`, `none`",
+        "route 4 (`a/+/c`) has `id`, which needs `decode = \"json\"` or `\"cbor\"`: other payloads have no fields",
         "route 5 (`$aws/things`) starts with `$`; such topics are reserved and carry no readings",
-        "route 6 (`x`) has `channels`, which is not available yet; remove it (every field of the payload is a channel)",
-        "route 6 (`x`) has `ignore`, which is not available yet; remove it (every field of the payload is a channel)",
+        "route 6 (`x`) has `zone = \"UTC\"` and `time.zone = \"Mars/Olympus\"`; remove one",
+        "route 6 (`x`) has `time.zone = \"Mars/Olympus\"`, which this machine does not know; write a name such as `Europe/Berlin` (package tzdata) or `UTC`",
         "route 6 (`x`) has an empty `time.field`; name a field of the payload, such as `time.field = \"msg.id\"`",
         "route 6 (`x`) has `time.unit = \"min\"`; it is one of `auto`, `s`, `ms`, `us`, `ns`",
-        "route 6 (`x`) has `time.zone = \"Mars/Olympus\"`, which this machine does not know; write a name such as `Europe/Berlin` (package tzdata) or `UTC`",
         "route 6 (`x`) has `time.not_before = \"long ago\"`; write a date such as `2000-01-08` or a time such as `2000-01-08T00:00:00Z`",
-        "route 7 (`x`) has `decode = \"yaml\"`; it is one of `json`, `number`, `text`, `raw`",
+        "route 6 (`x`) has an empty `channels`; name a field of the payload, such as `channels = \"msg.id\"`",
+        "route 6 (`x`) has `*y` in `ignore`; write a name, or with a `*` at its end the start of names, such as `Wifi.*`",
+        "route 6 (`x`) has `` in `ignore`; write a name, or with a `*` at its end the start of names, such as `Wifi.*`",
+        "route 7 (`x`) has `decode = \"yaml\"`; it is one of `json`, `senml`, `cbor`, `cayenne`, `number`, `text`, `log`, `raw`",
         "route 7 (`x`) is never reached: route 6 has the same `filter`; remove one",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expect);
 }
 
 #[test]
-fn what_is_not_available_yet_is_refused() {
-    for decode in ["senml", "cbor", "cayenne", "sparkplug", "log"] {
-        let said = load(&format!("[[route]]\nfilter = \"a\"\ndecode = \"{decode}\"")).unwrap_err();
-        assert!(said.contains("not available yet"), "{said}");
+fn what_a_decoder_or_a_preset_cannot_honour_is_refused_by_name() {
+    let check = |lines: &str, expect: &str| {
+        let said = load(&format!("[[route]]\n{lines}")).unwrap_err();
+        assert!(said.contains(expect), "{lines}: {said}");
+    };
+    check("filter = \"a\"\ndecode = \"sparkplug\"", "not available yet");
+    check("filter = \"a\"\ndecode = \"number\"\nchannels = \"x\"", "has `channels`, which needs");
+    check("filter = \"a\"\ndecode = \"text\"\ntime = { zone = \"UTC\" }", "has `time`, which needs");
+    check("filter = \"a\"\ndecode = \"log\"\ntime = { field = \"t\" }", "has `time.field`, which needs");
+    check("filter = \"a\"\ndecode = \"cayenne\"\ndevice = \"payload(x)\"", "which needs");
+    check("filter = \"a\"\ndecode = \"senml\"\ndevice = \"payload(n)\"", "`payload(bn)`");
+    check(
+        "preset = \"homie\"",
+        "it is one of `tasmota`, `zigbee2mqtt`, `shelly`, `esphome`, `ttn`, `chirpstack`",
+    );
+    for (key, line) in [
+        ("decode", "decode = \"json\""),
+        ("id", "id = \"x\""),
+        ("channels", "channels = \"x\""),
+        ("time.field", "time = { field = \"x\" }"),
+        ("time.unit", "time = { unit = \"s\" }"),
+    ] {
+        check(&format!("preset = \"ttn\"\n{line}"), &format!("has `{key}` beside `preset = \"ttn\"`"));
     }
-    for line in ["preset = \"ttn\"", "rename = {}", "ignore = []", "channels = \"a\""] {
-        let said = load(&format!("[[route]]\nfilter = \"a\"\n{line}")).unwrap_err();
-        assert!(said.contains("not available yet"), "{said}");
+    check("preset = \"ttn\"\n[[route]]\npreset = \"ttn\"", "route 2 (`ttn`) is never reached: route 1");
+    let many = (0..1_001).map(|n| format!("\"c{n}\"")).collect::<Vec<_>>().join(",");
+    check(&format!("filter = \"a\"\nignore = [{many}]"), "has 1001 entries of `ignore`; the most is 1000");
+}
+
+#[test]
+fn what_a_decoder_and_a_preset_can_honour_loads() {
+    for lines in [
+        "filter = \"a\"\ndecode = \"log\"\nzone = \"Europe/Berlin\"",
+        "filter = \"a\"\ndecode = \"senml\"\ndevice = \"payload(bn)\"",
+        "filter = \"a\"\ndecode = \"cbor\"\nid = \"m\"\nchannels = \"d\"\ndevice = \"payload(x)\"",
+        "filter = \"a\"\ndecode = \"number\"\nrename = { a = \"b\" }",
+        "preset = \"tasmota\"\nzone = \"Europe/Berlin\"\nlane = \"bulk\"\nkeep = \"journal\"",
+        "preset = \"tasmota\"\nfilter = \"site/+/tele/#\"\ntime = { zone = \"UTC\", not_before = \"2020-01-01\" }",
+        "preset = \"chirpstack\"\ndevice = \"payload(deviceInfo.deviceName)\"\nignore = [\"radio.*\"]",
+    ] {
+        assert!(load(&format!("[[route]]\n{lines}")).is_ok(), "{lines}");
     }
+}
+
+/// `topic device`: whose readings a message is, and by which decoder; `-` where nothing is read.
+fn owner(routes: &Routes, topic: &str) -> String {
+    use model::{Names, Origin};
+    match routes.find(topic) {
+        None => "unrouted".to_owned(),
+        Some(route) if route.keep() != Keep::All => "-".to_owned(),
+        Some(route) => {
+            let device = route.device_of(topic, &Origin::inside(1), &mut Names::new());
+            device.map_or("no device".to_owned(), |device| device.to_string())
+        }
+    }
+}
+
+#[test]
+fn a_preset_knows_whose_topics_are_by_default_and_on_topics_of_ones_own() {
+    let check = |lines: &str, topics: &[(&str, &str)]| {
+        let routes = load(&format!("[[route]]\n{lines}")).expect(lines);
+        for (topic, expect) in topics {
+            assert_eq!(owner(&routes, topic), *expect, "{topic} by {lines}");
+        }
+    };
+    check(
+        "preset = \"tasmota\"",
+        &[
+            ("tele/plug/SENSOR", "plug"),
+            ("tele/plug/LWT", "plug"),
+            ("stat/plug/POWER", "-"),
+            ("tele/plug/X", "unrouted"),
+        ],
+    );
+    check(
+        "preset = \"tasmota\"\nfilter = \"+/tele/#\"",
+        &[("plug/tele/STATE", "plug"), ("tele/plug/STATE", "unrouted")],
+    );
+    check(
+        "preset = \"tasmota\"\nfilter = \"home/+/SENSOR\"",
+        &[("home/plug/SENSOR", "plug"), ("home/plug/LWT", "unrouted")],
+    );
+    check(
+        "preset = \"zigbee2mqtt\"",
+        &[
+            ("zigbee2mqtt/first floor/lamp 1", "first_floor_lamp_1"),
+            ("zigbee2mqtt/first floor/lamp 1/availability", "first_floor_lamp_1"),
+            ("zigbee2mqtt/first floor/lamp 1/set", "-"),
+            ("zigbee2mqtt/lamp/set/state", "-"),
+            ("zigbee2mqtt/lamp/get", "-"),
+            ("zigbee2mqtt/bridge/state", "-"),
+            ("zigbee2mqtt/bridge/request/restart", "-"),
+        ],
+    );
+    check(
+        "preset = \"zigbee2mqtt\"\nfilter = \"site/zigbee/#\"",
+        &[
+            ("site/zigbee/lamp", "lamp"),
+            ("site/zigbee/a/b/availability", "a_b"),
+            ("site/zigbee/bridge/info", "-"),
+        ],
+    );
+    check(
+        "preset = \"zigbee2mqtt\"\nfilter = \"zigbee2mqtt/+\"",
+        &[("zigbee2mqtt/lamp", "lamp"), ("zigbee2mqtt/a/b", "unrouted")],
+    );
+    check(
+        "preset = \"shelly\"",
+        &[
+            ("shellyplus1pm-a8032ab1/events/rpc", "shellyplus1pm-a8032ab1"),
+            ("shellyplus1pm-a8032ab1/online", "shellyplus1pm-a8032ab1"),
+            ("shellies/shelly1-12AB/relay/0", "shelly1-12AB"),
+            ("shellies/shelly1-12AB/relay/0/command", "-"),
+            ("shellies/shelly1-12AB/online", "shelly1-12AB"),
+            ("shellies/announce", "-"),
+        ],
+    );
+    check(
+        "preset = \"shelly\"\nfilter = \"home/shellies/+/#\"",
+        &[("home/shellies/s1/relay/0", "s1"), ("home/shellies/s1/announce", "s1")],
+    );
+    check(
+        "preset = \"shelly\"\nfilter = \"site/+/#\"",
+        &[("site/s1/events/rpc", "s1"), ("site/s1/relay/0", "unrouted")],
+    );
+    check(
+        "preset = \"esphome\"",
+        &[
+            ("node/sensor/t/state", "node"),
+            ("node/status", "node"),
+            ("homeassistant/status", "-"),
+            ("node/debug", "unrouted"),
+        ],
+    );
+    check(
+        "preset = \"ttn\"",
+        &[("v3/app@ttn/devices/dev1/up", "dev1"), ("v3/app@ttn/devices/dev1/down/sent", "-")],
+    );
+    check(
+        "preset = \"chirpstack\"",
+        &[("application/a/device/0102/event/up", "0102"), ("application/a/device/0102/event/ack", "-")],
+    );
+    check(
+        "preset = \"esphome\"\ndevice = \"topic(3)\"",
+        &[("node/sensor/t/state", "t"), ("node/status", "no device")],
+    );
 }
 
 #[test]
