@@ -22,7 +22,7 @@ pub(super) const KNOWN: &[(&str, ChannelKind, &str)] = &[
     // LoRaWAN.
     ("radio.rssi", Gauge, "dB[mW]"),
     ("radio.snr", Gauge, "dB"),
-    // Shelly, second generation: watt-hours; first generation: watt-minutes.
+    // Shelly. The first generation's watt-minutes are watt-hours here: `preset::shelly_first`.
     ("*.aenergy.total", Counter, "W.h"),
     ("*.ret_aenergy.total", Counter, "W.h"),
     ("*.total_act_energy", Counter, "W.h"),
@@ -31,11 +31,22 @@ pub(super) const KNOWN: &[(&str, ChannelKind, &str)] = &[
     ("*.act_power", Gauge, "W"),
     ("*.aprtpower", Gauge, "V.A"),
     ("*.freq", Gauge, "Hz"),
-    ("*.tC", Gauge, "Cel"),
     ("*.tF", Gauge, "[degF]"),
     ("*.rh", Gauge, "%"),
-    ("relay.*.energy", Counter, "W.min"),
+    ("*.tC", Gauge, "Cel"),
+    ("*.output", State, ""),
+    ("*.event", Event, ""),
+    ("relay.*.energy", Counter, "W.h"),
+    ("emeter.*.energy", Counter, "W.h"),
+    ("emeter.*.returned_energy", Counter, "W.h"),
+    ("emeter.*.total", Counter, "W.h"),
+    ("emeter.*.total_returned", Counter, "W.h"),
+    ("roller.*.energy", Counter, "W.h"),
+    ("light.*.energy", Counter, "W.h"),
     ("relay.*.power", Gauge, "W"),
+    ("emeter.*.power", Gauge, "W"),
+    ("roller.*.power", Gauge, "W"),
+    ("light.*.power", Gauge, "W"),
     // Tasmota.
     ("ENERGY.Total", Counter, "kW.h"),
     ("ENERGY.Today", Gauge, "kW.h"),

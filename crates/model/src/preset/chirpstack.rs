@@ -23,7 +23,7 @@ pub(super) fn uplink(part: Part, out: &mut Collector<'_>) -> Result<(), DecodeEr
     tree::time(out, object.get("time"));
     match object.get("object") {
         Some(payload @ Value::Object(_)) => {
-            leaves(out, "", payload, &mut |out, name, value| put_leaf(out, name, tree::scalar(value), None))?
+            leaves(out, "", payload, &mut |out, name, value| put_leaf(out, name, tree::scalar(value), None))?;
         }
         _ if object.contains_key("data") => out.decoded.notes |= Notes::NOT_FORMATTED,
         _ => {}

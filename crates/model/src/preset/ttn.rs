@@ -34,7 +34,7 @@ pub(super) fn uplink(part: Part, out: &mut Collector<'_>) -> Result<(), DecodeEr
     tree::time(out, uplink.get("received_at").or_else(|| object.get("received_at")));
     match uplink.get("decoded_payload") {
         Some(payload) => {
-            leaves(out, "", payload, &mut |out, name, value| put_leaf(out, name, tree::scalar(value), None))?
+            leaves(out, "", payload, &mut |out, name, value| put_leaf(out, name, tree::scalar(value), None))?;
         }
         None if uplink.contains_key("frm_payload") => out.decoded.notes |= Notes::NOT_FORMATTED,
         None => {}
