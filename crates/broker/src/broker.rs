@@ -15,6 +15,7 @@ use model::Routes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::admission::Place;
 use crate::archive::{self, Archive};
@@ -40,6 +41,8 @@ pub struct Parts {
     pub identity: Identity,
     /// What topics mean.
     pub routes: Arc<Routes>,
+    /// The server's certificate, for listeners with TLS.
+    pub tls: Option<Arc<ServerConfig>>,
 }
 
 /// The MQTT door. Cheap to clone; all clones are one.
@@ -47,6 +50,7 @@ pub struct Parts {
 pub struct Broker {
     shared: Arc<Shared>,
     addresses: Arc<[SocketAddr]>,
+    urls: Arc<[String]>,
     tasks: Arc<Mutex<Tasks>>,
 }
 
@@ -77,9 +81,10 @@ impl Broker {
         settings.check()?;
         let mut bound = Vec::with_capacity(listeners.len());
         for settings in &listeners {
-            bound.push(Listener::bind(settings).await?);
+            bound.push(Listener::bind(settings, parts.tls.as_ref()).await?);
         }
         let addresses = bound.iter().map(Listener::address).collect();
+        let urls = bound.iter().map(Listener::url).collect();
         let shared = Arc::new(Shared::new(settings.clone(), parts));
         let archive = Archive::open(&shared)?;
         // Nobody subscribes yet: what is durable by now is history.
@@ -96,13 +101,20 @@ impl Broker {
                 .map(|listener| tokio::spawn(listener.run(Arc::clone(&shared))))
                 .collect(),
         };
-        Ok(Self { shared, addresses, tasks: Arc::new(Mutex::new(tasks)) })
+        Ok(Self { shared, addresses, urls, tasks: Arc::new(Mutex::new(tasks)) })
     }
 
     /// Where it listens, in the order of the listeners: with port 0 in the settings, the port it got.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses.to_vec()
+    }
+
+    /// Where it listens and what it speaks there, in the order of the listeners: `mqtt://127.0.0.1:1883`, `mqtts://…`,
+    /// `ws://…/mqtt`, `wss://…/mqtt`.
+    #[must_use]
+    pub fn urls(&self) -> Vec<String> {
+        self.urls.to_vec()
     }
 
     /// Serves a connection that somebody else accepted, from its first byte to its end, as one of a listener with this

@@ -29,6 +29,20 @@ pub enum StartError {
         /// Its address.
         bind: SocketAddr,
     },
+    /// A path where none can be, or no path.
+    #[error("listener `{bind}` cannot have the path `{path}`")]
+    Path {
+        /// Its address.
+        bind: SocketAddr,
+        /// What was given.
+        path: String,
+    },
+    /// A listener with TLS, and no certificate to show.
+    #[error("listener `{bind}` says `tls = true`, and there is no server certificate")]
+    NoCertificate {
+        /// Its address.
+        bind: SocketAddr,
+    },
     /// A setting out of its bounds.
     #[error("setting `{name}` is {value}; it must be {min} to {max}")]
     Setting {
@@ -74,6 +88,10 @@ impl StartError {
                 Some("use `auth = \"password\"`, bind to 127.0.0.1, or set `allow_anonymous_anywhere = true`")
             }
             Self::TwoAuths { .. } => Some("keep one of the two"),
+            Self::Path { .. } => {
+                Some("`path` goes with `door = \"websocket\"` and begins with `/`, as in `path = \"/mqtt\"`")
+            }
+            Self::NoCertificate { .. } => Some("remove `tls`"),
             Self::Setting { .. } | Self::Retained(_) => None,
         }
     }

@@ -1,4 +1,5 @@
-//! The MQTT door: sockets, sessions, subscriptions, retained messages, delivery. MQTT 3.1.1 and 5 over TCP.
+//! The MQTT door: sockets, sessions, subscriptions, retained messages, delivery. MQTT 3.1.1 and 5 over
+//! TCP, TLS and WebSocket.
 //!
 //! ```text
 //! socket ─ connection ─ may? ─ journal ──→ durable ─┬→ PUBACK, in order (connection)
@@ -7,7 +8,7 @@
 //! ```
 //!
 //! Not here: packet bytes (`mqtt`), who may what (`identity`), what a topic means to a feature: the door knows topics
-//! only. TLS, WebSocket and shared subscriptions come in with the front door's own issue: a connection is generic
+//! only. Shared subscriptions come in with the front door's own issue. A connection is generic
 //! over its stream, and an outbox over how its messages are acknowledged.
 //!
 //! The laws this crate keeps:
@@ -56,8 +57,10 @@ mod shared;
 mod signal;
 mod tally;
 mod timetable;
+mod transport;
 mod trie;
 mod view;
+mod websocket;
 mod will;
 
 pub use broker::{Broker, Parts};

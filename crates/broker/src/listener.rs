@@ -11,12 +11,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 use crate::admission::Place;
 use crate::connection;
 use crate::settings::{Auth, ListenerSettings};
 use crate::shared::Shared;
 use crate::tally::Tallies;
+use crate::transport::Transport;
 use crate::{Refusal, StartError};
 
 /// How long accepting pauses when the machine has nothing to accept with. Connections that end give descriptors back
@@ -28,32 +31,50 @@ pub(crate) struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     auth: Auth,
+    transport: Transport,
 }
 
 impl Listener {
-    /// Binds the socket of `settings`.
+    /// Binds the socket of `settings`; `tls` is what a listener with TLS shows.
     ///
     /// # Errors
     /// [`StartError`] names the address and what stands in the way.
-    pub(crate) async fn bind(settings: &ListenerSettings) -> Result<Self, StartError> {
+    pub(crate) async fn bind(
+        settings: &ListenerSettings,
+        tls: Option<&Arc<ServerConfig>>,
+    ) -> Result<Self, StartError> {
         let bind = settings.bind;
         let auth = settings.auth()?;
+        let acceptor = || {
+            let tls = tls.ok_or(StartError::NoCertificate { bind })?;
+            Ok(TlsAcceptor::from(Arc::clone(tls)))
+        };
+        let transport = Transport {
+            tls: settings.tls.then(acceptor).transpose()?,
+            websocket: settings.websocket_path()?.map(Into::into),
+        };
         let failed = |source| StartError::Bind { bind, source };
         let socket = TcpListener::bind(bind).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        if !address.ip().is_loopback() {
+        if !address.ip().is_loopback() && transport.tls.is_none() {
             tracing::warn!(
                 %address,
                 "plain listener on a network address: passwords and readings pass unencrypted. Use TLS, or bind to 127.0.0.1"
             );
         }
-        tracing::info!(%address, ?auth, "MQTT listener open");
-        Ok(Self { socket, address, auth })
+        tracing::info!(%address, ?auth, transport = transport.scheme(), "MQTT listener open");
+        Ok(Self { socket, address, auth, transport })
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens and what it speaks there.
+    pub(crate) fn url(&self) -> String {
+        let path = self.transport.websocket.as_deref().unwrap_or_default();
+        format!("{}://{}{path}", self.transport.scheme(), self.address)
     }
 
     /// Accepts connections until the door stops.
@@ -63,7 +84,14 @@ impl Listener {
             Ok(place) => {
                 // Acknowledgements are small and somebody waits for each.
                 let _ = stream.set_nodelay(true);
-                tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer, auth, place));
+                let transport = self.transport.clone();
+                match (&transport.tls, &transport.websocket) {
+                    // By far the most, and without a handshake's state to carry along.
+                    (None, None) => {
+                        tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer, auth, place))
+                    }
+                    _ => tokio::spawn(transport.serve(Arc::clone(&shared), stream, peer, auth, place)),
+                };
             }
             Err(why) => refuse(&shared, peer, why),
         };

@@ -18,6 +18,9 @@ pub struct Settings {
     /// longer for one packet does not carry MQTT.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
+    /// Most TLS and WebSocket handshakes at one time; others wait for their turn, within `connect_timeout`. Default: 64:
+    /// a handshake is a millisecond of a processor, and leaves time for those who are in.
+    pub handshakes_max: usize,
     /// Most connections at one time. Default: 100,000: at 4 KB each they fit a small machine.
     pub connections_max: usize,
     /// Most connections from one address at one time. Default: 50,000, so that one host cannot take all places;
@@ -71,6 +74,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
+            handshakes_max: 64,
             connections_max: 100_000,
             connections_per_address_max: 50_000,
             packet_bytes_max: model::limit::PACKET_BYTES_DEFAULT,
@@ -113,6 +117,7 @@ impl Settings {
         // Acknowledgements out of order are looked for one by one: the window stays small.
         within("inflight_max", self.inflight_max.into(), 1, 4_096)?;
         within("keep_alive_s_max", self.keep_alive_s_max.into(), 1, u16::MAX.into())?;
+        within("handshakes_max", self.handshakes_max, 1, 65_536)?;
         within("queue_messages_max", self.queue_messages_max, 1, 1_000_000)?;
         Ok(())
     }
@@ -128,11 +133,11 @@ pub enum Auth {
     Anonymous,
 }
 
-/// One `[[listener]]` of the file with `door = "mqtt"`.
+/// One `[[listener]]` of the file with `door = "mqtt"` or `door = "websocket"`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ListenerSettings {
-    /// Always `mqtt` here; WebSocket and CoAP doors have their own settings.
+    /// What is spoken.
     pub door: DoorName,
     /// Address and port. Port 0: any free one ([`Broker::addresses`](crate::Broker::addresses) tells).
     pub bind: SocketAddr,
@@ -145,6 +150,13 @@ pub struct ListenerSettings {
     /// Lets a listener without passwords be reached from other machines. Default: false.
     #[serde(default)]
     pub allow_anonymous_anywhere: bool,
+    /// TLS 1.2 and 1.3 with the server's certificate, which Godwit's own authority signs: clients trust `ca.pem` of the
+    /// data directory. Default: false.
+    #[serde(default)]
+    pub tls: bool,
+    /// The path of a WebSocket listener. Default: `/mqtt`.
+    #[serde(default)]
+    pub path: Option<String>,
 }
 
 /// The doors that this crate opens.
@@ -153,19 +165,44 @@ pub struct ListenerSettings {
 pub enum DoorName {
     /// MQTT over TCP.
     Mqtt,
+    /// MQTT over WebSocket.
+    Websocket,
 }
 
 impl ListenerSettings {
     /// An MQTT listener that asks for passwords.
     #[must_use]
     pub fn password(bind: SocketAddr) -> Self {
-        Self { door: DoorName::Mqtt, bind, auth: None, anonymous: false, allow_anonymous_anywhere: false }
+        Self {
+            door: DoorName::Mqtt,
+            bind,
+            auth: None,
+            anonymous: false,
+            allow_anonymous_anywhere: false,
+            tls: false,
+            path: None,
+        }
     }
 
     /// An MQTT listener that asks for nothing; loopback only.
     #[must_use]
     pub fn anonymous(bind: SocketAddr) -> Self {
         Self { anonymous: true, ..Self::password(bind) }
+    }
+
+    /// The path of the WebSocket upgrade, if there is one.
+    ///
+    /// # Errors
+    /// [`StartError::Path`] when there is a path and no upgrade, or one that is no path.
+    pub fn websocket_path(&self) -> Result<Option<String>, StartError> {
+        match (self.door, &self.path) {
+            (DoorName::Mqtt, None) => Ok(None),
+            (DoorName::Websocket, None) => Ok(Some("/mqtt".to_owned())),
+            (DoorName::Websocket, Some(path)) if path.starts_with('/') && !path.contains(['?', '#', ' ']) => {
+                Ok(Some(path.clone()))
+            }
+            (_, Some(path)) => Err(StartError::Path { bind: self.bind, path: path.clone() }),
+        }
     }
 
     /// How it learns who speaks.
@@ -217,9 +254,24 @@ mod tests {
     }
 
     #[test]
+    fn a_path_belongs_to_a_websocket_listener() {
+        let path = |text: &str| listener(text).expect("settings").websocket_path();
+        assert_eq!(path("door = 'mqtt'\nbind = '127.0.0.1:1'").expect("fine"), None);
+        let websocket = "door = 'websocket'\nbind = '127.0.0.1:1'\n";
+        assert_eq!(path(websocket).expect("fine").as_deref(), Some("/mqtt"));
+        assert_eq!(path(&format!("{websocket}path = '/ws'")).expect("fine").as_deref(), Some("/ws"));
+        for wrong in ["door = 'mqtt'\nbind = '127.0.0.1:1'\npath = '/ws'", &format!("{websocket}path = 'ws'")]
+        {
+            let refused = path(wrong).expect_err("refused");
+            assert!(refused.to_string().contains("ws"), "{refused}");
+            assert!(refused.hint().is_some());
+        }
+    }
+
+    #[test]
     fn an_unknown_key_is_refused_by_name() {
-        let refused = listener("door = 'mqtt'\nbind = '127.0.0.1:1'\ntls = true").expect_err("refused");
-        assert!(refused.contains("tls"), "{refused}");
+        let refused = listener("door = 'mqtt'\nbind = '127.0.0.1:1'\nssl = true").expect_err("refused");
+        assert!(refused.contains("ssl"), "{refused}");
         let refused = toml::from_str::<Settings>("queue_max = 1").expect_err("refused").to_string();
         assert!(refused.contains("queue_max"), "{refused}");
         assert_eq!(toml::from_str::<Settings>("").expect("defaults"), Settings::default());

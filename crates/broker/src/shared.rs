@@ -13,6 +13,7 @@ use identity::Identity;
 use journal::Journal;
 use model::{ConnectionId, Routes};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::Semaphore;
 
 use crate::Settings;
 use crate::admission::Admission;
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) applied: Applied,
     pub(crate) timetable: Timetable,
     pub(crate) admission: Admission,
+    /// Turns of TLS and WebSocket handshakes.
+    pub(crate) handshakes: Semaphore,
     pub(crate) logbook: Logbook,
     pub(crate) refused_bridges: bridge::Refused,
     pub(crate) bounds: outbox::Bounds,
@@ -57,7 +60,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(settings: Settings, parts: crate::Parts) -> Self {
-        let crate::Parts { host, journal, catalog, identity, routes } = parts;
+        let crate::Parts { host, journal, catalog, identity, routes, tls: _ } = parts;
         Self {
             tallies: Tallies::new(),
             subscriptions: RwLock::new(Trie::default()),
@@ -68,6 +71,7 @@ impl Shared {
             }),
             applied: Applied::default(),
             timetable: Timetable::default(),
+            handshakes: Semaphore::new(settings.handshakes_max),
             admission: Admission::new(settings.connections_max, settings.connections_per_address_max),
             logbook: Logbook::default(),
             refused_bridges: bridge::Refused::default(),

@@ -137,6 +137,8 @@ reasons! {
     AddressFull = "address_full",
     /// No CONNECT in time.
     ConnectTimeout = "connect_timeout",
+    /// A TLS or WebSocket handshake that failed.
+    Handshake = "handshake",
     /// The first bytes are no CONNECT.
     NoConnect = "no_connect",
     /// The protocol level that a bridge of Mosquitto tries first; it comes again with one that is served.

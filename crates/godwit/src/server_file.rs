@@ -25,8 +25,11 @@ const STAT_BYTES_MAX: u64 = 4 * 1024;
 pub(crate) struct ServerFile {
     /// The server's process.
     pub(crate) pid: u32,
-    /// Addresses of the MQTT listeners, those without TLS first.
+    /// Addresses of the MQTT listeners without TLS.
     pub(crate) mqtt: Vec<String>,
+    /// Every MQTT listener as a URL: `mqtt`, `mqtts`, `ws` or `wss`.
+    #[serde(default)]
+    pub(crate) listeners: Vec<String>,
     /// Address of the HTTP API.
     pub(crate) http: String,
     /// Password of the user `local`, by MQTT and HTTP. Made anew at every start.
@@ -150,7 +153,13 @@ mod tests {
 
     fn file(pid: u32) -> ServerFile {
         let mqtt = vec!["0.0.0.0:1883".to_owned()];
-        ServerFile { pid, mqtt, http: "127.0.0.1:8080".to_owned(), token: "t".to_owned() }
+        ServerFile {
+            pid,
+            mqtt,
+            listeners: Vec::new(),
+            http: "127.0.0.1:8080".to_owned(),
+            token: "t".to_owned(),
+        }
     }
 
     #[test]

@@ -8,18 +8,23 @@ use mqtt::{
     Ack, ConnAck, Connect, ConnectProperties, Decoder, Disconnect, Packet, Publish, PublishProperties,
     Reason, Side, SubAck, Subscribe, SubscribeOptions, SubscriptionFilter, Version, Will,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::house::PATIENCE;
 
 /// A client by hand.
 pub(crate) struct Client {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Box<dyn Stream>,
     pub(crate) version: Version,
     decoder: Decoder,
     input: BytesMut,
 }
+
+/// What a client is connected by.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// What a CONNECT asks for, if nothing else is said: a clean session without a will.
 pub(crate) fn connect(version: Version, client_id: &str) -> Connect {
@@ -81,9 +86,14 @@ impl Client {
     pub(crate) async fn socket(address: SocketAddr, version: Version) -> Self {
         let stream = TcpStream::connect(address).await.expect("a connection");
         stream.set_nodelay(true).expect("a socket");
+        Self::on(stream, version)
+    }
+
+    /// Says nothing yet on a stream that the test made.
+    pub(crate) fn on(stream: impl Stream + 'static, version: Version) -> Self {
         let mut decoder = Decoder::new(Side::Client, 1 << 24);
         decoder.set_version(version);
-        Self { stream, version, decoder, input: BytesMut::new() }
+        Self { stream: Box::new(stream), version, decoder, input: BytesMut::new() }
     }
 
     /// Connects with what `connect` asks for.

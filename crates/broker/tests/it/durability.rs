@@ -97,7 +97,7 @@ async fn a_journal_that_is_slow_stops_the_reading_and_loses_nothing() {
     let house = House::with(plan).await;
     house.disk.hold();
     let client = Client::open(house.anonymous(), Version::V311, "me").await;
-    let (mut reading, mut writing) = client.stream.into_split();
+    let (mut reading, mut writing) = tokio::io::split(client.stream);
     // 40 MB do not fit into any socket's buffers: the writer stands still when nobody reads.
     let count = 20_000_u32;
     let sender = tokio::spawn(async move {
@@ -191,6 +191,7 @@ async fn a_port_in_use_is_named() {
         catalog: other.catalog(),
         identity: other.identity.clone(),
         routes: std::sync::Arc::default(),
+        tls: None,
     };
     let listeners = vec![broker::ListenerSettings::password(taken)];
     let refused = broker::Broker::start(&broker::Settings::default(), listeners, parts).await;

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use broker::{Broker, ListenerSettings, Parts, Settings, Stats};
+use broker::{Broker, DoorName, ListenerSettings, Parts, Settings, Stats};
 use catalog::Catalog;
 use host::sim::{Machine, SimDisk};
 use host::{Clock, Disk, Entry, File, Host, Space, SystemClock, SystemDisk, SystemRandom};
@@ -51,6 +51,8 @@ pub(crate) struct House {
     pub(crate) identity: Identity,
     pub(crate) token: LocalToken,
     pub(crate) disk: Arc<GatedDisk>,
+    /// The certificate that clients trust.
+    pub(crate) root: String,
     catalog: Catalog,
     dir: Option<TempDir>,
     machine: Machine,
@@ -84,16 +86,32 @@ impl House {
         let identity =
             Identity::open(catalog.clone(), host.clone()).expect("identity").with_local_token(&token);
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let authority = identity::Authority::open(&catalog, &host).await.expect("an authority");
         let parts = Parts {
             host,
             journal: journal.clone(),
             catalog: catalog.clone(),
             identity: identity.clone(),
             routes: Arc::new(Routes::new(&plan.routes).expect("routes")),
+            tls: Some(Arc::new(authority.server_tls())),
         };
-        let listeners = vec![ListenerSettings::anonymous(local), ListenerSettings::password(local)];
+        let anonymous = ListenerSettings::anonymous(local);
+        let tls = ListenerSettings { tls: true, ..anonymous.clone() };
+        let websocket = ListenerSettings { door: DoorName::Websocket, ..anonymous.clone() };
+        let both = ListenerSettings { tls: true, path: Some("/secure".to_owned()), ..websocket.clone() };
+        let listeners = vec![anonymous, ListenerSettings::password(local), tls, websocket, both];
         let broker = Broker::start(&plan.settings, listeners, parts).await.expect("a door");
-        Self { broker, journal, identity, token, disk, catalog, dir: Some(dir), machine }
+        Self {
+            broker,
+            journal,
+            identity,
+            token,
+            disk,
+            root: authority.root_pem(),
+            catalog,
+            dir: Some(dir),
+            machine,
+        }
     }
 
     /// Ends everything in good order and starts again on the same directory.

@@ -10,4 +10,5 @@ mod protocol;
 mod retained;
 mod sessions;
 mod strangers;
+mod transports;
 mod wills;

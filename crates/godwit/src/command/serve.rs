@@ -111,6 +111,7 @@ impl House {
             .map_err(hinted(identity::AuthorityError::hint))?;
         let root = authority.root_pem();
         host.disk.replace(&data.join(CA_FILE), root.as_bytes()).context("cannot write `ca.pem`")?;
+        let tls = Arc::new(authority.server_tls());
         let renewal = tokio::spawn(renew(authority));
         let token = identity::LocalToken::generate(&*host.random);
         let identity = identity::Identity::open(catalog.clone(), host.clone())
@@ -132,6 +133,7 @@ impl House {
             catalog: catalog.clone(),
             identity: identity.clone(),
             routes,
+            tls: Some(tls),
         };
         let listeners = settings.listener.clone().unwrap_or_else(default_listeners);
         let broker = broker::Broker::start(&settings.mqtt, listeners, parts)
@@ -159,7 +161,8 @@ impl House {
 
         let file = ServerFile {
             pid: std::process::id(),
-            mqtt: broker.addresses().iter().map(ToString::to_string).collect(),
+            mqtt: plain(&broker),
+            listeners: broker.urls(),
             http: http.to_string(),
             token: token.reveal().to_owned(),
         };
@@ -169,12 +172,12 @@ impl House {
 
     /// Prints where to reach it and three lines that send a first reading. No secret is among them.
     fn say_where(&self) -> anyhow::Result<()> {
-        let mqtt = self.broker.addresses();
         let data = self.data.display();
         let mut text = format!("Godwit {} serves {data}\n", env!("CARGO_PKG_VERSION"));
-        for address in &mqtt {
-            text += &format!("  MQTT  {address}\n");
+        for url in self.broker.urls() {
+            text += &format!("  MQTT  {url}\n");
         }
+        let mqtt: Vec<SocketAddr> = plain(&self.broker).iter().filter_map(|text| text.parse().ok()).collect();
         let port = self.http.port();
         text += &format!("  HTTP  http://{}\n", self.http);
         if self.http.ip().is_loopback() {
@@ -236,6 +239,12 @@ async fn renew(authority: identity::Authority) {
 
 /// How long HTTP requests under way may take after the word to stop.
 const REQUESTS_PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Where plain MQTT is spoken.
+fn plain(broker: &broker::Broker) -> Vec<String> {
+    let plain = |url: &String| url.strip_prefix("mqtt://").map(str::to_owned);
+    broker.urls().iter().filter_map(plain).collect()
+}
 
 /// Plain MQTT with passwords, for this machine only.
 fn default_listeners() -> Vec<broker::ListenerSettings> {
