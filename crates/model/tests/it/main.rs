@@ -1,6 +1,7 @@
 //! The promises of routes, decoders and device time, from outside.
 
 mod channels;
+mod golden;
 mod json;
 mod office;
 mod reference;
