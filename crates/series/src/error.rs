@@ -42,6 +42,9 @@ pub enum OpenError {
         /// What the key ring says.
         reason: host::KeyError,
     },
+    /// The settings of the remote store are not right.
+    #[error("{0}")]
+    Remote(String),
     /// Threads cannot be started.
     #[error("cannot start the threads of `series`")]
     Threads(#[source] io::Error),
@@ -105,6 +108,14 @@ pub enum StoreError {
         /// Why.
         reason: String,
     },
+    /// A column file cannot be moved to the remote store. It stays where it is.
+    #[error("cannot move column file `{name}`: {reason}")]
+    Remote {
+        /// The file.
+        name: String,
+        /// What the store, which is named, said.
+        reason: String,
+    },
     /// Column files that were to be merged cannot be read.
     #[error("cannot merge column files of {day}: {reason}")]
     Merge {
@@ -121,6 +132,7 @@ impl StoreError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => Kind::TooMuch,
+            Self::Remote { .. } => Kind::Unavailable,
             _ => Kind::Broken,
         }
     }
@@ -183,6 +195,14 @@ pub enum QueryError {
         /// Why.
         reason: String,
     },
+    /// A column file is in a remote store that does not answer.
+    #[error("cannot read column file `{name}`: {reason}")]
+    Away {
+        /// Its name in the store.
+        name: String,
+        /// What the store, which is named, said.
+        reason: String,
+    },
     /// The server is stopping.
     #[error("the server is stopping")]
     Closed,
@@ -205,6 +225,7 @@ impl QueryError {
             Self::Memory { .. } => "query.memory",
             Self::Rows { .. } => "query.rows",
             Self::File { .. } => "query.file",
+            Self::Away { .. } => "query.away",
             Self::Closed => "query.closed",
             Self::Engine { .. } => "query.engine",
         }
@@ -218,7 +239,7 @@ impl QueryError {
             Self::NotARead { .. } => Kind::Forbidden,
             // The same query meets the same bound again.
             Self::Time { .. } | Self::Memory { .. } | Self::Rows { .. } => Kind::Invalid,
-            Self::Closed => Kind::Unavailable,
+            Self::Closed | Self::Away { .. } => Kind::Unavailable,
             Self::File { .. } | Self::Engine { .. } => Kind::Broken,
         }
     }
@@ -239,6 +260,9 @@ impl QueryError {
             Self::File { .. } => {
                 Some("restore the file from a backup; queries that do not need it are answered meanwhile")
             }
+            Self::Away { .. } => Some(
+                "younger readings are answered: ask for them with a WHERE on `time`, or try again when the store is back",
+            ),
             Self::Closed | Self::Engine { .. } => None,
         }
     }

@@ -31,6 +31,7 @@ mod stats;
 mod store;
 mod table;
 mod tally;
+mod tiers;
 mod upkeep;
 
 pub use answer::{Answer, Format};
@@ -38,6 +39,6 @@ pub use error::{OpenError, QueryError, StoreError};
 pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction};
 pub use offline::Offline;
 pub use service::Series;
-pub use settings::{Budget, QueryLimits, Settings};
-pub use stats::Stats;
+pub use settings::{Budget, QueryLimits, RemoteSettings, Secret, Settings};
+pub use stats::{RemoteStats, Stats};
 pub use tally::{MessageSample, Tally, UndecodableKind, UnroutedKind};

@@ -16,6 +16,7 @@
 //!       "time_min": …, "time_max": …, "received_max": … }        microseconds
 //!   ],
 //!   "latest": {"name": "latest-00000016-….parquet.sealed", "seq": 8143, …},  newest readings as of that seq, or null
+//!   "doubt": ["…"],                      objects of the remote store that are to be removed unless a file above names them
 //!   "tally": {…}                         what was counted up to `position`
 //! }
 //! ```
@@ -66,6 +67,9 @@ pub(crate) struct FileEntry {
     /// Whether it is sealed; version 1 had plain files only.
     #[serde(default)]
     pub sealed: bool,
+    /// Whether it is in the remote store.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remote: bool,
     /// First `seq` of its generation.
     pub seq_from: u64,
     /// Last `seq` of its generation.
@@ -93,6 +97,7 @@ impl FileEntry {
             bytes: self.bytes,
             checksums: self.checksums.clone(),
             sealed: self.sealed,
+            remote: self.remote,
         }
     }
 
@@ -126,6 +131,7 @@ impl LatestEntry {
             bytes: self.bytes,
             checksums: self.checksums.clone(),
             sealed: self.sealed,
+            remote: false,
         }
     }
 }
@@ -141,6 +147,9 @@ pub(crate) struct Manifest {
     pub files: Vec<FileEntry>,
     /// The file of newest readings.
     pub latest: Option<LatestEntry>,
+    /// Objects that may be in the remote store and that no file above names: begun to be written, or to be removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub doubt: Vec<String>,
     /// What was counted.
     pub tally: Tally,
 }
@@ -215,10 +224,11 @@ impl Manifest {
         Files::owns(name) || name == format!("{NAME}.new")
     }
 
-    /// Every file it names.
+    /// Every local file it names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.files
             .iter()
+            .filter(|file| !file.remote)
             .map(|file| file.name.as_str())
             .chain(self.latest.as_ref().map(|latest| latest.name.as_str()))
     }

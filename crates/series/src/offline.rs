@@ -12,6 +12,7 @@ use model::route::Routes;
 use crate::error::{OpenError, StoreError};
 use crate::service::Series;
 use crate::settings::Settings;
+use crate::tiers;
 use crate::upkeep;
 
 /// The room without threads of its own: records are handed in, and each step is taken when it is asked for. For
@@ -69,6 +70,14 @@ impl Offline {
     pub fn retain(&self, other_bytes: u64) -> Result<(), StoreError> {
         let store = &self.series.inner.store;
         upkeep::drop_files(store, &upkeep::to_drop(store, other_bytes))
+    }
+
+    /// Moves files that are old enough to the remote store, some of them; returns how many moved.
+    ///
+    /// # Errors
+    /// [`StoreError`]: what did not move is where it was.
+    pub fn tier(&self) -> Result<usize, StoreError> {
+        tiers::step(&self.series.inner.store, &self.series.inner.engine)
     }
 
     /// For queries and figures.

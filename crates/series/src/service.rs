@@ -31,6 +31,7 @@ use crate::query::Engine;
 use crate::settings::{QueryLimits, Settings};
 use crate::stats::Stats;
 use crate::store::{Store, chain};
+use crate::tiers;
 use crate::upkeep;
 
 /// How often age and budget are looked at, and a failed write is tried again.
@@ -342,6 +343,7 @@ impl Inner {
     fn keep(&self) {
         host::lower_priority();
         let mut seen = 0;
+        let mut pace = tiers::Pace::default();
         while !self.is_stopping() {
             seen = self.upkeep.wait(seen);
             while !self.is_stopping() {
@@ -360,6 +362,7 @@ impl Inner {
             if let Err(error) = upkeep::drop_files(&self.store, &old) {
                 report(&error, "cannot drop old column files");
             }
+            while !self.is_stopping() && pace.step(&self.store, &self.engine) {}
         }
     }
 }
@@ -385,9 +388,15 @@ fn restore_latest(store: &Store, engine: &Engine) {
     for batch in saved.into_iter().flat_map(|(_, batches)| batches) {
         store.restore_latest(&batch);
     }
+    let mut is_away = false;
     for file in files {
+        if is_away && file.entry.remote {
+            continue;
+        }
         // By generation: of the same time, the newer generation's value is the last.
         if let Err(reason) = engine.read_files(vec![file.clone()], |batch| store.restore_latest(batch)) {
+            // A store that does not answer is asked once.
+            is_away |= file.entry.remote;
             tracing::error!(
                 file = file.entry.name,
                 reason,

@@ -32,6 +32,8 @@ pub struct Settings {
     pub query_threads: Option<usize>,
     /// What one query may use at most.
     pub query: QueryLimits,
+    /// Where old readings go.
+    pub remote: RemoteSettings,
 }
 
 impl Default for Settings {
@@ -45,7 +47,72 @@ impl Default for Settings {
             encrypt: true,
             query_threads: None,
             query: QueryLimits::default(),
+            remote: RemoteSettings::default(),
         }
+    }
+}
+
+/// `[series.remote]`: an object store for column files that are old.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RemoteSettings {
+    /// `s3://bucket/prefix`, or `file:///a/directory`. Default: none, everything stays on the volume.
+    pub url: Option<String>,
+    /// Files whose newest reading, by the later of its time and its receipt, is older than this move. Default: 30 days.
+    #[serde(with = "humantime_serde")]
+    pub after: Duration,
+    /// Address of the S3 service, such as `https://minio.local:9000`. Default: the one of AWS.
+    pub endpoint: Option<String>,
+    /// Its region. Default: `AWS_REGION` of the environment, else `us-east-1`.
+    pub region: Option<String>,
+    /// Access key. Default: `AWS_ACCESS_KEY_ID` of the environment.
+    pub access_key: Option<String>,
+    /// Secret of the access key. Default: `AWS_SECRET_ACCESS_KEY` of the environment.
+    pub secret_key: Option<Secret>,
+    /// Longest time until the store answers one call; long ones get a second more for each 100 kB. Default: 10 seconds.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+    /// Bytes of remote files that are kept in memory. Default: 64 MiB.
+    pub cache_bytes: usize,
+}
+
+impl Default for RemoteSettings {
+    fn default() -> Self {
+        Self {
+            url: None,
+            after: Duration::from_secs(30 * 86_400),
+            endpoint: None,
+            region: None,
+            access_key: None,
+            secret_key: None,
+            timeout: Duration::from_secs(10),
+            cache_bytes: 64 << 20,
+        }
+    }
+}
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself, for the one who needs it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
     }
 }
 

@@ -22,7 +22,7 @@ pub struct Stats {
     pub files: u64,
     /// Readings in them. A reading that was replaced counts twice until its files are merged.
     pub file_readings: u64,
-    /// Bytes of them.
+    /// Bytes of those on the volume.
     pub file_bytes: u64,
     /// The earliest time in them.
     pub oldest: Option<Timestamp>,
@@ -34,6 +34,25 @@ pub struct Stats {
     pub clock_offsets: Vec<(String, i64)>,
     /// Files that were found damaged or missing since the start, with why. Queries that need one of them fail.
     pub faulty: BTreeMap<String, String>,
+    /// The remote store, if there is one.
+    pub remote: Option<RemoteStats>,
     /// What was counted.
     pub tally: Tally,
+}
+
+/// How the remote store stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteStats {
+    /// Its URL.
+    pub url: String,
+    /// Column files in it.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Ranges read from it since the start.
+    pub reads: u64,
+    /// Calls that failed since the start.
+    pub failures: u64,
+    /// Why the last call failed; `None` when it succeeded.
+    pub last_error: Option<String>,
 }

@@ -84,7 +84,9 @@ impl Store {
         host.disk.create_dir(dir).map_err(io_at(dir))?;
         let manifest = Manifest::read(dir, host)?;
         remove_unnamed(dir, host.disk.as_ref(), &manifest).map_err(io_at(dir))?;
-        let files = Arc::new(Files::new(dir, host, settings.encrypt));
+        let files = Arc::new(Files::new(dir, host, settings).map_err(OpenError::Remote)?);
+        // What a crash left in doubt was either never finished or is not needed any more.
+        manifest.doubt.iter().for_each(|name| files.leave(name));
         let cache = Arc::new(FileCache::default());
         let live_files = manifest.files.iter().map(|entry| LiveFile::open(entry.clone(), &files, &cache));
         let live = Live {
@@ -257,7 +259,7 @@ impl Store {
         let stem = manifest::file_stem(day, self.next_file.fetch_add(1, Ordering::Relaxed));
         let bytes = column::encode(rows)
             .map_err(|error| StoreError::Encode { name: stem.clone(), reason: chain(&error) })?;
-        let Stored { name, bytes, checksums, sealed } = self.files.write(&stem, &bytes)?;
+        let Stored { name, bytes, checksums, sealed, remote } = self.files.write(&stem, &bytes)?;
         let entry = FileEntry {
             name,
             day,
@@ -265,6 +267,7 @@ impl Store {
             bytes,
             checksums,
             sealed,
+            remote,
             seq_from: seq.0,
             seq_to: seq.1,
             first: rows.first_key().expect("a file has rows"),
@@ -274,7 +277,21 @@ impl Store {
             appends: rows.runs.iter().any(|run| self.channels.find(&run.channel).appends()),
             received_max: rows.received_ms.iter().copied().max().unwrap_or_default().saturating_mul(1_000),
         };
-        Ok(LiveFile::open(entry, &self.files, &self.cache))
+        Ok(self.live_file(entry))
+    }
+
+    /// A file that an entry names, to be read.
+    pub(crate) fn live_file(&self, entry: FileEntry) -> LiveFile {
+        LiveFile::open(entry, &self.files, &self.cache)
+    }
+
+    /// Writes down which objects of the remote store may come to be, and which are gone.
+    pub(crate) fn doubt(&self, begun: Vec<String>, gone: &[String]) -> Result<(), StoreError> {
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        next.doubt.retain(|name| !gone.contains(name));
+        next.doubt.extend(begun);
+        self.commit(&mut manifest, next)
     }
 
     /// The bytes of files.
@@ -302,7 +319,7 @@ impl Store {
         let stem = format!("latest-{:08}", self.next_file.fetch_add(1, Ordering::Relaxed));
         let bytes = column::encode_plain(&batch)
             .map_err(|error| StoreError::Encode { name: stem.clone(), reason: chain(&error) })?;
-        let Stored { name, bytes, checksums, sealed } = self.files.write(&stem, &bytes)?;
+        let Stored { name, bytes, checksums, sealed, .. } = self.files.write(&stem, &bytes)?;
         self.files.sync_dir()?;
         self.latest_readings.store(0, Ordering::Relaxed);
         Ok(LatestEntry { name, bytes, checksums, sealed, seq })
@@ -344,6 +361,8 @@ impl Store {
         let mut next = manifest.clone();
         next.files.retain(|entry| !is_old(&entry.name));
         next.files.extend(new.iter().map(|file| (*file.entry).clone()));
+        next.doubt.retain(|name| !new.iter().any(|file| file.entry.remote && file.entry.name == *name));
+        next.doubt.extend(old.iter().filter(|file| file.entry.remote).map(|file| file.entry.name.clone()));
         next.next_file = self.next_file.load(Ordering::Relaxed);
         count(&mut next.tally);
         self.commit(&mut manifest, next)?;
@@ -451,12 +470,28 @@ impl Store {
                 as u64,
             files: live.files.len() as u64,
             file_readings: live.files.iter().map(|file| file.entry.rows).sum(),
-            file_bytes: live.files.iter().map(|file| file.entry.bytes).sum(),
+            file_bytes: live
+                .files
+                .iter()
+                .filter(|file| !file.entry.remote)
+                .map(|file| file.entry.bytes)
+                .sum(),
             oldest: live.files.iter().map(|file| file.entry.time_min).min().map(Timestamp::from_micros),
             devices: live.latest.devices() as u64,
             channels: live.latest.channels() as u64,
             clock_offsets: offsets,
             faulty: self.files.faulty(),
+            remote: self.files.remote().map(|remote| {
+                let is_remote = |file: &&LiveFile| file.entry.remote;
+                crate::RemoteStats {
+                    url: remote.url().to_owned(),
+                    files: live.files.iter().filter(is_remote).count() as u64,
+                    bytes: live.files.iter().filter(is_remote).map(|file| file.entry.bytes).sum(),
+                    reads: remote.reads(),
+                    failures: remote.failures(),
+                    last_error: remote.last_error(),
+                }
+            }),
             tally: live.tally.clone(),
         }
     }

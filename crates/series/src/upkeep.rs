@@ -43,6 +43,10 @@ pub(crate) fn to_merge(store: &Store, quiet_before: u64) -> Option<Vec<LiveFile>
     days.retain(|_, files| !files.iter().any(|file| store.bytes().is_faulty(&file.entry.name)));
     for files in days.values_mut() {
         files.sort_by_key(|file| file.entry.seq_to);
+        // What is in the remote store stays as it is; what is newer than all of it can be merged.
+        if let Some(last) = files.iter().rposition(|file| file.entry.remote) {
+            files.drain(..=last);
+        }
         let generations: Vec<&[&LiveFile]> =
             files.chunk_by(|a, b| a.entry.seq_to == b.entry.seq_to).collect();
         if generations.len() < 2 {
@@ -128,13 +132,21 @@ pub(crate) fn to_drop(store: &Store, other_bytes: u64) -> Vec<LiveFile> {
     }
     if let Ok(space) = store.host().disk.space(store.dir()) {
         let budget = settings.disk_budget.bytes(space.total);
-        let mut used = other_bytes + files[dropped..].iter().map(|file| file.entry.bytes).sum::<u64>();
-        while used > budget && dropped < files.len() {
-            used -= files[dropped].entry.bytes;
-            dropped += 1;
+        let here = |file: &LiveFile| if file.entry.remote { 0 } else { file.entry.bytes };
+        let rest = files.split_off(dropped);
+        let mut used = other_bytes + rest.iter().map(here).sum::<u64>();
+        for file in rest {
+            if used <= budget {
+                break;
+            }
+            if !file.entry.remote {
+                used -= file.entry.bytes;
+                files.push(file);
+            }
         }
+    } else {
+        files.truncate(dropped);
     }
-    files.truncate(dropped);
     files
 }
 

@@ -25,7 +25,7 @@ mod reader;
 
 pub(crate) use adapter::ColumnsAdapterFactory;
 pub(crate) use encode::{decode_plain, encode, encode_plain};
-pub(crate) use reader::{FAULT_MARK, FileCache, FileReader, ReaderFactory};
+pub(crate) use reader::{AWAY_MARK, FAULT_MARK, FileCache, FileReader, ReaderFactory};
 
 /// Most rows of one file: a row group that is decided on, encoded and held in memory as a whole.
 pub(crate) const ROWS_MAX: usize = 1 << 20;

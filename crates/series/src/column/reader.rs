@@ -30,6 +30,8 @@ const OPEN_MAX: usize = 512;
 /// A column file that may be read. Removed when the last user lets go, once it is [`doomed`](Self::doom).
 pub(crate) struct FileReader {
     stored: Stored,
+    /// Of its open file in the cache: a file that moves is another one.
+    key: String,
     files: Arc<Files>,
     cache: Arc<FileCache>,
     doomed: AtomicBool,
@@ -67,7 +69,8 @@ impl FileReader {
     /// Reads the file that is stored like this.
     pub(crate) fn new(stored: Stored, files: &Arc<Files>, cache: &Arc<FileCache>) -> Arc<Self> {
         let (files, cache) = (Arc::clone(files), Arc::clone(cache));
-        Arc::new(Self { stored, files, cache, doomed: AtomicBool::new(false) })
+        let key = if stored.remote { format!("remote {}", stored.name) } else { stored.name.clone() };
+        Arc::new(Self { stored, key, files, cache, doomed: AtomicBool::new(false) })
     }
 
     /// It is live no more: removed when nobody reads it.
@@ -77,46 +80,52 @@ impl FileReader {
 
     fn fault(&self, fault: &Fault) -> ParquetError {
         self.files.note_fault(&self.stored.name, fault);
-        // `QueryError` reads the name from between the marks.
-        ParquetError::General(format!("{FAULT_MARK}{}{FAULT_MARK}{fault}", self.stored.name))
+        // `QueryError` reads the name from between the marks, and whether it is the file's fault from the one after.
+        let away = if matches!(fault, Fault::Away(_)) { AWAY_MARK.to_string() } else { String::new() };
+        ParquetError::General(format!("{FAULT_MARK}{}{FAULT_MARK}{away}{fault}", self.stored.name))
     }
 
-    fn open(&self) -> Result<Arc<Open>, ParquetError> {
+    async fn open(&self) -> Result<Arc<Open>, ParquetError> {
         {
             let mut cached = self.cache.open.lock();
             cached.uses += 1;
             let now = cached.uses;
-            if let Some((used, open)) = cached.files.get_mut(&self.stored.name) {
+            if let Some((used, open)) = cached.files.get_mut(&self.key) {
                 *used = now;
                 return Ok(Arc::clone(open));
             }
         }
-        let opened = self.files.open(&self.stored).and_then(|file| {
-            let metadata = Arc::new(read_metadata(&file)?);
+        let open = async {
+            let file = self.files.open(&self.stored).await?;
+            let metadata = Arc::new(read_metadata(&file).await?);
             Ok(Arc::new(Open { file, metadata }))
-        });
-        let open = opened.map_err(|fault| self.fault(&fault))?;
+        };
+        let open = open.await.map_err(|fault| self.fault(&fault))?;
         let mut cached = self.cache.open.lock();
         if cached.files.len() >= OPEN_MAX {
             let oldest = cached.files.iter().min_by_key(|(_, (used, _))| *used).map(|(name, _)| name.clone());
             oldest.map(|name| cached.files.remove(&name));
         }
         let now = cached.uses;
-        cached.files.insert(self.stored.name.clone(), (now, Arc::clone(&open)));
+        cached.files.insert(self.key.clone(), (now, Arc::clone(&open)));
         Ok(open)
     }
 
-    fn read(&self, range: &Range<u64>) -> Result<Bytes, ParquetError> {
-        self.open()?.file.read(range).map_err(|fault| self.fault(&fault))
+    async fn read(&self, range: Range<u64>) -> Result<Bytes, ParquetError> {
+        self.open().await?.file.read(range).await.map_err(|fault| self.fault(&fault))
+    }
+
+    async fn read_all(&self, ranges: Vec<Range<u64>>) -> Result<Vec<Bytes>, ParquetError> {
+        self.open().await?.file.read_all(&ranges).await.map_err(|fault| self.fault(&fault))
     }
 }
 
 /// The footer and the page index.
-fn read_metadata(file: &OpenFile) -> Result<ParquetMetaData, Fault> {
+async fn read_metadata(file: &OpenFile) -> Result<ParquetMetaData, Fault> {
     let bytes = file.content_bytes();
     let mut tail_bytes = bytes.min(TAIL_BYTES);
     loop {
-        let tail = file.read(&(bytes - tail_bytes..bytes))?;
+        let tail = file.read(bytes - tail_bytes..bytes).await?;
         let mut reader = ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Optional);
         let parsed = reader.try_parse_sized(&tail, bytes).and_then(|()| reader.finish());
         match parsed {
@@ -132,14 +141,21 @@ fn read_metadata(file: &OpenFile) -> Result<ParquetMetaData, Fault> {
 impl Drop for FileReader {
     fn drop(&mut self) {
         if *self.doomed.get_mut() {
-            self.cache.open.lock().files.remove(&self.stored.name);
-            self.files.remove(&self.stored.name);
+            self.cache.open.lock().files.remove(&self.key);
+            if self.stored.remote {
+                self.files.leave(&self.stored.name);
+            } else {
+                self.files.remove(&self.stored.name);
+            }
         }
     }
 }
 
 /// Stands around the file's name in errors on their way through the engine.
 pub(crate) const FAULT_MARK: char = '\u{1}';
+
+/// Stands before the reason when the file is in a remote store that does not answer.
+pub(crate) const AWAY_MARK: char = '\u{2}';
 
 /// Hands DataFusion the readers of live files.
 #[derive(Debug, Clone, Copy)]
@@ -158,18 +174,25 @@ impl ParquetFileReaderFactory for ReaderFactory {
     }
 }
 
-/// Reads are short and mostly from the page cache: they run on the query's own threads.
+/// Reads of local files are short and mostly from the page cache: they run on the query's own threads.
 struct Handle(Arc<FileReader>);
 
 impl AsyncFileReader for Handle {
     fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes, ParquetError>> {
-        std::future::ready(self.0.read(&range)).boxed()
+        self.0.read(range).boxed()
+    }
+
+    fn get_byte_ranges(
+        &mut self,
+        ranges: Vec<Range<u64>>,
+    ) -> BoxFuture<'_, Result<Vec<Bytes>, ParquetError>> {
+        self.0.read_all(ranges).boxed()
     }
 
     fn get_metadata<'a>(
         &'a mut self,
         _options: Option<&'a ArrowReaderOptions>,
     ) -> BoxFuture<'a, Result<Arc<ParquetMetaData>, ParquetError>> {
-        std::future::ready(self.0.open().map(|open| Arc::clone(&open.metadata))).boxed()
+        async { Ok(Arc::clone(&self.0.open().await?.metadata)) }.boxed()
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Bytes that one checksum covers: few enough to be read for a page, enough to keep the manifest short.
-const BLOCK_BYTES: u64 = 256 * 1024;
+pub(crate) const BLOCK_BYTES: u64 = 256 * 1024;
 
 /// The checksums of a file's blocks: CRC32C of each [`BLOCK_BYTES`].
 pub(crate) fn checksums(bytes: &[u8]) -> Vec<u32> {
@@ -15,7 +15,6 @@ pub(crate) fn checksums(bytes: &[u8]) -> Vec<u32> {
 
 /// The blocks of one open file.
 pub(crate) struct Blocks {
-    bytes: u64,
     checksums: Vec<u32>,
     /// Per block: whether it was found to be what was written.
     verified: Vec<AtomicBool>,
@@ -28,20 +27,13 @@ impl Blocks {
             return Err(format!("it has {bytes} bytes, and {} checksums", checksums.len()));
         }
         let verified = checksums.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { bytes, checksums: checksums.to_vec(), verified })
+        Ok(Self { checksums: checksums.to_vec(), verified })
     }
 
     /// Whether all of `range` was compared before.
     pub(crate) fn are_verified(&self, range: &Range<u64>) -> bool {
         let mut blocks = range.start / BLOCK_BYTES..range.end.div_ceil(BLOCK_BYTES);
         blocks.all(|block| self.verified[block as usize].load(Ordering::Relaxed))
-    }
-
-    /// The blocks around `range`: the first one's number, and their bytes.
-    pub(crate) fn around(&self, range: &Range<u64>) -> (u64, Range<u64>) {
-        let first = range.start / BLOCK_BYTES;
-        let end = (range.end.div_ceil(BLOCK_BYTES) * BLOCK_BYTES).min(self.bytes);
-        (first, first * BLOCK_BYTES..end)
     }
 
     /// Compares whole blocks, the first of which is number `first`, with their checksums.

@@ -6,7 +6,7 @@ use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::parser::ParserError;
 
-use crate::column::FAULT_MARK;
+use crate::column::{AWAY_MARK, FAULT_MARK};
 use crate::error::QueryError;
 use crate::settings::QueryLimits;
 
@@ -57,7 +57,11 @@ fn line(said: &str) -> String {
 fn file_fault(whole: &str) -> Option<QueryError> {
     let mut parts = whole.splitn(3, FAULT_MARK);
     let (_, name, reason) = (parts.next()?, parts.next()?, parts.next()?);
-    Some(QueryError::File { name: name.to_owned(), reason: line(reason) })
+    let name = name.to_owned();
+    Some(match reason.strip_prefix(AWAY_MARK) {
+        Some(reason) => QueryError::Away { name, reason: line(reason) },
+        None => QueryError::File { name, reason: line(reason) },
+    })
 }
 
 fn schema(error: &SchemaError) -> QueryError {

@@ -67,7 +67,7 @@ impl Engine {
             .worker_threads(threads)
             .thread_name("series-query")
             .on_thread_start(host::lower_priority)
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(OpenError::Threads)?;
         let mut config = SessionConfig::new()
@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// Runs on this thread; what it spawns runs on the engine's.
-    fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
+    pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         let _entered = self.handle.enter();
         futures::executor::block_on(work)
     }

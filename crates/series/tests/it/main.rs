@@ -7,3 +7,4 @@ mod query;
 mod readings;
 mod service;
 mod support;
+mod tiers;
