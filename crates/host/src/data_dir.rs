@@ -7,8 +7,19 @@
 //! <data>/series/       column files and their manifest (crate `series`)
 //! <data>/catalog.db    the SQL database (crate `catalog`)
 //! <data>/server.json   addresses and the local token, mode 0600, while a process serves
+//! <data>/temp/         what is of use for a moment only; emptied on every start
+//! <data>/RESTORING     there while a backup is put in place (`restoring`): such a directory is not served
 //! <data>.key           the key-encryption key, beside the directory unless `[keys] file` says otherwise
 //! ```
+//!
+//! | format | what changed |
+//! |---|---|
+//! | 1 | the first |
+//! | 2 | column files may be encrypted (manifest of the columns, version 2) |
+//!
+//! The upgrade from an older format is the number in `FORMAT`, replaced atomically before any room opens its files: a
+//! room reads what any older version wrote and writes today's version from then on. A crash at any moment leaves either
+//! the old number and nothing new, or the new number and rooms that read both.
 
 use std::fs;
 use std::io;
@@ -21,7 +32,16 @@ use serde::{Deserialize, Serialize};
 use crate::{Disk, KeyError, KeyRing, Random};
 
 /// The version of the data directory that this program writes. Older ones are upgraded, newer ones refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+
+/// The file that says what the directory is.
+pub(crate) const FORMAT: &str = "FORMAT";
+
+/// The file that says that a restore is not finished.
+pub(crate) const RESTORING: &str = "RESTORING";
+
+/// The directory of what is of use for a moment only.
+const TEMP: &str = "temp";
 
 const FORMAT_BYTES_MAX: u64 = 64 * 1024;
 
@@ -68,6 +88,18 @@ pub enum DataDirError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is no data directory.
+    #[error("there is no Godwit data directory at `{}`", path.display())]
+    Absent {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// A restore was cut off.
+    #[error("data directory `{}` holds half of a backup: a restore was cut off", path.display())]
+    Restoring {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The key cannot be had.
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -91,17 +123,23 @@ impl DataDirError {
             Self::Newer { .. } => Some("start the version of Godwit that wrote it, or a newer one"),
             Self::Foreign { .. } => Some("name an empty or new directory with --data"),
             Self::Malformed { .. } => Some("restore the directory from a backup"),
+            Self::Absent { .. } => Some("name the directory that `godwit serve` uses with --data"),
+            Self::Restoring { .. } => Some("run `godwit restore` on it again: it starts over"),
             Self::Key(error) => error.hint(),
             Self::Io { .. } => None,
         }
     }
 }
 
+/// What `FORMAT` says.
 #[derive(Debug, Serialize, Deserialize)]
-struct Format {
-    format: u32,
-    id: String,
-    boot: u32,
+pub(crate) struct Format {
+    pub(crate) format: u32,
+    pub(crate) id: String,
+    pub(crate) boot: u32,
+    /// The directory that a backup was made of, when this one was restored from it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) restored_from: Option<String>,
 }
 
 /// A data directory that this process holds: nobody else can open it until this is dropped.
@@ -109,6 +147,8 @@ pub struct DataDir {
     path: PathBuf,
     id: String,
     boot: u32,
+    /// The format as it was found.
+    found: u32,
     keys: Arc<KeyRing>,
     key_path: PathBuf,
     /// Held for its lock.
@@ -133,31 +173,75 @@ impl DataDir {
         };
         disk.create_dir(path).map_err(io_at(path))?;
         let lock = lock(path)?;
-        let format_path = path.join("FORMAT");
-        let known = match disk.read(&format_path, FORMAT_BYTES_MAX) {
-            Ok(text) => Some(parse_format(&text, path, &format_path)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(DataDirError::Io { path: format_path, source }),
-        };
+        let format_path = path.join(FORMAT);
+        let known = read_format(path, disk)?;
         if known.is_none() {
             refuse_foreign(path)?;
         }
         let key_path = key_file.map_or_else(|| default_key_path(path), Path::to_owned);
         let keys = KeyRing::from_file(&key_path, path, known.is_none(), disk, random)?;
+        let found = known.as_ref().map_or(FORMAT_VERSION, |format| format.format);
         let format = match known {
-            Some(format) => Format { boot: format.boot + 1, ..format },
-            None => Format { format: FORMAT_VERSION, id: random_id(random), boot: 1 },
+            // This is the upgrade too: from here on the number is today's, before anything of today's is written.
+            Some(format) => Format { format: FORMAT_VERSION, boot: format.boot + 1, ..format },
+            None => Format { format: FORMAT_VERSION, id: random_id(random), boot: 1, restored_from: None },
         };
-        let text = serde_json::to_vec_pretty(&format).expect("three fields become JSON");
-        disk.replace(&format_path, &text).map_err(io_at(&format_path))?;
+        write_format(path, &format, disk).map_err(io_at(&format_path))?;
+        let temp = path.join(TEMP);
+        clear(&temp).map_err(io_at(&temp))?;
+        disk.create_dir(&temp).map_err(io_at(&temp))?;
         Ok(Self {
             path: path.to_owned(),
             id: format.id,
             boot: format.boot,
+            found,
             keys: Arc::new(keys),
             key_path,
             _lock: lock,
         })
+    }
+
+    /// Takes a directory that no process serves, to read it as it lies there: no start is counted, and a format that is
+    /// older stays what it is.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; nothing was changed then.
+    pub fn hold(
+        path: &Path,
+        key_file: Option<&Path>,
+        disk: &dyn Disk,
+        random: &dyn Random,
+    ) -> Result<Self, DataDirError> {
+        let absent = || DataDirError::Absent { path: path.to_owned() };
+        // Looked at before it is locked: a lock file is not left where no data is.
+        read_format(path, disk)?.ok_or_else(absent)?;
+        let lock = lock(path)?;
+        let format = read_format(path, disk)?.ok_or_else(absent)?;
+        let key_path = key_file.map_or_else(|| default_key_path(path), Path::to_owned);
+        let keys = KeyRing::from_file(&key_path, path, false, disk, random)?;
+        let temp = path.join(TEMP);
+        disk.create_dir(&temp).map_err(|source| DataDirError::Io { path: temp, source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            id: format.id,
+            boot: format.boot,
+            found: format.format,
+            keys: Arc::new(keys),
+            key_path,
+            _lock: lock,
+        })
+    }
+
+    /// The format as it was found when it was opened; older than [`FORMAT_VERSION`] when it was upgraded.
+    #[must_use]
+    pub fn found_format(&self) -> u32 {
+        self.found
+    }
+
+    /// A directory for what is of use for a moment only. The next start empties it.
+    #[must_use]
+    pub fn temp(&self) -> PathBuf {
+        self.path.join(TEMP)
     }
 
     /// Where it is.
@@ -199,7 +283,41 @@ pub fn default_key_path(data: &Path) -> PathBuf {
     data.with_file_name(name)
 }
 
-fn random_id(random: &dyn Random) -> String {
+/// What `FORMAT` says; `None` when there is none.
+fn read_format(path: &Path, disk: &dyn Disk) -> Result<Option<Format>, DataDirError> {
+    let failed = |path: PathBuf, source| DataDirError::Io { path, source };
+    let marker = path.join(RESTORING);
+    match disk.read(&marker, FORMAT_BYTES_MAX) {
+        Ok(_) => return Err(DataDirError::Restoring { path: path.to_owned() }),
+        Err(error) if is_absent(&error) => {}
+        Err(source) => return Err(failed(marker, source)),
+    }
+    let format_path = path.join(FORMAT);
+    match disk.read(&format_path, FORMAT_BYTES_MAX) {
+        Ok(text) => parse_format(&text, path, &format_path).map(Some),
+        Err(error) if is_absent(&error) => Ok(None),
+        Err(source) => Err(failed(format_path, source)),
+    }
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+pub(crate) fn write_format(path: &Path, format: &Format, disk: &dyn Disk) -> io::Result<()> {
+    let text = serde_json::to_vec_pretty(format).expect("a few fields become JSON");
+    disk.replace(&path.join(FORMAT), &text)
+}
+
+/// Removes a directory and all that is in it. One that is not there is fine.
+pub(crate) fn clear(dir: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+pub(crate) fn random_id(random: &dyn Random) -> String {
     format!("{:016x}{:016x}", random.number(), random.number())
 }
 
@@ -218,7 +336,7 @@ fn parse_format(text: &[u8], path: &Path, format_path: &Path) -> Result<Format, 
 }
 
 /// Locks `<data>/lock`. The lock goes with the process, however it ends.
-fn lock(path: &Path) -> Result<fs::File, DataDirError> {
+pub(crate) fn lock(path: &Path) -> Result<fs::File, DataDirError> {
     let lock_path = path.join("lock");
     let failed = |source| DataDirError::Io { path: lock_path.clone(), source };
     let file = fs::OpenOptions::new()
@@ -295,9 +413,9 @@ mod tests {
         let missing = open(&path).err().expect("refused");
         assert!(matches!(missing, DataDirError::Key(KeyError::Missing { .. })));
 
-        fs::write(path.join("FORMAT"), br#"{"format": 2, "shape": "unknown"}"#).expect("written");
+        fs::write(path.join("FORMAT"), br#"{"format": 3, "shape": "unknown"}"#).expect("written");
         let newer = open(&path).err().expect("refused").to_string();
-        assert!(newer.ends_with("has format 2; this version of Godwit knows formats up to 1"), "{newer}");
+        assert!(newer.ends_with("has format 3; this version of Godwit knows formats up to 2"), "{newer}");
 
         fs::write(path.join("FORMAT"), b"garbage").expect("written");
         assert!(matches!(open(&path), Err(DataDirError::Malformed { .. })));
@@ -306,5 +424,33 @@ mod tests {
         fs::create_dir(&foreign).expect("made");
         fs::write(foreign.join("holiday.jpg"), b"").expect("written");
         assert!(matches!(open(&foreign), Err(DataDirError::Foreign { .. })));
+    }
+
+    #[test]
+    fn an_older_format_becomes_todays_and_keeps_its_identity() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("d");
+        drop(open(&path).expect("made"));
+        let older = br#"{"format": 1, "id": "a1", "boot": 3}"#;
+        fs::write(path.join("FORMAT"), older).expect("written");
+        let held = DataDir::hold(&path, None, &SystemDisk, &SystemRandom).expect("held");
+        assert_eq!((held.found_format(), held.boot(), held.id()), (1, 3, "a1"));
+        drop(held);
+        assert_eq!(fs::read(path.join("FORMAT")).expect("read"), older, "to look at it changes nothing");
+        for boot in [4, 5] {
+            let opened = open(&path).expect("opened");
+            assert_eq!((opened.boot(), opened.id()), (boot, "a1"));
+            assert_eq!(opened.found_format(), if boot == 4 { 1 } else { FORMAT_VERSION });
+        }
+    }
+
+    #[test]
+    fn a_directory_that_is_not_there_is_not_made_by_looking_at_it() {
+        let home = tempfile::tempdir().expect("a directory");
+        for path in [home.path().join("none"), home.path().to_owned()] {
+            let refused = DataDir::hold(&path, None, &SystemDisk, &SystemRandom).err().expect("refused");
+            assert!(matches!(refused, DataDirError::Absent { .. }), "{refused}");
+        }
+        assert_eq!(fs::read_dir(home.path()).expect("listed").count(), 0);
     }
 }

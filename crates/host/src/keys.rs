@@ -70,6 +70,16 @@ pub enum KeyError {
     /// The wrapped key was changed, or belongs to something else.
     #[error("a wrapped data key is damaged or belongs to another file")]
     Damaged,
+    /// Another key is where one is to be put.
+    #[error("key file `{}` holds another key: `{present}`; to be put there is `{wanted}`", path.display())]
+    Occupied {
+        /// Which file.
+        path: PathBuf,
+        /// Id of the key that is there.
+        present: String,
+        /// Id of the key that was to be put there.
+        wanted: String,
+    },
 }
 
 impl KeyError {
@@ -82,6 +92,9 @@ impl KeyError {
             }
             Self::OtherKey { .. } => Some("name the right key file with `[keys] file`"),
             Self::Malformed { .. } => Some("restore the key file from its backup"),
+            Self::Occupied { .. } => {
+                Some("data may depend on the key that is there: name another place for the new one")
+            }
             Self::File { .. } | Self::Damaged => None,
         }
     }
@@ -91,6 +104,8 @@ impl KeyError {
 pub struct KeyRing {
     id: [u8; 8],
     key: LessSafeKey,
+    /// The key-encryption key itself, for a backup that takes it along, wrapped.
+    raw: DataKey,
 }
 
 impl KeyRing {
@@ -100,8 +115,9 @@ impl KeyRing {
         let mut id = [0; 8];
         // The id tells keys apart in messages; eight bytes of a hash give nothing of the key away.
         id.copy_from_slice(&digest(&SHA256, key).as_ref()[..8]);
+        let raw = DataKey::new(*key);
         let key = UnboundKey::new(&AES_256_GCM, key).expect("32 bytes are an AES-256 key");
-        Self { id, key: LessSafeKey::new(key) }
+        Self { id, key: LessSafeKey::new(key), raw }
     }
 
     /// Reads the key file at `path`, or makes it when `first_start` says that there is no data yet.
@@ -125,9 +141,7 @@ impl KeyRing {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && first_start => {
                 let mut key = Zeroizing::new([0; 32]);
                 random.fill(&mut *key);
-                let mut text = Zeroizing::new(hex(&*key));
-                text.push('\n');
-                disk.replace(path, text.as_bytes()).map_err(failed)?;
+                write_key(path, &key, disk).map_err(failed)?;
                 Ok(Self::new(&key))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -148,12 +162,25 @@ impl KeyRing {
     pub fn new_data_key(&self, context: &[u8], random: &dyn Random) -> (DataKey, WrappedKey) {
         let mut data_key = DataKey::new([0; 32]);
         random.fill(&mut *data_key);
+        let wrapped = self.wrap(&data_key, context, random);
+        (data_key, wrapped)
+    }
+
+    /// The key-encryption key itself as another ring wraps it, to leave the machine: a backup takes it along under
+    /// a passphrase. `under` opens it again by [`Self::unwrap`].
+    #[must_use]
+    pub fn escrow(&self, under: &Self, context: &[u8], random: &dyn Random) -> WrappedKey {
+        under.wrap(&self.raw, context, random)
+    }
+
+    /// Wraps a key. `context` is bound to it.
+    fn wrap(&self, key: &DataKey, context: &[u8], random: &dyn Random) -> WrappedKey {
         let mut nonce = [0; 12];
         random.fill(&mut nonce);
         let mut wrapped = [0; WRAPPED_KEY_BYTES];
         wrapped[..8].copy_from_slice(&self.id);
         wrapped[8..20].copy_from_slice(&nonce);
-        wrapped[20..52].copy_from_slice(&*data_key);
+        wrapped[20..52].copy_from_slice(&**key);
         let tag = self
             .key
             .seal_in_place_separate_tag(
@@ -163,7 +190,7 @@ impl KeyRing {
             )
             .expect("32 bytes are far below the cipher's bound");
         wrapped[52..].copy_from_slice(tag.as_ref());
-        (data_key, wrapped)
+        wrapped
     }
 
     /// The data key that was wrapped with this `context`.
@@ -182,6 +209,37 @@ impl KeyRing {
         data_key.copy_from_slice(opened);
         Ok(data_key)
     }
+}
+
+/// Puts a key-encryption key into the file `path`, mode 0600. One that is there already is fine when it is the same.
+///
+/// # Errors
+/// [`KeyError::Occupied`] when another key is there: it is never written over.
+pub fn place_key(path: &Path, key: &DataKey, disk: &dyn Disk) -> Result<(), KeyError> {
+    let failed = |source| KeyError::File { path: path.to_owned(), source };
+    match disk.read(path, KEY_FILE_BYTES_MAX).map(Zeroizing::new) {
+        Ok(text) => {
+            let present = parse_hex(&text).ok_or_else(|| KeyError::Malformed { path: path.to_owned() })?;
+            let (present, wanted) = (KeyRing::new(&present).id(), KeyRing::new(key).id());
+            if present == wanted {
+                return Ok(());
+            }
+            Err(KeyError::Occupied { path: path.to_owned(), present, wanted })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+                disk.create_dir(parent).map_err(failed)?;
+            }
+            write_key(path, key, disk).map_err(failed)
+        }
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn write_key(path: &Path, key: &[u8; 32], disk: &dyn Disk) -> std::io::Result<()> {
+    let mut text = Zeroizing::new(hex(key));
+    text.push('\n');
+    disk.replace(path, text.as_bytes())
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -229,5 +287,24 @@ mod tests {
         SystemDisk.replace(&path, b"not a key").expect("written");
         assert!(matches!(open(false), Err(KeyError::Malformed { .. })));
         assert!(matches!(open(true), Err(KeyError::Malformed { .. })), "a damaged key is never replaced");
+    }
+
+    #[test]
+    fn a_key_leaves_wrapped_and_never_takes_the_place_of_another() {
+        let (ours, passphrase) = (KeyRing::new(&[7; 32]), KeyRing::new(&[9; 32]));
+        let wrapped = ours.escrow(&passphrase, b"backup", &SystemRandom);
+        assert!(!wrapped.windows(32).any(|window| window == [7; 32]), "never in the clear");
+        let key = passphrase.unwrap(&wrapped, b"backup").expect("opens");
+        assert_eq!(*key, [7; 32]);
+        assert!(KeyRing::new(&[8; 32]).unwrap(&wrapped, b"backup").is_err());
+
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("made/data.key");
+        place_key(&path, &key, &SystemDisk).expect("put there");
+        place_key(&path, &key, &SystemDisk).expect("the same is fine");
+        let read = KeyRing::from_file(&path, dir.path(), false, &SystemDisk, &SystemRandom).expect("read");
+        assert_eq!(read.id(), ours.id());
+        let other = place_key(&path, &DataKey::new([1; 32]), &SystemDisk).expect_err("refused");
+        assert!(matches!(other, KeyError::Occupied { .. }), "{other}");
     }
 }

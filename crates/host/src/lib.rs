@@ -10,6 +10,7 @@ mod disk;
 mod keys;
 pub mod machine;
 mod random;
+mod restoring;
 mod shutdown;
 pub mod sim;
 mod thread;
@@ -17,8 +18,9 @@ mod thread;
 pub use clock::{Clock, SystemClock};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION, default_key_path};
 pub use disk::{Disk, Entry, File, Space, SystemDisk};
-pub use keys::{DataKey, KeyError, KeyRing, WRAPPED_KEY_BYTES, WrappedKey};
+pub use keys::{DataKey, KeyError, KeyRing, WRAPPED_KEY_BYTES, WrappedKey, place_key};
 pub use random::{Random, SystemRandom};
+pub use restoring::{RestoreError, RestoredFrom, Restoring};
 pub use shutdown::Shutdown;
 pub use thread::lower_priority;
 
