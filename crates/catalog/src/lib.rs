@@ -11,6 +11,7 @@
 //!   SQLite and PostgreSQL share: parameters are `$1`, `$2`, …; `ON CONFLICT` and `RETURNING` are fine; column types
 //!   are `BIGINT`, `DOUBLE PRECISION`, `TEXT`, `BYTEA` and `BOOLEAN`.
 
+mod copy;
 mod error;
 mod migration;
 mod read;
@@ -20,6 +21,7 @@ mod value;
 mod write;
 mod writer;
 
+pub use copy::copy;
 pub use error::{Cause, OpenError, QueueFull, ReadError, SqlError, WriteError};
 pub use migration::Migration;
 pub use sealed::{Place, SEALED_BYTES_MORE, seal, unseal};

@@ -73,6 +73,13 @@ impl Catalog {
     }
 }
 
+impl Catalog {
+    /// The database file.
+    pub(crate) fn path(&self) -> &Path {
+        &self.parts.readers.path
+    }
+}
+
 impl Readers {
     pub(crate) fn new(path: Arc<Path>) -> Self {
         let pool = Mutex::new(Pool { idle: Vec::new(), open: 0, closed: false });

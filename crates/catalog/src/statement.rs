@@ -175,7 +175,8 @@ pub(crate) fn open_for_reading(path: &Path) -> Result<rusqlite::Connection, SqlE
     Ok(raw)
 }
 
-fn open(path: &Path) -> Result<rusqlite::Connection, SqlError> {
+/// A connection as the others have it before they are told what they are for.
+pub(crate) fn open(path: &Path) -> Result<rusqlite::Connection, SqlError> {
     let failed = |error: rusqlite::Error| SqlError::of(&error, path, "PRAGMA");
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let raw = rusqlite::Connection::open_with_flags(path, flags).map_err(failed)?;

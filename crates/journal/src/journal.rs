@@ -80,6 +80,11 @@ impl Journal {
         Ok((Self { handle: Arc::new(Handle { shared }) }, recovery))
     }
 
+    /// What the writer and the readers share.
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.shared
+    }
+
     /// Appends messages; resolves when all of them are on stable storage. The outcomes are in the order of `batch`.
     ///
     /// Waits for room in the queue when there is none. Dropped while it waits for the disk, the messages are

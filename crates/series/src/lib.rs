@@ -16,6 +16,7 @@ mod answer;
 mod column;
 mod conflict;
 mod error;
+mod extract;
 mod files;
 mod fold;
 mod foreign;
@@ -36,6 +37,7 @@ mod upkeep;
 
 pub use answer::{Answer, Format};
 pub use error::{OpenError, QueryError, StoreError};
+pub use extract::{Extract, FileExtract};
 pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction};
 pub use offline::Offline;
 pub use service::Series;

@@ -31,7 +31,7 @@
 use std::io;
 use std::path::Path;
 
-use host::{Host, KeyRing};
+use host::{Disk, Host, KeyRing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
@@ -157,13 +157,20 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Reads the manifest of a directory; a new one when there is none.
     pub(crate) fn read(dir: &Path, host: &Host) -> Result<Self, OpenError> {
+        match Self::raw(dir, host.disk.as_ref())? {
+            Some(bytes) => Self::parse(&bytes, &dir.join(NAME), &host.keys),
+            None => Ok(Self::default()),
+        }
+    }
+
+    /// The bytes of the manifest of a directory as they stand there; `None` when there is none.
+    pub(crate) fn raw(dir: &Path, disk: &dyn Disk) -> Result<Option<Vec<u8>>, OpenError> {
         let path = dir.join(NAME);
-        let bytes = match host.disk.read(&path, MANIFEST_BYTES_MAX) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            Err(source) => return Err(OpenError::Io { path, source }),
-        };
-        Self::parse(&bytes, &path, &host.keys)
+        match disk.read(&path, MANIFEST_BYTES_MAX) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(OpenError::Io { path, source }),
+        }
     }
 
     fn parse(bytes: &[u8], path: &Path, keys: &KeyRing) -> Result<Self, OpenError> {

@@ -408,6 +408,16 @@ impl Store {
         Arc::clone(&self.live.read().files)
     }
 
+    /// Looks at the manifest and at the live files that it names, at a moment at which neither changes.
+    pub(crate) fn at_one_moment<T>(
+        &self,
+        look: impl FnOnce(&Manifest, &[LiveFile], &Path, &dyn Disk) -> T,
+    ) -> T {
+        let manifest = self.manifest.lock();
+        let files = self.files();
+        look(&manifest, &files, &self.dir, &*self.host.disk)
+    }
+
     /// Newest readings of these devices, or of all.
     pub(crate) fn latest(&self, wanted: &Wanted) -> arrow::array::RecordBatch {
         self.live.read().latest.rows(wanted.devices.as_ref())

@@ -3,6 +3,7 @@
 // These tests look at the files as a stranger would, past `host`.
 #![allow(clippy::disallowed_methods)]
 
+mod copy;
 mod damage;
 mod migration;
 mod model_based;

@@ -2,6 +2,7 @@
 
 mod appending;
 mod damage;
+mod extract;
 mod faults;
 mod golden;
 mod history;
