@@ -8,6 +8,7 @@
 //! | `GET /healthz` | `ok`, or 503 with the reason | no |
 //! | `GET /metrics` | Prometheus text | no |
 //! | `POST /api/v1/query` | rows: table, CSV or JSON, as `Accept` asks | yes |
+//! | `POST /api/v1/backup` | the data directory as an archive, streamed | yes |
 //! | `GET /api/v1/status` | every room's numbers | yes |
 //! | `GET /api/v1/devices` | a page of devices | yes |
 //! | `POST /api/v1/devices` | a new device, with its password | yes |
@@ -15,11 +16,14 @@
 //! A refusal is a problem document (RFC 9457) with a `hint` where the reader can do something.
 
 mod auth;
+mod backup;
 mod devices;
 mod health;
 mod problem;
 mod query;
 mod status;
+
+pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -59,6 +63,8 @@ pub struct Parts {
     pub door: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Everything that counts, as Prometheus text (exposition format 0.0.4).
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Begins a backup.
+    pub backup: Backup,
     /// Says when to stop.
     pub shutdown: host::Shutdown,
 }
@@ -129,6 +135,7 @@ impl Api {
 fn router(parts: Arc<Parts>) -> Router {
     let guarded = Router::new()
         .route("/api/v1/query", post(query::query))
+        .route("/api/v1/backup", post(backup::backup))
         .route("/api/v1/status", get(status::status))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&parts), auth::with_token));

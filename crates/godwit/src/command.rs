@@ -1,6 +1,8 @@
 //! The commands, one file each: its arguments with their help, and what it does.
 
 #[cfg(feature = "platform")]
+pub(crate) mod backup;
+#[cfg(feature = "platform")]
 pub(crate) mod device;
 #[cfg(feature = "platform")]
 pub(crate) mod doctor;
@@ -10,6 +12,8 @@ pub(crate) mod load;
 pub(crate) mod query;
 mod recording;
 pub(crate) mod replay;
+#[cfg(feature = "platform")]
+pub(crate) mod restore;
 pub(crate) mod send;
 #[cfg(feature = "platform")]
 pub(crate) mod serve;

@@ -3,6 +3,8 @@
 //! The composition root: it reads settings and arguments, wires the rooms, and starts and stops them in order.
 //! No logic of a room lives here.
 
+#[cfg(feature = "platform")]
+mod archive;
 mod command;
 mod data;
 mod fault;
@@ -59,6 +61,12 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Device(command::device::Args),
+    /// Back up a data directory into one file, while it is served
+    #[cfg(feature = "platform")]
+    Backup(command::backup::Args),
+    /// Make a data directory from a backup
+    #[cfg(feature = "platform")]
+    Restore(command::restore::Args),
     /// Look for what is wrong, or soon will be, and say what to do
     #[cfg(feature = "platform")]
     Doctor(command::doctor::Args),
@@ -86,6 +94,10 @@ fn main() -> ExitCode {
             Command::Query(args) => command::query::run(args).await,
             #[cfg(feature = "platform")]
             Command::Device(args) => command::device::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Backup(args) => command::backup::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Restore(args) => command::restore::run(args).await,
             #[cfg(feature = "platform")]
             Command::Doctor(args) => command::doctor::run(args).await,
             Command::Load(args) => command::load::run(args).await,

@@ -20,6 +20,7 @@ const NOT_SETTINGS: &[&str] = &[
     "GODWIT_CONFIG",
     "GODWIT_DATA",
     "GODWIT_LOG",
+    "GODWIT_PASSPHRASE",
     "GODWIT_PASSWORD",
     "GODWIT_SERVER",
     "GODWIT_TOKEN",

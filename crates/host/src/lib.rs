@@ -14,6 +14,7 @@ mod restoring;
 mod shutdown;
 pub mod sim;
 mod thread;
+mod whole_file;
 
 pub use clock::{Clock, SystemClock};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION, default_key_path};
@@ -23,6 +24,7 @@ pub use random::{Random, SystemRandom};
 pub use restoring::{RestoreError, RestoredFrom, Restoring};
 pub use shutdown::Shutdown;
 pub use thread::lower_priority;
+pub use whole_file::WholeFile;
 
 use std::sync::Arc;
 

@@ -74,17 +74,25 @@ pub struct Restoring {
 }
 
 impl Restoring {
+    /// Says what stands in the way of [`Self::begin`]. Makes nothing.
+    ///
+    /// # Errors
+    /// [`RestoreError`].
+    pub fn check(path: &Path, from: &RestoredFrom) -> Result<(), RestoreError> {
+        if from.format > FORMAT_VERSION {
+            return Err(RestoreError::Newer { found: from.format });
+        }
+        refuse_filled(path)
+    }
+
     /// Takes an absent or empty directory, or one in which a restore was cut off; what that one left is removed.
     ///
     /// # Errors
     /// [`RestoreError`]; nothing was changed then.
     pub fn begin(path: &Path, from: &RestoredFrom, disk: &dyn Disk) -> Result<Self, RestoreError> {
-        if from.format > FORMAT_VERSION {
-            return Err(RestoreError::Newer { found: from.format });
-        }
-        let failed = |source| DataDirError::Io { path: path.to_owned(), source };
         // Looked at before anything is made in it.
-        refuse_filled(path)?;
+        Self::check(path, from)?;
+        let failed = |source| DataDirError::Io { path: path.to_owned(), source };
         disk.create_dir(path).map_err(failed)?;
         let lock = data_dir::lock(path)?;
         // Once more, for nobody else can come now.

@@ -62,11 +62,13 @@ impl FileExtract {
     pub fn open(self, disk: &dyn Disk) -> io::Result<Box<dyn File>> {
         match self.pin {
             Some(Pin::File(file)) => Ok(file),
-            pin @ (Some(Pin::Reader(_)) | None) => {
+            Some(Pin::Reader(reader)) => {
                 let opened = disk.open(&self.path);
-                drop(pin);
+                // Not before: with its last reader a file that was merged away goes. One that is open can be read on.
+                drop(reader);
                 opened
             }
+            None => disk.open(&self.path),
         }
     }
 }

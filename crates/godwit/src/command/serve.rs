@@ -11,6 +11,8 @@ use model::Channels;
 use model::route::Routes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::archive::collect::About;
+use crate::archive::service::Backups;
 use crate::fault::{hinted, with_hint};
 use crate::meters;
 use crate::server_file::ServerFile;
@@ -46,6 +48,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     // Listened for from the start: a word to stop that comes while starting is not lost.
     let stop_word = StopWord::listen()?;
     let (dir, host) = open_data(&data, &settings, disk)?;
+    if dir.found_format() < host::FORMAT_VERSION {
+        let (from, to) = (dir.found_format(), host::FORMAT_VERSION);
+        tracing::info!(from, to, "data directory upgraded; older versions of Godwit will refuse it");
+    }
     let house = House::start(&dir, &settings, host).await?;
     house.say_where()?;
     stop_word.said().await;
@@ -154,6 +160,18 @@ impl House {
             metrics: {
                 let (journal, series, broker) = (journal.clone(), series.clone(), Arc::clone(&broker));
                 Box::new(move || meters::text(&metrics, &journal, &series, &broker))
+            },
+            backup: {
+                let backups = Arc::new(Backups {
+                    catalog: catalog.clone(),
+                    journal: journal.clone(),
+                    series: series.clone(),
+                    about: About::of(dir, host::FORMAT_VERSION),
+                    host: host.clone(),
+                    shutdown: shutdown.clone(),
+                    is_busy: Arc::default(),
+                });
+                Box::new(move |order| backups.begin(order))
             },
             shutdown: shutdown.clone(),
         };

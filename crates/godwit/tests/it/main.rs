@@ -7,6 +7,7 @@
     reason = "a test of the binary stands outside the house: it has a clock and files"
 )]
 
+mod backup;
 mod bad_input;
 mod bridge;
 mod commands;
@@ -16,3 +17,4 @@ mod python;
 mod raw;
 mod recording;
 mod server;
+mod upgrade;
