@@ -7,7 +7,7 @@ DEMO_BINARY := $(CARGO_TARGET_DIR)/demo/godwit
 RECORDING ?= ../shared/data/occupancy-office.csv
 SECONDS_PER_RUN ?= 5
 
-.PHONY: help demo build test format lint unit docs strangers soak fuzz bench bench-ingest bench-store bench-crates deny mosquitto clean
+.PHONY: help demo build test format lint unit docs strangers soak fuzz bench bench-ingest bench-store bench-crates bench-peers deny mosquitto victoria-metrics clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -50,7 +50,7 @@ fuzz: ## Throw bytes at the packet decoder (FUZZ_SECONDS=60)
 	@mkdir -p $(CARGO_TARGET_DIR)/fuzz-found
 	RUSTC_BOOTSTRAP=1 cargo fuzz run mqtt_decode $(CARGO_TARGET_DIR)/fuzz-found fuzz/corpus/mqtt_decode -- -max_total_time=$${FUZZ_SECONDS:-60}
 
-bench: bench-crates bench-store bench-ingest ## Every figure of the README, beside its peers
+bench: bench-crates bench-store bench-ingest bench-peers ## Every figure of the README, beside its peers
 
 bench-crates: ## Codec, journal (beside fjall), permissions, decoders
 	cargo bench --locked --profile demo -p mqtt -p model -p identity -p catalog -p journal -p broker
@@ -61,12 +61,18 @@ bench-store: ## 10 million readings: stored per second, bytes each, four queries
 bench-ingest: build mosquitto ## Durable ingest through the real binary, beside Mosquitto
 	@demo/bench-ingest "$(DEMO_BINARY)" $(SECONDS_PER_RUN)
 
+bench-peers: build victoria-metrics ## 10 million readings in, stored and asked, beside DuckDB and VictoriaMetrics
+	@demo/bench-series "$(DEMO_BINARY)"
+
 deny: ## Licences, bans and advisories of the dependencies
 	@command -v cargo-deny >/dev/null || { echo "Installing cargo-deny."; cargo install --locked cargo-deny; }
 	cargo deny check licenses bans sources
 
 mosquitto:
 	@command -v mosquitto >/dev/null || PATH="$$PATH:/usr/sbin" command -v mosquitto >/dev/null || { echo "Installing mosquitto (tests bridge from it, benches measure beside it)."; apt-get update -qq && apt-get install -y -qq mosquitto; }
+
+victoria-metrics:
+	@command -v victoria-metrics >/dev/null || { echo "Installing victoria-metrics (a peer that is measured beside)."; apt-get update -qq && apt-get install -y -qq victoria-metrics; }
 
 clean: ## Remove what was built
 	cargo clean
