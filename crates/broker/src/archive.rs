@@ -45,16 +45,19 @@ const EXPIRE: Duration = Duration::from_secs(60);
 /// How long it waits after the catalog or the journal failed.
 const RETRY: Duration = Duration::from_secs(1);
 
-pub(crate) const MIGRATIONS: &[Migration] = &[Migration {
-    room: "broker",
-    version: 1,
-    sql: "
+pub(crate) const MIGRATIONS: &[Migration] = &[
+    Migration {
+        room: "broker",
+        version: 1,
+        sql: "
         CREATE TABLE broker_retained (
             topic TEXT PRIMARY KEY, seq BIGINT NOT NULL, qos BIGINT NOT NULL, received_at BIGINT NOT NULL,
             expires_at BIGINT, packet BYTEA NOT NULL);
         CREATE TABLE broker_positions (consumer TEXT PRIMARY KEY, seq BIGINT NOT NULL);
     ",
-}];
+    },
+    Migration { room: "broker", version: 2, sql: crate::store::SQL },
+];
 
 /// How far the retained messages in memory have followed the journal, and who waits for them.
 #[derive(Default)]

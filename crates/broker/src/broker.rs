@@ -24,7 +24,7 @@ use crate::listener::Listener;
 use crate::shared::Shared;
 use crate::tally::{End, Stats};
 use crate::view::{RetainedView, SessionView};
-use crate::{Auth, ListenerSettings, Settings, StartError, connection, delivery, listener};
+use crate::{Auth, ListenerSettings, Settings, StartError, connection, delivery, listener, restore};
 
 /// How often sums go to the metrics and sessions without a connection are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
@@ -87,12 +87,13 @@ impl Broker {
         let urls = bound.iter().map(Listener::url).collect();
         let shared = Arc::new(Shared::new(settings.clone(), parts));
         let archive = Archive::open(&shared)?;
-        // Nobody subscribes yet: what is durable by now is history.
-        let reader = shared.journal.reader(shared.journal.durable_seq() + 1, Chains::Both);
+        let (matched, consumer) = restore::open(&shared)?;
+        // What is durable by now is history, for everybody but the sessions that came back.
+        let reader = shared.journal.reader(matched.max(shared.journal.durable_seq()) + 1, Chains::Both);
         let tasks = Tasks {
             helpers: vec![
                 tokio::spawn(archive.run()),
-                tokio::spawn(delivery::run(Arc::clone(&shared), reader)),
+                tokio::spawn(delivery::run(Arc::clone(&shared), reader, consumer)),
                 tokio::spawn(housekeeping(Arc::clone(&shared))),
                 tokio::spawn(watch_rights(Arc::clone(&shared))),
             ],

@@ -7,15 +7,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use journal::{Chains, ReadError, Reader, SkipReason};
+use journal::{Chains, Consumer, ReadError, Reader, SkipReason};
 use model::{Door, Message, Qos};
+use tokio::task::JoinHandle;
 
 use crate::fanout::{self, Touched};
 use crate::link::OUTBOX;
 use crate::prepared::Variants;
+use crate::restore;
 use crate::session::Session;
 use crate::shared::Shared;
+use crate::store;
 use crate::tally::Drop;
+
+/// How often sessions that changed are saved: so much of QoS 1 may come again after a crash.
+const SAVE_WITHIN: Duration = Duration::from_secs(2);
 
 /// How long delivery waits after the journal could not be read.
 const RETRY: Duration = Duration::from_secs(1);
@@ -30,37 +36,82 @@ pub(crate) fn is_delivered_at_once(message: &Message) -> bool {
 }
 
 /// Delivers what becomes durable, until the journal closes or the door does.
-pub(crate) async fn run(shared: Arc<Shared>, mut reader: Reader) {
+pub(crate) async fn run(shared: Arc<Shared>, mut reader: Reader, consumer: Consumer) {
+    let consumer = Arc::new(consumer);
+    let mut save = tokio::time::interval(SAVE_WITHIN);
+    save.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut saving: Option<JoinHandle<()>> = None;
     loop {
         let batch = tokio::select! {
             biased;
+            _ = save.tick() => {
+                if saving.as_ref().is_none_or(JoinHandle::is_finished) {
+                    saving = Some(save_sessions(&shared, reader.position(), &consumer));
+                }
+                continue;
+            }
             batch = reader.next() => batch,
-            () = shared.stop.stopping() => return,
+            () = shared.stop.stopping() => break,
         };
         let batch = match batch {
             Ok(batch) => batch,
-            Err(ReadError::Closed) => return,
+            Err(ReadError::Closed) => break,
             Err(error) => {
                 tracing::error!(%error, "delivery cannot read the journal; it tries again");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
         };
-        for skipped in &batch.skipped {
-            shared.tallies.dropped(Drop::JournalSkipped).add(skipped.to - skipped.from + 1);
-            tracing::error!(from = skipped.from, to = skipped.to, reason = ?skipped.reason, "not delivered");
-        }
-        if shared.tallies.subscriptions.get() > 0 {
-            let now_mono = shared.host.clock.mono_micros();
-            let mut touched = Touched::default();
-            for record in batch.records.iter().filter(|record| !is_delivered_at_once(&record.message)) {
-                let limits = shared.limits();
-                let subscriptions = &shared.subscriptions;
-                fanout::deliver(subscriptions, &record.message, record.seq, now_mono, &limits, &mut touched);
-            }
-        }
+        take(&shared, &batch);
         // A reader that is always ready would keep its thread from the connections.
         tokio::task::yield_now().await;
+    }
+    // What became durable while the door closed, and then everything as it stands.
+    while let Ok(Some(batch)) = reader.try_next() {
+        take(&shared, &batch);
+    }
+    if let Some(saving) = saving {
+        let _ = saving.await;
+    }
+    let _ = save_sessions(&shared, reader.position(), &consumer).await;
+}
+
+/// Saves the sessions that changed, as of `position`: everything up to there was delivered by the caller, and nothing after.
+fn save_sessions(shared: &Arc<Shared>, position: u64, consumer: &Arc<Consumer>) -> JoinHandle<()> {
+    let (now, now_mono) = (shared.host.clock.now(), shared.host.clock.mono_micros());
+    let snapshots: Vec<_> =
+        shared.sessions.dirty().iter().map(|session| session.snapshot(now, now_mono, position)).collect();
+    let (shared, consumer) = (Arc::clone(shared), Arc::clone(consumer));
+    tokio::spawn(async move {
+        match store::save(&shared, &snapshots, position).await {
+            Ok(()) => consumer.report(position),
+            Err(error) => {
+                tracing::error!(%error, "sessions cannot be saved; they are tried again");
+                for snapshot in &snapshots {
+                    snapshot.session.not_saved(snapshot);
+                }
+            }
+        }
+    })
+}
+
+/// Delivers a batch.
+fn take(shared: &Shared, batch: &journal::Batch) {
+    for skipped in &batch.skipped {
+        shared.tallies.dropped(Drop::JournalSkipped).add(skipped.to - skipped.from + 1);
+        tracing::error!(from = skipped.from, to = skipped.to, reason = ?skipped.reason, "not delivered");
+    }
+    for record in batch.records.iter().filter(|record| record.message.qos == Qos::ExactlyOnce) {
+        restore::took(shared, record, false);
+    }
+    if shared.tallies.subscriptions.get() > 0 {
+        let now_mono = shared.host.clock.mono_micros();
+        let mut touched = Touched::default();
+        for record in batch.records.iter().filter(|record| !is_delivered_at_once(&record.message)) {
+            let limits = shared.limits();
+            let subscriptions = &shared.subscriptions;
+            fanout::deliver(subscriptions, &record.message, record.seq, now_mono, &limits, &mut touched);
+        }
     }
 }
 

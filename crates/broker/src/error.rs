@@ -58,6 +58,9 @@ pub enum StartError {
     /// The retained messages cannot be read.
     #[error("cannot read the retained messages")]
     Retained(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The sessions cannot be brought back.
+    #[error("cannot bring the sessions back")]
+    Sessions(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl StartError {
@@ -65,7 +68,7 @@ impl StartError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Bind { .. } | Self::Retained(_) => Kind::Broken,
+            Self::Bind { .. } | Self::Retained(_) | Self::Sessions(_) => Kind::Broken,
             _ => Kind::Invalid,
         }
     }
@@ -92,7 +95,7 @@ impl StartError {
                 Some("`path` goes with `door = \"websocket\"` and begins with `/`, as in `path = \"/mqtt\"`")
             }
             Self::NoCertificate { .. } => Some("remove `tls`"),
-            Self::Setting { .. } | Self::Retained(_) => None,
+            Self::Setting { .. } | Self::Retained(_) | Self::Sessions(_) => None,
         }
     }
 }

@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 
 use crate::link::Link;
 use crate::prepared::Variants;
-use crate::session::{Limits, Session, Terms};
+use crate::session::{Filter, Limits, Session, Terms};
 use crate::trie::{Key, Trie};
 
 /// One subscription, as the trie holds it.
@@ -28,6 +28,13 @@ pub(crate) struct Subscriber {
     pub(crate) retain_as_published: bool,
     /// Its identifier, or 0.
     pub(crate) id: u32,
+}
+
+impl Subscriber {
+    pub(crate) fn new(session: Arc<Session>, filter: Filter) -> Self {
+        let Filter { qos_max, no_local, retain_as_published, id, .. } = filter;
+        Self { session, qos_max, no_local, retain_as_published, id }
+    }
 }
 
 /// All subscriptions, shared by those who publish.

@@ -30,6 +30,9 @@
 //! - A will is judged when it is published, by what its client may do then. It is not published when the server stops.
 //! - What a bridge of another broker retains and says again on every connect is acknowledged, counted, and neither stored
 //!   nor delivered again; its subscriptions do not bring back what it published itself (`bridge`).
+//! - Sessions that outlive their connection outlive the process (`store`, `restore`). After a crash, not after a stop in good order,
+//!   what was delivered in the last two seconds may be delivered again, QoS 2 included; what comes in as QoS 2 is one message
+//!   whatever happens. A will is not kept over a restart, nor are retained messages that a subscription was still to be sent.
 //! - MQTT 3.1.1 sessions that are not clean live for [`Settings::session_expiry_max`].
 
 mod admission;
@@ -48,6 +51,7 @@ mod outbox;
 mod prepared;
 #[doc(hidden)]
 pub mod probe;
+mod restore;
 mod retained;
 mod scratch;
 mod session;
@@ -55,6 +59,7 @@ mod sessions;
 mod settings;
 mod shared;
 mod signal;
+mod store;
 mod tally;
 mod timetable;
 mod transport;

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytestring::ByteString;
 use model::{ConnectionId, Kind, Timestamp};
-use mqtt::Version;
+use mqtt::{Packet, Version};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -63,6 +63,7 @@ pub(crate) struct Link {
 #[derive(Default)]
 struct Inbox {
     done: Vec<Done>,
+    answers: Vec<Packet>,
     end: Option<End>,
 }
 
@@ -100,6 +101,17 @@ impl Link {
     /// Takes the fates of batches into `into`, which is empty.
     pub(crate) fn take_done(&self, into: &mut Vec<Done>) {
         std::mem::swap(&mut self.inbox.lock().done, into);
+    }
+
+    /// What was to be durable before these answers is.
+    pub(crate) fn answer(&self, answers: impl IntoIterator<Item = Packet>) {
+        self.inbox.lock().answers.extend(answers);
+        self.signal.raise(DONE);
+    }
+
+    /// Takes the answers.
+    pub(crate) fn take_answers(&self) -> Vec<Packet> {
+        std::mem::take(&mut self.inbox.lock().answers)
     }
 
     /// Asks the connection to end. The first one who asks gives the reason.

@@ -82,8 +82,45 @@ pub(crate) struct Outgoing {
 #[derive(Debug)]
 struct Flight {
     serial: u64,
-    /// `None`: QoS 2, the client has it (PUBREC came), and the id is to be released.
-    prepared: Option<Arc<Prepared>>,
+    freight: Freight,
+}
+
+/// What a flight is to bring.
+#[derive(Debug)]
+enum Freight {
+    /// A message.
+    Message(Arc<Prepared>),
+    /// A message of an earlier process, that is to be read again.
+    Lost(Left),
+    /// QoS 2, the client has it (PUBREC came): the release of its id.
+    Release,
+}
+
+impl Flight {
+    fn qos(&self) -> Option<Qos> {
+        match &self.freight {
+            Freight::Message(prepared) => Some(prepared.qos()),
+            Freight::Lost(left) => Some(left.qos_max),
+            Freight::Release => None,
+        }
+    }
+}
+
+/// What of an outbox outlives the process.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Saved {
+    pub(crate) serial: u64,
+    /// In the order of their first sending: serial, whether it is to be released, how it is found again.
+    pub(crate) flights: Vec<(u64, bool, Left)>,
+    /// In the order of their sending.
+    pub(crate) waiting: Vec<Left>,
+}
+
+/// How much came back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Restored {
+    pub(crate) flights: usize,
+    pub(crate) waiting: usize,
 }
 
 /// What became of a PUBREC.
@@ -197,11 +234,12 @@ impl Outbox {
             let flight = &self.flights[sent];
             self.unsent -= 1;
             let packet_id = id_of(flight.serial);
-            return Some(match &flight.prepared {
-                Some(prepared) => {
+            return Some(match &flight.freight {
+                Freight::Message(prepared) => {
                     Next::Publish(Outgoing { prepared: Arc::clone(prepared), packet_id, dup: true })
                 }
-                None => Next::Release(packet_id),
+                Freight::Release => Next::Release(packet_id),
+                Freight::Lost(_) => unreachable!("read again before anybody connects"),
             });
         }
         loop {
@@ -221,7 +259,8 @@ impl Outbox {
                 drop(Drop::TooLarge);
             } else if is_acknowledged {
                 let serial = self.free_serial();
-                self.flights.push_back(Flight { serial, prepared: Some(Arc::clone(&prepared)) });
+                let freight = Freight::Message(Arc::clone(&prepared));
+                self.flights.push_back(Flight { serial, freight });
                 return Some(Next::Publish(Outgoing { prepared, packet_id: id_of(serial), dup: false }));
             } else {
                 return Some(Next::Publish(Outgoing { prepared, packet_id: 0, dup: false }));
@@ -248,15 +287,13 @@ impl Outbox {
 
     /// PUBACK: the client has the QoS 1 message with this packet id. `false`: no such message is on its way.
     pub(crate) fn acknowledge(&mut self, packet_id: u16) -> bool {
-        self.take_flight(packet_id, |flight| {
-            flight.prepared.as_ref().is_some_and(|prepared| prepared.qos() == Qos::AtLeastOnce)
-        })
+        self.take_flight(packet_id, |flight| flight.qos() == Some(Qos::AtLeastOnce))
     }
 
     /// PUBREC: the client has the QoS 2 message with this packet id, or (`is_refused`) does not want it.
     pub(crate) fn receive(&mut self, packet_id: u16, is_refused: bool) -> Received {
         let flight = self.flights.iter_mut().find(|flight| id_of(flight.serial) == packet_id);
-        match flight.map(|flight| flight.prepared.as_ref().map(|prepared| prepared.qos())) {
+        match flight.map(|flight| flight.qos()) {
             None | Some(Some(Qos::AtMostOnce | Qos::AtLeastOnce)) => Received::Unknown,
             // MQTT 5.0, section 4.3.3: it has said that it has the message, and cannot take that back.
             Some(None) => Received::Release,
@@ -266,7 +303,7 @@ impl Outbox {
             }
             Some(Some(Qos::ExactlyOnce)) => {
                 for flight in self.flights.iter_mut().filter(|flight| id_of(flight.serial) == packet_id) {
-                    flight.prepared = None;
+                    flight.freight = Freight::Release;
                 }
                 Received::Release
             }
@@ -275,7 +312,7 @@ impl Outbox {
 
     /// PUBCOMP: the id of a QoS 2 message is free. `false`: it was not released.
     pub(crate) fn complete(&mut self, packet_id: u16) -> bool {
-        self.take_flight(packet_id, |flight| flight.prepared.is_none())
+        self.take_flight(packet_id, |flight| matches!(flight.freight, Freight::Release))
     }
 
     fn take_flight(&mut self, packet_id: u16, is_so: impl Fn(&Flight) -> bool) -> bool {
@@ -289,6 +326,70 @@ impl Outbox {
             self.flights = VecDeque::new();
         }
         true
+    }
+
+    /// What of it outlives the process: everything that is in the journal. Retained messages for a new subscription are
+    /// not: whoever subscribes again gets them again.
+    pub(crate) fn save(&self) -> Saved {
+        let flight = |flight: &Flight| match &flight.freight {
+            Freight::Message(prepared) => prepared.left().map(|left| (flight.serial, false, left)),
+            Freight::Lost(left) => Some((flight.serial, false, left.clone())),
+            Freight::Release => {
+                let none = Left { seq: 0, qos_max: Qos::ExactlyOnce, retain: false, ids: None };
+                Some((flight.serial, true, none))
+            }
+        };
+        let queued = self.queue.iter().filter(|prepared| prepared.qos() != Qos::AtMostOnce);
+        let waiting = queued.filter_map(|prepared| prepared.left()).chain(self.left.iter().cloned());
+        Saved {
+            serial: self.serial,
+            flights: self.flights.iter().filter_map(flight).collect(),
+            waiting: waiting.collect(),
+        }
+    }
+
+    /// Takes back what was saved. Flights are lost until they are [`flown again`](Self::fly_again).
+    pub(crate) fn restore(&mut self, saved: Saved) -> Restored {
+        self.serial = saved.serial;
+        self.flights = saved
+            .flights
+            .into_iter()
+            .map(|(serial, is_released, left)| Flight {
+                serial,
+                freight: if is_released { Freight::Release } else { Freight::Lost(left) },
+            })
+            .collect();
+        self.unsent = self.flights.len();
+        self.left = saved.waiting.into();
+        Restored { flights: self.flights.len(), waiting: self.left.len() }
+    }
+
+    /// The records of lost flights.
+    pub(crate) fn lost_flights(&self) -> impl Iterator<Item = u64> {
+        self.flights.iter().filter_map(|flight| match &flight.freight {
+            Freight::Lost(left) => Some(left.seq),
+            _ => None,
+        })
+    }
+
+    /// Record `seq` was read: its lost flight gets what `prepare` makes of it.
+    pub(crate) fn fly_again(&mut self, seq: u64, mut prepare: impl FnMut(&Left) -> Option<Arc<Prepared>>) {
+        for flight in &mut self.flights {
+            if let Freight::Lost(left) = &flight.freight
+                && left.seq == seq
+                && let Some(prepared) = prepare(left)
+            {
+                flight.freight = Freight::Message(prepared);
+            }
+        }
+    }
+
+    /// Record `seq` is not there any more: its lost flights end. Returns how many.
+    pub(crate) fn give_up_flight(&mut self, seq: u64) -> usize {
+        let before = self.flights.len();
+        self.flights.retain(|flight| !matches!(&flight.freight, Freight::Lost(left) if left.seq == seq));
+        self.unsent = self.flights.len();
+        before - self.flights.len()
     }
 
     /// A new connection goes on with the session: everything unacknowledged is sent again first, in the order of
@@ -433,6 +534,32 @@ mod tests {
         assert_eq!(outbox.receive(ids[2], false), Received::Release);
         assert!(outbox.complete(ids[2]));
         assert_eq!(outbox.inflight(), 0);
+    }
+
+    #[test]
+    fn what_is_saved_comes_back_with_its_packet_ids_and_in_its_order() {
+        let mut outbox = Outbox::default();
+        for seq in 1..=7 {
+            push(&mut outbox, seq, Qos::ExactlyOnce);
+        }
+        let ids: Vec<_> =
+            (0..3).map(|_| next(&mut outbox, 3, 0, None, |_| {}).expect("one more").packet_id).collect();
+        assert_eq!(outbox.receive(ids[1], false), Received::Release);
+        let saved = outbox.save();
+        assert_eq!(saved.waiting.iter().map(|left| left.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
+        let mut back = Outbox::default();
+        assert_eq!(back.restore(saved), Restored { flights: 3, waiting: 4 });
+        assert_eq!(back.lost_flights().collect::<Vec<_>>(), [1, 3]);
+        assert_eq!(back.give_up_flight(1), 1, "retention took it");
+        back.fly_again(3, |left| Some(prepared(left.seq, left.qos_max)));
+        back.resume();
+        assert!(matches!(back.next(9, 0, None, |_| {}), Some(Next::Release(id)) if id == ids[1]));
+        let third = next(&mut back, 9, 0, None, |_| {}).expect("the third");
+        assert_eq!((third.packet_id, third.dup, number(&third.prepared)), (ids[2], true, 3));
+        back.refill(prepared(4, Qos::ExactlyOnce));
+        let fourth = next(&mut back, 9, 0, None, |_| {}).expect("the fourth");
+        assert!(!ids.contains(&fourth.packet_id), "no id is used twice");
+        assert!(!fourth.dup);
     }
 
     /// emqx issue 16296: an id used again while its first message is unacknowledged loses that message.

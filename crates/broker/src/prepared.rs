@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use model::{Message, Qos};
 use mqtt::{Decoder, Delivery, Packet, PublishTemplate, Side, Version};
 
-use crate::outbox::Outgoing;
+use crate::outbox::{Left, Outgoing};
 
 const SECOND_MICROS: u64 = 1_000_000;
 
@@ -26,9 +26,19 @@ pub(crate) struct Prepared {
     /// By the monotonic clock, in microseconds: when it was encoded, and when it must no longer be sent.
     made_mono: u64,
     expires_mono: Option<u64>,
+    /// Its record, or 0: by it and by what follows the delivery can be made again.
+    seq: u64,
+    retain: bool,
+    ids: Option<Box<[u32]>>,
 }
 
 impl Prepared {
+    /// How it is found again in the journal, if it is there.
+    pub(crate) fn left(&self) -> Option<Left> {
+        let Self { seq, qos, retain, ref ids, .. } = *self;
+        (seq > 0).then(|| Left { seq, qos_max: qos, retain, ids: ids.clone() })
+    }
+
     /// The QoS of the delivery.
     pub(crate) fn qos(&self) -> Qos {
         self.qos
@@ -113,7 +123,16 @@ impl<'a> Variants<'a> {
             payload,
         };
         let template = PublishTemplate::new(&delivery, version).ok()?;
-        Some(Prepared { template, version, qos, made_mono: self.now_mono, expires_mono })
+        Some(Prepared {
+            template,
+            version,
+            qos,
+            made_mono: self.now_mono,
+            expires_mono,
+            seq: self.seq,
+            retain,
+            ids: (!ids.is_empty()).then(|| ids.into()),
+        })
     }
 }
 

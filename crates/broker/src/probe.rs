@@ -57,8 +57,16 @@ impl Probe {
         let link = Arc::new(Link::new(key, peer, &connect, connect.client_id.clone(), now, 100));
         let client_id = connect.client_id.clone();
         let permissions = self.permissions.clone();
-        let session =
-            Arc::new(Session::new(key, client_id, Principal::Anonymous, Version::V311, permissions));
+        let session = Arc::new(Session::new(
+            key,
+            client_id,
+            Principal::Anonymous,
+            Version::V311,
+            permissions,
+            0,
+            0,
+            false,
+        ));
         session.state().link = Some(Arc::clone(&link));
         let subscriber = Subscriber {
             session: Arc::clone(&session),

@@ -5,12 +5,13 @@
 //! is not kept is counted.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::BytesMut;
 use bytestring::ByteString;
-use hashbrown::HashSet;
+use hashbrown::HashMap;
 use identity::{Action, Permissions};
-use model::{ConnectionId, Principal, Qos, TopicFilter};
+use model::{ConnectionId, Principal, Qos, Timestamp, TopicFilter};
 use mqtt::{AckType, Reason, Version};
 use parking_lot::Mutex;
 
@@ -19,6 +20,7 @@ use crate::link::{Link, OUTBOX};
 use crate::outbox::{Bounds, Left, Next, Outbox, Pushed, Received};
 use crate::prepared::{self, Variants};
 use crate::retained::Kept;
+use crate::store::{self, Queue, Snapshot};
 use crate::tally::{Drop, Tallies};
 use crate::trie::Key;
 use crate::view::{ConnectionView, SessionView};
@@ -31,7 +33,27 @@ pub(crate) struct Session {
     pub(crate) client_id: ByteString,
     /// Whose it is.
     pub(crate) principal: Principal,
+    /// Its row in the catalog, if [`is_durable`](Self::is_durable).
+    pub(crate) id: u64,
+    /// The journal's end when it began.
+    pub(crate) since: u64,
+    /// It may outlive its connection, and so the process.
+    pub(crate) is_durable: bool,
+    /// It changed since it was saved.
+    is_dirty: AtomicBool,
     state: Mutex<State>,
+}
+
+/// A subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Filter {
+    pub(crate) qos_max: Qos,
+    pub(crate) no_local: bool,
+    pub(crate) retain_as_published: bool,
+    /// Its identifier, or 0.
+    pub(crate) id: u32,
+    /// The journal's end when it began.
+    pub(crate) since: u64,
 }
 
 /// What changes.
@@ -43,7 +65,11 @@ pub(crate) struct State {
     pub(crate) outbox: Outbox,
     /// QoS 2 on its way in.
     pub(crate) incoming: Incoming,
-    pub(crate) filters: HashSet<TopicFilter>,
+    pub(crate) filters: HashMap<TopicFilter, Filter>,
+    /// Counts the changes of `filters`.
+    pub(crate) filters_revision: u64,
+    /// Releases of QoS 2 ids that are durable and have had their effect, since the last save.
+    pub(crate) released: Vec<(u16, u64)>,
     pub(crate) permissions: Permissions,
     /// How long it outlives its connection, in seconds; 0: not at all.
     pub(crate) expiry_s: u32,
@@ -79,23 +105,33 @@ pub(crate) struct Taken {
 }
 
 impl Session {
+    #[allow(clippy::too_many_arguments)]
     pub(crate) fn new(
         key: Key,
         client_id: ByteString,
         principal: Principal,
         version: Version,
         permissions: Permissions,
+        id: u64,
+        since: u64,
+        is_durable: bool,
     ) -> Self {
         Self {
             key,
             client_id,
             principal,
+            id,
+            since,
+            is_durable,
+            is_dirty: AtomicBool::new(false),
             state: Mutex::new(State {
                 link: None,
                 version,
                 outbox: Outbox::default(),
                 incoming: Incoming::default(),
-                filters: HashSet::new(),
+                filters: HashMap::new(),
+                filters_revision: 0,
+                released: Vec::new(),
                 permissions,
                 expiry_s: 0,
                 will: None,
@@ -110,6 +146,47 @@ impl Session {
     /// Its state, for a moment. Lock order: the map of sessions, a session, the trie.
     pub(crate) fn state(&self) -> parking_lot::MutexGuard<'_, State> {
         self.state.lock()
+    }
+
+    /// It changed: it is to be saved.
+    pub(crate) fn touch(&self) {
+        if self.is_durable && !self.is_dirty.load(Ordering::Relaxed) {
+            self.is_dirty.store(true, Ordering::Release);
+        }
+    }
+
+    /// Whether it changed since it was saved.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.is_dirty.load(Ordering::Acquire)
+    }
+
+    /// What of it is to be saved, as of `position` in the journal. From here on it counts as saved.
+    pub(crate) fn snapshot(self: &Arc<Self>, now: Timestamp, now_mono: u64, position: u64) -> Snapshot {
+        let mut state = self.state.lock();
+        self.is_dirty.store(false, Ordering::Release);
+        let ends_at = state
+            .ends_due
+            .filter(|_| state.link.is_none())
+            .map(|due| now.plus_micros(i64::try_from(due.saturating_sub(now_mono)).unwrap_or(i64::MAX)));
+        let queue = Queue { outbox: state.outbox.save(), incoming: state.incoming.records() };
+        // A later record is met again by the scan after a crash, and its release must be known then.
+        let released = state.released.extract_if(.., |(_, seq)| *seq <= position).collect();
+        let (version, expiry_s) = (state.version, state.expiry_s);
+        drop(state);
+        Snapshot {
+            session: Arc::clone(self),
+            version,
+            expiry_s,
+            ends_at,
+            queue: store::queue(&queue),
+            released,
+        }
+    }
+
+    /// It could not be saved.
+    pub(crate) fn not_saved(&self, snapshot: &Snapshot) {
+        self.state.lock().released.extend_from_slice(&snapshot.released);
+        self.touch();
     }
 
     /// Queues a message. The link is given back when its task is to be woken once the caller has delivered all it
@@ -166,6 +243,9 @@ impl Session {
                 return None;
             }
         }
+        if qos != Qos::AtMostOnce {
+            self.touch();
+        }
         let link = state.link.as_ref()?;
         link.signal.mark(OUTBOX).then(|| Arc::clone(link))
     }
@@ -191,7 +271,7 @@ impl Session {
             limits.tallies.dropped(Drop::NotReceivable).one();
             return true;
         }
-        let mut variants = Variants::new(&kept.message, kept.seq, now_mono);
+        let mut variants = Variants::new(&kept.message, 0, now_mono);
         let Some(prepared) = variants.get(state.version, terms.qos_max, true, terms.ids) else {
             limits.tallies.dropped(Drop::TooLarge).one();
             return true;
@@ -271,6 +351,9 @@ impl Session {
         limits.tallies.queued_messages.down((queued - outbox.queued()) as u64);
         limits.tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
         limits.tallies.inflight.up((outbox.inflight() - inflight) as u64);
+        if outbox.queued() != queued {
+            self.touch();
+        }
         if !state.is_refilling {
             taken.refill = outbox.wanted(limits.bounds);
             state.is_refilling = taken.refill.is_some();
@@ -290,6 +373,7 @@ impl Session {
             };
         if is_known {
             tallies.inflight.down(1);
+            self.touch();
         }
     }
 
@@ -306,6 +390,7 @@ impl Session {
             return Received::Unknown;
         }
         let received = state.outbox.receive(packet_id, is_refused);
+        self.touch();
         if received == Received::Refused {
             tallies.inflight.down(1);
             tallies.dropped(Drop::NotWanted).one();
@@ -336,13 +421,21 @@ impl Limits<'_> {
 }
 
 impl State {
+    /// Record `seq` was read again for a flight of an earlier process.
+    pub(crate) fn fly_again(&mut self, seq: u64, variants: &mut Variants<'_>) {
+        let version = self.version;
+        self.outbox.fly_again(seq, |left| {
+            variants.get(version, left.qos_max, left.retain, left.ids.as_deref().unwrap_or_default())
+        });
+    }
+
     /// Whether `link` still holds the session.
     pub(crate) fn is_held_by(&self, link: &Link) -> bool {
         !self.is_ended && self.link.as_ref().is_some_and(|held| held.id == link.id)
     }
 
     /// The session ends: gives back its filters, and counts what it still had to send.
-    pub(crate) fn end(&mut self, tallies: &Tallies) -> HashSet<TopicFilter> {
+    pub(crate) fn end(&mut self, tallies: &Tallies) -> HashMap<TopicFilter, Filter> {
         self.is_ended = true;
         let outbox = std::mem::take(&mut self.outbox);
         tallies.queued_messages.down(outbox.queued() as u64);

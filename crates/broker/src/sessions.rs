@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytestring::ByteString;
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use identity::Permissions;
 use model::{Principal, TopicFilter};
 use parking_lot::Mutex;
 
 use crate::link::Link;
-use crate::session::Session;
+use crate::session::{Filter, Session};
 use crate::tally::Tallies;
+use crate::trie::Key;
 use crate::will::Will;
 
 const SECOND_MICROS: u64 = 1_000_000;
@@ -39,6 +40,9 @@ pub(crate) struct Ask {
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) permissions: Permissions,
+    /// The row of a new session that outlives its connection, and the journal's end.
+    pub(crate) id: u64,
+    pub(crate) since: u64,
 }
 
 /// What it got, and what is to be done for it.
@@ -59,7 +63,7 @@ pub(crate) struct Attached {
 /// A session that ended.
 pub(crate) struct Ended {
     pub(crate) session: Arc<Session>,
-    pub(crate) filters: HashSet<TopicFilter>,
+    pub(crate) filters: HashMap<TopicFilter, Filter>,
 }
 
 /// When a session without a connection is to be looked at, by the monotonic clock in microseconds.
@@ -121,6 +125,7 @@ impl Sessions {
             state.outbox.resume();
             state.link = Some(ask.link);
             drop(state);
+            older.touch();
             return Ok(Attached { session: older, is_present: true, taken_over, will, ended: None, dues });
         }
         let filters = state.end(tallies);
@@ -132,7 +137,16 @@ impl Sessions {
     fn make(&self, by_client: &mut HashMap<ByteString, Arc<Session>>, ask: Ask) -> Attached {
         let key = self.key_next.fetch_add(1, Ordering::Relaxed);
         let client_id = ask.link.client_id.clone();
-        let session = Session::new(key, client_id.clone(), ask.principal, ask.link.version, ask.permissions);
+        let session = Session::new(
+            key,
+            client_id.clone(),
+            ask.principal,
+            ask.link.version,
+            ask.permissions,
+            ask.id,
+            ask.since,
+            ask.expiry_s > 0,
+        );
         {
             let mut state = session.state();
             state.expiry_s = ask.expiry_s;
@@ -170,6 +184,7 @@ impl Sessions {
             state.will = None;
         }
         state.away(tallies);
+        session.touch();
         let due = |seconds: u32| now_mono + u64::from(seconds) * SECOND_MICROS;
         if state.expiry_s == 0 {
             let will = state.will.take();
@@ -208,6 +223,18 @@ impl Sessions {
             after.ended = Some(Ended { session: Arc::clone(session), filters });
         }
         after
+    }
+
+    /// Takes in a session of an earlier process, made for the key that it is given.
+    pub(crate) fn bring_back(&self, make: impl FnOnce(Key) -> Session) -> Arc<Session> {
+        let session = Arc::new(make(self.key_next.fetch_add(1, Ordering::Relaxed)));
+        self.by_client.lock().insert(session.client_id.clone(), Arc::clone(&session));
+        session
+    }
+
+    /// The sessions that changed since they were saved.
+    pub(crate) fn dirty(&self) -> Vec<Arc<Session>> {
+        self.by_client.lock().values().filter(|session| session.is_dirty()).cloned().collect()
     }
 
     /// Every session, in no order.

@@ -26,6 +26,7 @@ use crate::outbox;
 use crate::retained::{self, Retained};
 use crate::session::{Limits, Session};
 use crate::sessions::{After, Ended, Sessions};
+use crate::store;
 use crate::tally::{End, Tallies};
 use crate::timetable::Timetable;
 use crate::trie::Trie;
@@ -119,8 +120,17 @@ impl Shared {
     pub(crate) fn carry_out(self: &Arc<Self>, after: After) {
         if let Some(Ended { session, filters }) = after.ended {
             let mut trie = self.subscriptions.write();
-            let removed = filters.iter().filter(|filter| trie.remove(filter, session.key).is_some()).count();
+            let removed = filters.keys().filter(|filter| trie.remove(filter, session.key).is_some()).count();
             self.tallies.subscriptions.down(removed as u64);
+            drop(trie);
+            if session.is_durable {
+                let (shared, id) = (Arc::clone(self), session.id);
+                tokio::spawn(async move {
+                    if let Err(error) = store::remove(&shared, id).await {
+                        tracing::warn!(%error, "a session that ended stays in the catalog until the next start");
+                    }
+                });
+            }
         }
         if let Some(will) = after.will {
             will.publish(self);

@@ -153,6 +153,8 @@ reasons! {
     Forbidden = "forbidden",
     /// As many sessions as there may be.
     SessionsFull = "sessions_full",
+    /// A session that outlives its connection, and that the catalog cannot take.
+    SessionNotSaved = "session_not_saved",
     /// A publish that is not permitted, QoS 1 or 2.
     Publish = "publish",
     /// A publish on a topic that is not accepted, QoS 1 or 2.
@@ -194,6 +196,8 @@ reasons! {
     Withdrawn = "withdrawn",
     /// The journal cannot take messages.
     Journal = "journal",
+    /// The catalog cannot take what has to be durable.
+    Catalog = "catalog",
     /// The server stops.
     Shutdown = "shutdown",
     /// A fault of ours.

@@ -195,6 +195,19 @@ impl Identity {
         Permissions::of(who)
     }
 
+    /// Who a principal is whose proof was accepted before the process started: for sessions that outlive it. Not a proof:
+    /// whoever connects gives his own.
+    #[must_use]
+    pub fn recall(&self, principal: &Principal) -> Who {
+        match principal {
+            Principal::DevicePassword(device) => {
+                let version = self.parts.passwords.read().get(device).map_or(0, |kept| kept.version);
+                Who::device(device.clone(), version)
+            }
+            other => Who { principal: other.clone(), device: None, password: 0 },
+        }
+    }
+
     /// Whether what `who` once proved would still be accepted. Doors ask it for every session when
     /// [`Identity::changes`] moves, and cut those for which it is false.
     #[must_use]

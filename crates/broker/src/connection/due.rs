@@ -60,6 +60,10 @@ impl Due {
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Feeds what there is room for.
     pub(super) fn feed_due(&mut self, now_mono: u64) {
+        // The subscription's own answer comes first.
+        if self.unsaved > 0 {
+            return;
+        }
         let Some(mut due) = self.due.take() else { return };
         if !self.feed(&mut due, now_mono) {
             self.due = Some(due);

@@ -28,6 +28,7 @@ use crate::session::Session;
 use crate::sessions::{After, Ask, Attached, NoSession};
 use crate::settings::Auth;
 use crate::shared::Shared;
+use crate::store;
 use crate::tally::{End, Refusal};
 use crate::will::Will;
 
@@ -153,6 +154,9 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         expiry_s,
         will,
         permissions: permissions.clone(),
+        // A whole number of the catalog has a sign.
+        id: shared.host.random.number() >> 1,
+        since: shared.journal.durable_seq(),
     };
     let attached = match shared.sessions.attach(ask, settings.sessions_max, &shared.tallies) {
         Ok(attached) => attached,
@@ -169,7 +173,19 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         // a device holds over a takeover. An end that hangs is not waited for.
         let _ = tokio::time::timeout(TAKEOVER_WAIT, older.closed()).await;
     }
+    let forgotten = ended.as_ref().filter(|ended| ended.session.is_durable).map(|ended| ended.session.id);
     shared.carry_out(After { will, ended, ..After::default() });
+    // MQTT 5.0, section 4.1: what CONNACK says of the session is true after a crash too.
+    let kept = match forgotten {
+        _ if !is_present && held.session.is_durable => store::create(shared, &held.session).await,
+        Some(id) => store::remove(shared, id).await,
+        None => Ok(()),
+    };
+    if let Err(error) = kept {
+        tracing::error!(%error, "a session cannot be saved");
+        held.why = End::Catalog;
+        return Err((stream, not_saved(&connect)));
+    }
     if is_present && !settled(&held.session).await {
         held.why = End::Journal;
         return Err((stream, journal_behind(&connect)));
@@ -275,6 +291,18 @@ async fn settled(session: &Session) -> bool {
         }
     };
     tokio::time::timeout(TAKEOVER_WAIT, wait).await.is_ok()
+}
+
+fn not_saved(connect: &Connect) -> Box<Refused> {
+    Box::new(Refused {
+        why: Refusal::SessionNotSaved,
+        answer: Some(refusal(Reason::ServerUnavailable)),
+        version: connect.version,
+        client_id: connect.client_id.clone(),
+        reason: "its session cannot be saved".to_owned(),
+        hint: "Look at the disk of the data directory".to_owned(),
+        bridge: None,
+    })
 }
 
 fn journal_behind(connect: &Connect) -> Box<Refused> {

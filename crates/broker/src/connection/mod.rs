@@ -68,6 +68,10 @@ pub(crate) struct Connection<S> {
     aliases: Aliases,
     known: Known,
     due: Option<Box<Due>>,
+    /// Releases of QoS 2 ids that this read has brought and that are to be durable.
+    releases: Vec<(u16, u64)>,
+    /// Answers that wait for the catalog.
+    unsaved: usize,
     /// The other side is another broker.
     bridge: Option<Box<Bridge>>,
     done: Vec<Done>,
@@ -225,6 +229,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             aliases: Aliases::default(),
             known: Known::default(),
             due: None,
+            releases: Vec::new(),
+            unsaved: 0,
             bridge: None,
             done: Vec::new(),
             has_outgoing: false,

@@ -20,6 +20,8 @@ use super::{Connection, Goodbye, Moment};
 use crate::fanout::Subscriber;
 use crate::logbook::shown;
 use crate::outbox::Received;
+use crate::session::Filter;
+use crate::store;
 use crate::tally::{End, Refusal};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -81,16 +83,77 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if !state.is_held_by(&self.held.link) {
                 return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver));
             }
-            let is_known = state.incoming.find(packet_id).is_some();
+            let record = state.incoming.find(packet_id);
+            if let Some(seq @ 1..) = record
+                && self.held.session.is_durable
+            {
+                // Forgotten when that is durable: the id may then be another message's.
+                self.releases.push((packet_id, seq));
+                return Ok(());
+            }
             state.incoming.release(packet_id);
             self.unreleased = state.incoming.len();
-            is_known
+            record.is_some()
         };
         let reason = match (is_known, self.version()) {
             (false, Version::V5) => Reason::PacketIdentifierNotFound,
             _ => Reason::Success,
         };
         self.send(&Packet::PubComp(Ack::new(packet_id, reason)))
+    }
+
+    /// Makes the releases of this read durable, and answers them then.
+    pub(super) fn save_releases(&mut self) {
+        if self.releases.is_empty() {
+            return;
+        }
+        let releases = std::mem::take(&mut self.releases);
+        self.unsaved += releases.len();
+        let (shared, session, link) =
+            (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
+        tokio::spawn(async move {
+            if let Err(error) = store::release(&shared, session.id, releases.clone()).await {
+                tracing::error!(%error, client_id = ?session.client_id, "QoS 2 ids cannot be released");
+                return link.end(End::Catalog);
+            }
+            {
+                let mut state = session.state();
+                for &(packet_id, seq) in &releases {
+                    if state.incoming.find(packet_id) == Some(seq) {
+                        state.incoming.release(packet_id);
+                        state.released.push((packet_id, seq));
+                    }
+                }
+            }
+            session.touch();
+            let ids = releases.into_iter().map(|(packet_id, _)| packet_id);
+            link.answer(ids.map(|packet_id| Packet::PubComp(Ack::new(packet_id, Reason::Success))));
+        });
+    }
+
+    /// Answers when the subscriptions are durable, if the session outlives its connection; else at once.
+    fn answer_saved(&mut self, answer: Packet) -> Result<(), Goodbye> {
+        if !self.session().is_durable {
+            return self.send(&answer);
+        }
+        self.unsaved += 1;
+        let (shared, session, link) =
+            (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
+        let (filters, revision) = {
+            let mut state = session.state();
+            state.filters_revision += 1;
+            (store::filters(&state.filters), state.filters_revision)
+        };
+        tokio::spawn(async move {
+            match store::save_filters(&shared, session.id, filters, revision).await {
+                Ok(()) => link.answer([answer]),
+                Err(error) => {
+                    tracing::error!(%error, client_id = ?session.client_id, "subscriptions cannot be saved");
+                    link.end(End::Catalog);
+                }
+            }
+        });
+        Ok(())
     }
 
     fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Goodbye> {
@@ -104,7 +167,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             reasons.push(reason);
         }
-        self.send(&Packet::SubAck(SubAck { packet_id: subscribe.packet_id, reasons, properties: None }))?;
+        let answer = SubAck { packet_id: subscribe.packet_id, reasons, properties: None };
+        self.answer_saved(Packet::SubAck(answer))?;
         if !due.is_empty() {
             // What this read has brought so far was published before the subscription was asked for.
             self.submit();
@@ -142,14 +206,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let qos_max = options.qos_max;
         // The packet's buffer is not to be held for as long as the subscription lives.
         let filter = TopicFilter::parse(ByteString::from(filter.as_str())).expect("a filter is a filter");
-        let subscriber = Subscriber {
-            session: Arc::clone(self.session()),
+        let wanted = Filter {
             qos_max,
             // As another Mosquitto would: a bridge knows what it published, and passes on what is retained as such.
             no_local: options.no_local || self.bridge.is_some(),
             retain_as_published: options.retain_as_published || self.bridge.is_some(),
             id,
+            since: self.shared().journal.durable_seq(),
         };
+        let subscriber = Subscriber::new(Arc::clone(self.session()), wanted);
         let (shared, session) = (Arc::clone(self.shared()), Arc::clone(self.session()));
         let most = shared.settings.filters_per_session_max;
         let is_new = {
@@ -159,7 +224,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             // Subscribing again and again, and reading nothing, must not pile up retained messages to send either.
             let owed = due.len() + self.due.as_ref().map_or(0, |due| due.filters());
-            let is_one_more = state.filters.len() >= most && !state.filters.contains(&filter);
+            let is_one_more = state.filters.len() >= most && !state.filters.contains_key(&filter);
             if is_one_more || owed >= most {
                 drop(state);
                 shared.tallies.refused(Refusal::Subscription).one();
@@ -171,7 +236,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             // Under the session's lock: a session that ends meanwhile finds everything it has to take away.
             let is_new = shared.subscriptions.write().insert(&filter, session.key, subscriber).is_none();
-            state.filters.insert(filter.clone());
+            state.filters.insert(filter.clone(), wanted);
             is_new
         };
         if is_new {
@@ -198,13 +263,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             })
             .collect();
         let packet_id = unsubscribe.packet_id;
-        self.send(&Packet::UnsubAck(UnsubAck { packet_id, reasons, properties: None }))
+        self.answer_saved(Packet::UnsubAck(UnsubAck { packet_id, reasons, properties: None }))
     }
 
     fn unsubscribe_one(&self, filter: &TopicFilter) -> bool {
         let (shared, session) = (self.shared(), self.session());
         let mut state = session.state();
-        if !state.is_held_by(self.link()) || !state.filters.remove(filter) {
+        if !state.is_held_by(self.link()) || state.filters.remove(filter).is_none() {
             return false;
         }
         shared.subscriptions.write().remove(filter, session.key);
@@ -257,7 +322,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             state.permissions = self.permissions.clone();
             let may = |filter: &&TopicFilter| self.permissions.may(Action::Subscribe, filter).is_permitted();
-            state.filters.iter().filter(|filter| !may(filter)).cloned().collect()
+            state.filters.keys().filter(|filter| !may(filter)).cloned().collect()
         };
         for filter in withdrawn {
             if self.unsubscribe_one(&filter) {

@@ -228,12 +228,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Begins a QoS 2 message. `false`: it was taken before, and is answered again.
     fn begin_exactly_once(&mut self, packet_id: u16) -> Result<bool, Goodbye> {
         let most = usize::from(self.shared().settings.receive_maximum);
+        let after = self.shared().journal.durable_seq();
         let begun = {
             let mut state = self.held.session.state();
             if !state.is_held_by(&self.held.link) {
                 return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver));
             }
-            let begun = state.incoming.begin(packet_id, most);
+            let begun = state.incoming.begin(packet_id, most, after);
             self.unreleased = state.incoming.len();
             begun
         };
@@ -299,6 +300,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tally.add(n);
         }
         self.touched.wake();
+        self.save_releases();
         if self.batch.is_empty() && self.answers.is_empty() {
             return;
         }
@@ -372,6 +374,8 @@ impl Twos {
                 None => state.incoming.refused(packet_id),
             }
         }
+        drop(state);
+        self.session.touch();
     }
 }
 

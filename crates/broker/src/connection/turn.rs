@@ -33,6 +33,9 @@ const OUTPUT_MAX: usize = 256 * 1024;
 /// An output buffer that has grown beyond this is given back once it is empty: idle connections hold none.
 const OUTPUT_KEPT: usize = 4 * 1024;
 
+/// Answers that may wait for the catalog: each holds a task and what it writes.
+const UNSAVED_MAX: usize = 1_024;
+
 /// Reads in one turn.
 const READS_MAX: usize = 4;
 
@@ -114,6 +117,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.batches.done(fate.number, fate.failed);
             }
             self.done = done;
+            for answer in self.held.link.take_answers() {
+                self.unsaved -= 1;
+                self.send(&answer)?;
+            }
+            self.unreleased = self.held.session.state().incoming.len();
             // The time until it is acknowledged is no silence of a bridge's.
             if let Some(bridge) = &mut self.bridge {
                 bridge.hears(self.held.shared.host.clock.mono_micros());
@@ -224,7 +232,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Whether the door closes and everything that was read is answered, or has taken too long.
     fn is_closed(&mut self, cx: &mut Context<'_>) -> bool {
-        let is_answered = self.batches.is_empty() && self.waiting.is_none() && self.output.is_empty();
+        let is_answered =
+            self.batches.is_empty() && self.waiting.is_none() && self.unsaved == 0 && self.output.is_empty();
         self.closing.as_mut().is_some_and(|wait| is_answered || wait.as_mut().poll(cx).is_ready())
     }
 
@@ -238,6 +247,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             && self.waiting.is_none()
             && self.closing.is_none()
             && self.output.len() < OUTPUT_MAX
+            && self.unsaved < UNSAVED_MAX
             && self.batches.bytes() + self.batch_bytes < settings.bytes_in_flight_max
     }
 

@@ -11,20 +11,20 @@ use crate::house::{House, Plan};
 
 const VERSIONS: [Version; 2] = [Version::V311, Version::V5];
 
-fn twice(topic: &str, packet_id: u16, payload: &str) -> Publish {
+pub(crate) fn twice(topic: &str, packet_id: u16, payload: &str) -> Publish {
     Publish { qos: Qos::ExactlyOnce, ..publish(topic, packet_id, payload.to_owned()) }
 }
 
-fn again(publish: Publish) -> Publish {
+pub(crate) fn again(publish: Publish) -> Publish {
     Publish { dup: true, ..publish }
 }
 
-fn ack(packet_id: u16) -> Ack {
+pub(crate) fn ack(packet_id: u16) -> Ack {
     Ack::new(packet_id, Reason::Success)
 }
 
 impl Client {
-    async fn publish_exactly_once(&mut self, publish: Publish) {
+    pub(crate) async fn publish_exactly_once(&mut self, publish: Publish) {
         let id = publish.packet_id;
         self.publish(publish).await;
         self.expect(Packet::PubRec(ack(id))).await;
@@ -33,7 +33,7 @@ impl Client {
     }
 
     /// The next packet is a PUBLISH of QoS 2; every step is taken.
-    async fn take_exactly_once(&mut self) -> Publish {
+    pub(crate) async fn take_exactly_once(&mut self) -> Publish {
         let publish = self.message().await;
         assert_eq!(publish.qos, Qos::ExactlyOnce);
         self.send(&Packet::PubRec(ack(publish.packet_id))).await;

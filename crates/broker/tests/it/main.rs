@@ -6,6 +6,7 @@ mod delivery;
 mod durability;
 mod exactly_once;
 mod house;
+mod persistence;
 mod protocol;
 mod retained;
 mod sessions;

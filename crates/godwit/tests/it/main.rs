@@ -18,3 +18,4 @@ mod raw;
 mod recording;
 mod server;
 mod upgrade;
+mod sessions;

@@ -43,6 +43,15 @@ impl Raw {
         body[1]
     }
 
+    /// Connects with a session that outlives the connection.
+    pub(crate) fn connect_persistent(&mut self, client_id: &str) {
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, 0, 0, 60];
+        text(&mut body, client_id);
+        self.send(0x10, &body);
+        let (head, body) = self.packet().expect("an answer");
+        assert_eq!((head, body[1]), (0x20, 0), "accepted");
+    }
+
     /// Sends a packet.
     pub(crate) fn send(&mut self, head: u8, body: &[u8]) {
         self.socket.write_all(&framed(head, body)).expect("sent");
