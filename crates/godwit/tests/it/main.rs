@@ -17,5 +17,5 @@ mod python;
 mod raw;
 mod recording;
 mod server;
-mod upgrade;
 mod sessions;
+mod upgrade;
