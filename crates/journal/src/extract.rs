@@ -125,7 +125,7 @@ impl Extract {
         let opened = recovery::open(dir, settings, host)?;
         Ok(Self {
             durable_seq: opened.last_seq,
-            segments: opened.segments.iter().flat_map(of_chain).collect(),
+            segments: opened.segments.iter().flat_map(|chain| of_chain(chain)).collect(),
         })
     }
 
@@ -147,13 +147,13 @@ fn extract(shared: &Shared) -> Option<Extract> {
     let durable_seq = shared.durable();
     let segments: Vec<_> = {
         let segments = shared.segments.lock();
-        segments.iter().flat_map(of_chain).collect()
+        segments.iter().flat_map(|chain| of_chain(chain)).collect()
     };
     let last_seq = segments.iter().map(SegmentExtract::last_seq).max().unwrap_or(0);
     (last_seq <= durable_seq).then_some(Extract { durable_seq, segments })
 }
 
-fn of_chain(chain: &Vec<Arc<Segment>>) -> impl Iterator<Item = SegmentExtract> {
+fn of_chain(chain: &[Arc<Segment>]) -> impl Iterator<Item = SegmentExtract> {
     let newest = chain.last().map(|segment| segment.number);
     chain
         .iter()

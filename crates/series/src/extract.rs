@@ -1,7 +1,7 @@
 //! What a backup takes of the columns: the manifest of one moment, and the files it names.
 //!
 //! Not here: the copying. The law: a file of an extract can be read until the extract is dropped, whatever is merged
-//! or dropped meanwhile; together with the records behind `position` it is all that is needed.
+//! or dropped meanwhile; files in the remote store are counted only; together with the records behind `position` it is all that is needed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,12 @@ pub struct Extract {
     pub readings: u64,
     /// The manifest's bytes as they are on the disk; `None` before the first flush.
     pub manifest: Option<Vec<u8>>,
-    /// The files that it names.
+    /// The files that it names and that lie in the directory.
     pub files: Vec<FileExtract>,
+    /// How many it names that lie in the remote store.
+    pub remote_files: u64,
+    /// Bytes of those.
+    pub remote_bytes: u64,
 }
 
 /// A file that a manifest names.
@@ -98,7 +102,10 @@ impl Extract {
         dir: &Path,
         disk: &dyn Disk,
     ) -> Result<Self, OpenError> {
+        let remote = || manifest.files.iter().filter(|file| file.remote);
         Ok(Self {
+            remote_files: remote().count() as u64,
+            remote_bytes: remote().map(|file| file.bytes).sum(),
             position: manifest.position,
             readings: manifest.files.iter().map(|file| file.rows).sum(),
             // Not written anew: what stands there is what a restore reads.
@@ -117,6 +124,7 @@ impl Series {
         self.inner.store.at_one_moment(|manifest, live, dir, disk| {
             let mut files: Vec<_> = live
                 .iter()
+                .filter(|file| !file.entry.remote)
                 .map(|file| FileExtract {
                     name: file.entry.name.clone(),
                     bytes: file.entry.bytes,
@@ -135,8 +143,9 @@ impl Series {
     }
 }
 
-/// Every file that a manifest names, with its length.
+/// Every file of the directory that a manifest names, with its length.
 fn named(manifest: &Manifest) -> impl Iterator<Item = (&str, u64)> {
-    let files = manifest.files.iter().map(|file| (file.name.as_str(), file.bytes));
+    let here = manifest.files.iter().filter(|file| !file.remote);
+    let files = here.map(|file| (file.name.as_str(), file.bytes));
     files.chain(manifest.latest.iter().map(|latest| (latest.name.as_str(), latest.bytes)))
 }

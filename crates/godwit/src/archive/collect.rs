@@ -154,6 +154,8 @@ fn write(
     let mut manifest = Manifest {
         position: columns.position,
         readings: columns.readings,
+        remote_files: columns.remote_files,
+        remote_bytes: columns.remote_bytes,
         devices: match rooms {
             Rooms::Open { series, .. } => Some(series.stats().devices),
             Rooms::AtRest { .. } => None,

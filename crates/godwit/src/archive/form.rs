@@ -137,6 +137,12 @@ pub(crate) struct Manifest {
     pub(crate) devices: Option<u64>,
     /// All members, in their order.
     pub(crate) members: Vec<Member>,
+    /// Column files that stay in the remote store: the columns' manifest names them.
+    #[serde(default)]
+    pub(crate) remote_files: u64,
+    /// Bytes of those.
+    #[serde(default)]
+    pub(crate) remote_bytes: u64,
     /// Column files that could not be taken along, with why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) left_out: Vec<String>,

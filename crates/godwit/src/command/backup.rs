@@ -11,7 +11,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use bytes::Bytes;
 use host::{DataDir, Disk as _, File, Host, SystemClock, SystemDisk, SystemRandom, WholeFile};
-use indicatif::HumanCount;
+use indicatif::{BinaryBytes, HumanCount};
 use reqwest::Method;
 use tokio::sync::mpsc;
 
@@ -312,6 +312,12 @@ pub(crate) fn tell(name: &Path, header: &Header, manifest: &Manifest) -> String 
     text += &format!("\n  readings  {} in columns", HumanCount(manifest.readings));
     if let Some(devices) = manifest.devices {
         text += &format!(", of {} devices", HumanCount(devices));
+    }
+    if manifest.remote_files > 0 {
+        let (files, bytes) = (HumanCount(manifest.remote_files), BinaryBytes(manifest.remote_bytes));
+        text += &format!(
+            "\n  cold      {files} files ({bytes}) stay in the remote store; they are named, not copied"
+        );
     }
     for left_out in manifest.left_out.iter().take(LEFT_OUT_SHOWN) {
         text += &format!("\n  left out  {left_out}");
