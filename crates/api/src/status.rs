@@ -69,6 +69,9 @@ struct Series {
     undecodable: Vec<Undecodable>,
     unrouted: Vec<Unrouted>,
     no_identity: Vec<String>,
+    cached_repeats: u64,
+    channels_beyond: Vec<String>,
+    type_changed: Vec<String>,
     notes: BTreeMap<String, u64>,
 }
 
@@ -150,6 +153,14 @@ fn series(stats: series::Stats) -> Series {
         undecodable_count: tally.undecodable,
         unrouted_count: tally.unrouted,
         notes: tally.notes,
+        cached_repeats: tally.cached_repeats,
+        channels_beyond: tally.channels_beyond.keys().take(NAMES_MAX).cloned().collect(),
+        type_changed: tally
+            .type_changed
+            .iter()
+            .flat_map(|(device, channels)| channels.keys().map(move |channel| format!("{device} {channel}")))
+            .take(NAMES_MAX)
+            .collect(),
         no_identity: tally.no_identity.keys().take(NAMES_MAX).cloned().collect(),
         undecodable: tally
             .undecodable_kinds

@@ -73,6 +73,10 @@ fn ask_series(stats: &series::Stats) {
     counter!("godwit_series_replaced_total").absolute(tally.replaced);
     counter!("godwit_series_undecodable_total").absolute(tally.undecodable);
     counter!("godwit_series_unrouted_total").absolute(tally.unrouted);
+    counter!("godwit_series_cached_repeats_total").absolute(tally.cached_repeats);
+    counter!("godwit_series_channels_beyond_readings_total").absolute(tally.channels_beyond.values().sum());
+    counter!("godwit_series_type_changed_readings_total")
+        .absolute(tally.type_changed.values().flat_map(|channels| channels.values()).sum());
     counter!("godwit_series_lost_total").absolute(tally.lost);
 }
 

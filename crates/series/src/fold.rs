@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 use journal::Record;
 use model::route::Routes;
 use model::{
-    Channels, ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Reading, Sample, Timestamp,
+    Channels, ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Reading, Repeats, Sample,
+    Timestamp,
 };
 
 use crate::latest::Latest;
@@ -68,6 +69,9 @@ pub(crate) struct Live {
     pub tally: Tally,
     pub clocks: HashMap<DeviceName, DeviceClock>,
     pub offsets: HashMap<DeviceName, i64>,
+    /// The newest time that a device of cached values told since this process started. Of this process alone: what is
+    /// judged by it is in memory or on disk already, also when a crash leads to the same records again.
+    pub told: HashMap<DeviceName, i64>,
     pub position: u64,
     /// Receipt, by the monotonic clock, of the oldest record that is in no manifest.
     pub dirty_since: Option<u64>,
@@ -75,7 +79,13 @@ pub(crate) struct Live {
 
 impl Live {
     /// Takes in a record and what it leads to.
-    pub(crate) fn take(&mut self, record: &Record, effect: Effect, channels: &Channels) {
+    pub(crate) fn take(
+        &mut self,
+        record: &Record,
+        effect: Effect,
+        channels: &Channels,
+        channels_per_device: usize,
+    ) {
         let message = &record.message;
         if !matches!(effect, Effect::Invisible) {
             self.tally.messages += 1;
@@ -96,6 +106,17 @@ impl Live {
                 }
                 let received_ms = message.received_at.micros().div_euclid(1_000);
                 for mut sample in decoded.samples {
+                    if decoded.repeats == Repeats::NotNewer && self.is_cached_repeat(&sample) {
+                        self.tally.cached_repeats += 1;
+                        continue;
+                    }
+                    let refused = self.latest.bound(&mut sample, channels_per_device);
+                    if refused > 0 {
+                        self.tally.channels_beyond(&sample.device, refused);
+                        if sample.readings.is_empty() {
+                            continue;
+                        }
+                    }
                     if !sample.flags.contains(Flags::RECEIPT_TIME) {
                         let seen = self.observe(&sample.device, sample.time, message.received_at);
                         sample.flags |= seen.flags;
@@ -109,10 +130,34 @@ impl Live {
                             self.tally.out_of_range(&sample);
                         }
                         self.tally.put(self.active.put(message, &sample, channels));
-                        self.latest.put(&sample, received_ms, channels);
+                        for place in self.latest.put(&sample, received_ms, channels) {
+                            self.tally.type_changed(&sample.device, &sample.readings[place].channel);
+                        }
                     }
                 }
             }
+        }
+    }
+
+    /// Whether a sender that repeats what it has cached only repeats: what it says is older than what it said, or as old
+    /// and the same.
+    fn is_cached_repeat(&mut self, sample: &Sample) -> bool {
+        if sample.flags.contains(Flags::RECEIPT_TIME) {
+            return false;
+        }
+        let time = sample.time.micros();
+        match self.told.get_mut(sample.device.as_str()) {
+            None => {
+                self.told.insert(sample.device.clone(), time);
+                false
+            }
+            Some(newest) if time > *newest => {
+                *newest = time;
+                false
+            }
+            // Of the same moment there may be more to say: a lamp that was switched since it was heard.
+            Some(newest) if time == *newest => self.latest.holds(sample),
+            Some(_) => true,
         }
     }
 

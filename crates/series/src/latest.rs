@@ -68,15 +68,50 @@ impl Latest {
         Some(Timestamp::from_micros(newest))
     }
 
-    /// Takes in a sample, in the order of `seq`.
-    pub(crate) fn put(&mut self, sample: &Sample, received_ms: i64, all: &Channels) {
+    /// Whether every reading of `sample` is a newest one, with its time and value.
+    pub(crate) fn holds(&self, sample: &Sample) -> bool {
+        let Some(channels) = self.devices.get(sample.device.as_str()) else { return false };
+        sample.readings.iter().all(|reading| {
+            let place = channels.binary_search_by(|known| (*known.channel).cmp(&reading.channel));
+            place.is_ok_and(|place| {
+                let known = &channels[place];
+                known.time == sample.time.micros()
+                    && known.value.map(f64::to_bits)
+                        == reading.value.number().map(|number| (number + 0.0).to_bits())
+                    && known.text.as_ref() == reading.value.text()
+            })
+        })
+    }
+
+    /// Takes the readings out of `sample` whose channels would be more than `channels_max` of their device. Returns how
+    /// many they are.
+    pub(crate) fn bound(&self, sample: &mut Sample, channels_max: usize) -> u64 {
+        let channels = self.devices.get(sample.device.as_str()).map_or(&[][..], Vec::as_slice);
+        let before = sample.readings.len();
+        if channels.len() + before <= channels_max {
+            return 0;
+        }
+        let mut room = channels_max.saturating_sub(channels.len());
+        sample.readings.retain(|reading| {
+            let is_known = channels.binary_search_by(|known| (*known.channel).cmp(&reading.channel)).is_ok();
+            let fits = is_known || room > 0;
+            room -= usize::from(fits && !is_known);
+            fits
+        });
+        (before - sample.readings.len()) as u64
+    }
+
+    /// Takes in a sample, in the order of `seq`. Returns the places in it of readings that are a text where a number
+    /// was, or the other way round; hardly ever any.
+    pub(crate) fn put(&mut self, sample: &Sample, received_ms: i64, all: &Channels) -> Vec<usize> {
+        let mut changed = Vec::new();
         if !self.devices.contains_key(sample.device.as_str()) {
             self.devices.insert(sample.device.clone(), Vec::with_capacity(sample.readings.len()));
         }
         let channels = self.devices.get_mut(sample.device.as_str()).expect("there or just made");
         let time = sample.time.micros();
         let mut guess = 0;
-        for reading in &sample.readings {
+        for (n, reading) in sample.readings.iter().enumerate() {
             let value = reading.value.number().map(|number| number + 0.0);
             let text = reading.value.text();
             // A device sends its channels in the same order again and again.
@@ -95,6 +130,9 @@ impl Latest {
             match place {
                 Ok(place) => {
                     let known = &mut channels[place];
+                    if known.value.is_some() != value.is_some() {
+                        changed.push(n);
+                    }
                     if time > known.time {
                         // The name stays; the rest is new.
                         (known.time, known.value, known.flags, known.received_ms) =
@@ -112,6 +150,7 @@ impl Latest {
                 }
             }
         }
+        changed
     }
 
     /// Takes in rows of [`schema::readings`] or of [`latest_schema`].

@@ -28,6 +28,9 @@ pub struct Settings {
     /// Whether what is written here is encrypted. Default: yes. Files of before a change stay as they are until they are
     /// merged.
     pub encrypt: bool,
+    /// Most channels of one device. Readings of further ones are not stored as columns (their messages stay in the
+    /// journal), counted and named by `godwit doctor`. Default: 10,000.
+    pub channels_per_device: usize,
     /// Threads that answer queries, all of low priority. Default: one per core.
     pub query_threads: Option<usize>,
     /// What one query may use at most.
@@ -45,6 +48,7 @@ impl Default for Settings {
             memory_text_bytes: 64 << 20,
             flush_after: Duration::from_secs(600),
             encrypt: true,
+            channels_per_device: 10_000,
             query_threads: None,
             query: QueryLimits::default(),
             remote: RemoteSettings::default(),

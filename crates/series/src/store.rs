@@ -97,6 +97,7 @@ impl Store {
             tally: manifest.tally.clone(),
             clocks: HashMap::new(),
             offsets: HashMap::new(),
+            told: HashMap::new(),
             position: manifest.position,
             dirty_since: None,
         };
@@ -130,7 +131,7 @@ impl Store {
         };
         let mut live = self.live.write();
         for (record, effect) in records.iter().zip(effects) {
-            live.take(record, effect, &self.channels);
+            live.take(record, effect, &self.channels, self.settings.channels_per_device);
         }
         live.position = last.seq;
         let now = self.host.clock.mono_micros();

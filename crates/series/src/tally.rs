@@ -19,6 +19,8 @@ const UNROUTED_MAX: usize = 256;
 const DEVICES_MAX: usize = 1_000;
 /// Most channels listed by name for one trouble.
 const CHANNELS_MAX: usize = 1_000;
+/// Most channels listed by name of one device whose types change.
+const TYPE_CHANGES_MAX: usize = 20;
 /// Characters of a payload that are kept as a sample.
 const SAMPLE_CHARS: usize = 200;
 
@@ -57,6 +59,12 @@ pub struct Tally {
     pub implausible_times: BTreeMap<String, u64>,
     /// Readings below their channel's `min` or above its `max` (stored and flagged), by channel.
     pub out_of_range: BTreeMap<String, u64>,
+    /// Samples that said again what their sender had cached: they are no readings.
+    pub cached_repeats: u64,
+    /// Readings of channels beyond `channels_per_device`, not stored, by device.
+    pub channels_beyond: BTreeMap<String, u64>,
+    /// Readings that were a text where a number was, or the other way round (stored), by device and channel.
+    pub type_changed: BTreeMap<String, BTreeMap<String, u64>>,
     /// What else an operator should know, in messages: by note.
     pub notes: BTreeMap<String, u64>,
 }
@@ -214,6 +222,36 @@ impl Tally {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// Counts readings of channels that a device has too many of.
+    pub(crate) fn channels_beyond(&mut self, device: &str, readings: u64) {
+        let has_room = self.channels_beyond.len() < DEVICES_MAX;
+        match self.channels_beyond.get_mut(device) {
+            Some(count) => *count += readings,
+            None if has_room => {
+                self.channels_beyond.insert(device.to_owned(), readings);
+                tracing::warn!(device, "device has more channels than `series.channels_per_device`");
+            }
+            None => {}
+        }
+    }
+
+    /// Counts a reading of another type than the one before it.
+    pub(crate) fn type_changed(&mut self, device: &str, channel: &str) {
+        if !self.type_changed.contains_key(device) {
+            if self.type_changed.len() >= DEVICES_MAX {
+                return;
+            }
+            self.type_changed.insert(device.to_owned(), BTreeMap::new());
+        }
+        let channels = self.type_changed.get_mut(device).expect("there or just made");
+        let has_room = channels.len() < TYPE_CHANGES_MAX;
+        match channels.get_mut(channel) {
+            Some(count) => *count += 1,
+            None if has_room => drop(channels.insert(channel.to_owned(), 1)),
+            None => {}
         }
     }
 

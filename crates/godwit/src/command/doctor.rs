@@ -291,6 +291,8 @@ struct Series {
     undecodable: Vec<Undecodable>,
     unrouted: Vec<Unrouted>,
     no_identity: Vec<String>,
+    channels_beyond: Vec<String>,
+    type_changed: Vec<String>,
     notes: BTreeMap<String, u64>,
 }
 
@@ -390,11 +392,32 @@ impl Series {
                 "let them send a time (`ts`) or a `message-id` with each message",
             ));
         }
+        if !self.channels_beyond.is_empty() {
+            findings.push(Finding::warning(
+                "channels",
+                format!("these devices have more channels than are stored: {}", self.channels_beyond.join(", ")),
+                "a changing value in a field's name makes a channel of each: `ignore` or `rename` it in the route, or raise `[series] channels_per_device`",
+            ));
+        }
+        if !self.type_changed.is_empty() {
+            findings.push(Finding::warning(
+                "type changed",
+                format!("a text where a number was, or the other way round: {}", self.type_changed.join(", ")),
+                "both are stored, in the columns `value` and `text`; look at the device, or `rename` one of them in its route",
+            ));
+        }
+        if let Some(count) = self.notes.get("not_formatted") {
+            findings.push(Finding::warning(
+                "not formatted",
+                format!("{count} uplinks that their network server did not decode"),
+                "give the device a payload formatter (The Things Stack) or a codec (ChirpStack)",
+            ));
+        }
         if let Some(count) = self.notes.get("zone_missing") {
             findings.push(Finding::warning(
                 "no zone",
                 format!("{count} messages with local times and no zone: the time of receipt is used"),
-                "say the zone in their route: time = { zone = \"Europe/Berlin\" }",
+                "say the zone in their route: zone = \"Europe/Berlin\"",
             ));
         }
         if findings.is_empty() {

@@ -11,6 +11,7 @@ mod backup;
 mod bad_input;
 mod bridge;
 mod commands;
+mod devices;
 mod mosquitto;
 mod promises;
 mod python;

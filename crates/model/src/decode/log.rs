@@ -98,7 +98,8 @@ fn time(line: &str) -> (Option<&str>, &str) {
 fn level(line: &str) -> Option<&'static str> {
     let line = line.trim_start();
     let word = line.split([' ', '\t', ':']).next().unwrap_or_default();
-    let inner = word.split([']', '>']).next().unwrap_or_default().trim_matches(['[', ']', '(', ')', '<', '>', '|']);
+    let inner =
+        word.split([']', '>']).next().unwrap_or_default().trim_matches(['[', ']', '(', ')', '<', '>', '|']);
     let is_marked = word.starts_with(['[', '<', '(']) || line[word.len()..].starts_with(" (");
     known(inner, is_marked).or_else(|| {
         let named = line.split_once("level=")?.1.trim_start_matches('"');

@@ -2,6 +2,7 @@
 
 mod channels;
 mod crash;
+mod devices;
 mod files;
 mod query;
 mod readings;
