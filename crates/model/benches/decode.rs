@@ -56,6 +56,55 @@ fn json_nested(bencher: divan::Bencher<'_, '_>) {
     json(bencher, NESTED);
 }
 
+/// The office row as CBOR.
+#[divan::bench]
+fn cbor_of_an_office_row(bencher: divan::Bencher<'_, '_>) {
+    let mut cbor = vec![0xa7];
+    let mut name = |text: &str, value: &[u8]| {
+        cbor.push(0x60 + text.len() as u8);
+        cbor.extend(text.as_bytes());
+        cbor.extend(value);
+    };
+    name("ts", &[&[0x1b][..], &1_423_072_260_000_u64.to_be_bytes()].concat());
+    for (text, value) in [
+        ("temperature", 23.18_f64),
+        ("humidity", 27.272),
+        ("light", 426.0),
+        ("co2", 721.25),
+        ("humidityratio", 0.004_792),
+        ("occupancy", 1.0),
+    ] {
+        name(text, &[&[0xfb][..], &value.to_be_bytes()].concat());
+    }
+    let decode = Some("cbor".to_owned());
+    let route = RouteSettings { filter: "#".to_owned(), decode, ..RouteSettings::default() };
+    let (routes, mut names) = (Routes::new(&[route]).expect("a route"), Names::new());
+    let mut message = message("dt/office-1/telemetry", "");
+    message.payload = Bytes::from(cbor);
+    let route = routes.find(&message.topic).expect("the route");
+    bencher.bench_local(|| route.decode(divan::black_box(&message), &mut names).expect("it decodes"));
+}
+
+/// What a plug with a meter says.
+#[divan::bench]
+fn preset_tasmota(bencher: divan::Bencher<'_, '_>) {
+    let route = RouteSettings { preset: Some("tasmota".to_owned()), ..RouteSettings::default() };
+    let (routes, mut names) = (Routes::new(&[route]).expect("a preset"), Names::new());
+    let message = message("tele/plug/SENSOR", NESTED);
+    let route = routes.find(&message.topic).expect("the route");
+    bencher.bench_local(|| route.decode(divan::black_box(&message), &mut names).expect("it decodes"));
+}
+
+/// The default route behind every preset there is.
+#[divan::bench]
+fn find_behind_all_presets(bencher: divan::Bencher<'_, '_>) {
+    let presets = ["tasmota", "zigbee2mqtt", "shelly", "esphome", "ttn", "chirpstack"];
+    let settings =
+        presets.map(|preset| RouteSettings { preset: Some(preset.to_owned()), ..RouteSettings::default() });
+    let routes = Routes::new(&settings).expect("they are right");
+    bencher.bench_local(|| routes.find(divan::black_box("dt/office-1/telemetry")).map(model::Route::lane));
+}
+
 /// A thousand devices in turn: their names compete for the cache.
 #[divan::bench]
 fn json_of_a_thousand_devices(bencher: divan::Bencher<'_, '_>) {

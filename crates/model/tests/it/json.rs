@@ -253,3 +253,66 @@ fn every_bound_is_kept() {
         "decode.too_large: payload is 10000008 bytes; `decode = \"json\"` takes at most 1048576"
     );
 }
+
+#[test]
+fn a_route_says_where_readings_are_and_what_they_are_called() {
+    let check =
+        |toml, payload, expect| assert_eq!(told(decode_by(toml, payload)), expect, "{toml} {payload}");
+    let data = r#"channels = "m.data""#;
+    check(
+        data,
+        r#"{"m":{"data":{"t":1,"x":{"y":2}},"id":7},"ts":1423072260,"o":3}"#,
+        "meter-7 2015-02-04T17:51:00Z 0 t=1 x.y=2",
+    );
+    // A time beside the readings goes before one outside.
+    check(
+        data,
+        r#"{"m":{"data":{"ts":1423072320,"t":1}},"ts":1423072260}"#,
+        "meter-7 2015-02-04T17:52:00Z 0 t=1",
+    );
+    check(
+        data,
+        r#"{"ts":1423072260,"m":{"data":{"t":1,"time":1423072320}}}"#,
+        "meter-7 2015-02-04T17:52:00Z 0 t=1",
+    );
+    check(data, r#"{"m":{"dat":{"t":1}},"t":2}"#, "");
+    check(
+        r#"rename = { "a.*" = "b.*", "a.x" = "whole", "c" = "b.y" }
+        ignore = ["n*", "a.z"]"#,
+        r#"{"a":{"x":1,"y":2,"z":3},"n":4,"noise":5,"c":6}"#,
+        // Of two that become one channel the last wins.
+        "meter-7 - 17 whole=1 b.y=6",
+    );
+    check("decode = \"number\"\nrename = { climate = \"temperature\" }", "21", "meter-7 - 17 temperature=21");
+    check("decode = \"text\"\nignore = [\"cli*\"]", "on", "");
+}
+
+#[test]
+fn a_list_where_the_route_says_is_one_sample_per_object() {
+    let check =
+        |toml: &str, payload, expect| assert_eq!(told(decode_by(toml, payload)), expect, "{toml} {payload}");
+    let toml = "channels = \"data\"\ndevice = \"payload(gw)\"";
+    // Each with its own time, or with the one outside, wherever that stands.
+    check(
+        toml,
+        r#"{"data":[{"ts":1423072260,"t":1},{"t":2,"x":{"y":3}},{}],"gw":"g1","ts":1423072320}"#,
+        "g1 2015-02-04T17:51:00Z 0 t=1\ng1 2015-02-04T17:52:00Z 0 t=2 x.y=3",
+    );
+    check(
+        "channels = \"data\"\ndevice = \"payload(data.id)\"",
+        r#"{"data":[{"id":"a","t":1},{"id":"b","t":2}]}"#,
+        "a - 17 t=1\nb - 17 t=2",
+    );
+    check(
+        "channels = \"data\"\ntime = { field = \"data.at\" }",
+        r#"{"data":[{"at":1423072260,"t":1}]}"#,
+        "meter-7 2015-02-04T17:51:00Z 0 t=1",
+    );
+    // Lists elsewhere are no samples.
+    let decoded =
+        decode_by(toml, r#"{"gw":"g","data":[{"t":1,"l":[{"a":1}]}],"more":[{"t":2}]}"#).expect("it decodes");
+    assert_eq!(decoded.objects_skipped, 2);
+    assert_eq!(told(Ok(decoded)), "g - 17 t=1");
+    let many = format!(r#"{{"gw":"g","data":[{}]}}"#, vec![r#"{"a":1,"b":2}"#; 501].join(","));
+    assert_eq!(decode_by(toml, &many).unwrap_err().slug(), "decode.too_many_readings");
+}
