@@ -12,16 +12,24 @@
 //! | `GET /api/v1/status` | every room's numbers | yes |
 //! | `GET /api/v1/devices` | a page of devices | yes |
 //! | `POST /api/v1/devices` | a new device, with its password | yes |
+//! | `GET /api/v1/unrouted` | messages without a route, by pattern, with routes that would fit | yes |
+//! | `POST /api/v1/export/days` | the days that hold what is selected | yes |
+//! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | yes |
+//! | `POST /api/v1/reprocess` | starts running messages through today's routes | yes |
+//! | `GET /api/v1/reprocess` | how far that is, and what came of it | yes |
 //!
 //! A refusal is a problem document (RFC 9457) with a `hint` where the reader can do something.
 
 mod auth;
 mod backup;
 mod devices;
+mod export;
 mod health;
 mod problem;
 mod query;
+mod reprocess;
 mod status;
+mod unrouted;
 
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 
@@ -137,6 +145,10 @@ fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/query", post(query::query))
         .route("/api/v1/backup", post(backup::backup))
         .route("/api/v1/status", get(status::status))
+        .route("/api/v1/unrouted", get(unrouted::unrouted))
+        .route("/api/v1/export/days", post(export::days))
+        .route("/api/v1/export", post(export::export))
+        .route("/api/v1/reprocess", get(reprocess::how_far).post(reprocess::start))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&parts), auth::with_token));
     Router::new()

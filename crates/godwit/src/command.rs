@@ -6,14 +6,22 @@ pub(crate) mod backup;
 pub(crate) mod device;
 #[cfg(feature = "platform")]
 pub(crate) mod doctor;
+#[cfg(feature = "platform")]
+pub(crate) mod export;
 pub(crate) mod import;
 pub(crate) mod load;
+#[cfg(feature = "platform")]
+pub(crate) mod moment;
 #[cfg(feature = "platform")]
 pub(crate) mod query;
 mod recording;
 pub(crate) mod replay;
 #[cfg(feature = "platform")]
+pub(crate) mod reprocess;
+#[cfg(feature = "platform")]
 pub(crate) mod restore;
+#[cfg(feature = "platform")]
+pub(crate) mod route;
 pub(crate) mod send;
 #[cfg(feature = "platform")]
 pub(crate) mod serve;

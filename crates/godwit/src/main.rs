@@ -54,6 +54,16 @@ enum Command {
     Replay(command::replay::Args),
     /// Take in readings of other systems (CSV, JSON lines, InfluxDB line protocol), with their own times
     Import(Box<command::import::Args>),
+    /// Write readings as Parquet, CSV or JSON lines, a file a day
+    #[cfg(feature = "platform")]
+    Export(command::export::Args),
+    /// Run messages of the journal through today's routes
+    #[cfg(feature = "platform")]
+    Reprocess(command::reprocess::Args),
+    /// Try routes before devices do, and see what came without one
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Route(command::route::Args),
     /// Ask the readings with SQL
     #[cfg(feature = "platform")]
     Query(command::query::Args),
@@ -90,6 +100,12 @@ fn main() -> ExitCode {
             Command::Tail(args) => command::tail::run(args).await,
             Command::Replay(args) => command::replay::run(args).await,
             Command::Import(args) => command::import::run(*args).await,
+            #[cfg(feature = "platform")]
+            Command::Export(args) => command::export::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Reprocess(args) => command::reprocess::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Route(args) => command::route::run(args).await,
             #[cfg(feature = "platform")]
             Command::Query(args) => command::query::run(args).await,
             #[cfg(feature = "platform")]

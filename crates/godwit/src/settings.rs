@@ -49,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) channel: Vec<model::ChannelSettings>,
     /// Readings as columns.
     pub(crate) series: series::Settings,
+    /// Folders and buckets that are kept up to date with plain files.
+    pub(crate) export: Vec<series::ExportSettings>,
 }
 
 /// `[keys]`: where the key-encryption key comes from.
@@ -195,6 +197,10 @@ mod tests {
             assert_eq!(shown.journal, default.journal);
             assert_eq!(shown.mqtt, default.mqtt);
             assert_eq!(shown.series, default.series);
+            for export in &shown.export {
+                let default = series::ExportSettings { to: export.to.clone(), ..Default::default() };
+                assert_eq!(*export, default);
+            }
             assert_eq!(shown.http.bind, default.http.bind);
             let channels = model::Channels::new(&shown.channel);
             assert!(

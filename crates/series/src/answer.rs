@@ -355,6 +355,32 @@ fn csv_line<'a>(text: &mut String, cells: impl Iterator<Item = Plain<'a>>) {
     text.push('\n');
 }
 
+/// The rows of a batch as lines of CSV, with the header line before them or not.
+pub(crate) fn csv(batch: &RecordBatch, with_header: bool) -> String {
+    let mut text = String::new();
+    if with_header {
+        let schema = batch.schema();
+        csv_line(&mut text, schema.fields().iter().map(|field| Plain::Text(field.name().as_str().into())));
+    }
+    let rows = PlainRows::new(batch);
+    for row in 0..batch.num_rows() {
+        csv_line(&mut text, rows.row(row));
+    }
+    text
+}
+
+/// The rows of a batch as JSON objects, one a line.
+pub(crate) fn json_lines(batch: &RecordBatch) -> String {
+    let mut text = String::new();
+    let columns: Vec<String> = batch.schema().fields().iter().map(|field| field.name().clone()).collect();
+    let rows = PlainRows::new(batch);
+    for row in 0..batch.num_rows() {
+        json_row(&mut text, &columns, rows.row(row));
+        text.push('\n');
+    }
+    text
+}
+
 fn json_row<'a>(text: &mut String, columns: &[String], cells: impl Iterator<Item = Plain<'a>>) {
     for (place, (name, cell)) in columns.iter().zip(cells).enumerate() {
         text.push(if place == 0 { '{' } else { ',' });

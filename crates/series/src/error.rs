@@ -203,6 +203,12 @@ pub enum QueryError {
         /// What the store, which is named, said.
         reason: String,
     },
+    /// Too many exports run.
+    #[error("{limit} exports are being made already")]
+    Busy {
+        /// How many may run at once.
+        limit: usize,
+    },
     /// The server is stopping.
     #[error("the server is stopping")]
     Closed,
@@ -226,6 +232,7 @@ impl QueryError {
             Self::Rows { .. } => "query.rows",
             Self::File { .. } => "query.file",
             Self::Away { .. } => "query.away",
+            Self::Busy { .. } => "query.busy",
             Self::Closed => "query.closed",
             Self::Engine { .. } => "query.engine",
         }
@@ -240,6 +247,7 @@ impl QueryError {
             // The same query meets the same bound again.
             Self::Time { .. } | Self::Memory { .. } | Self::Rows { .. } => Kind::Invalid,
             Self::Closed | Self::Away { .. } => Kind::Unavailable,
+            Self::Busy { .. } => Kind::TooMuch,
             Self::File { .. } | Self::Engine { .. } => Kind::Broken,
         }
     }
@@ -263,6 +271,7 @@ impl QueryError {
             Self::Away { .. } => Some(
                 "younger readings are answered: ask for them with a WHERE on `time`, or try again when the store is back",
             ),
+            Self::Busy { .. } => Some("wait for one of them to end"),
             Self::Closed | Self::Engine { .. } => None,
         }
     }

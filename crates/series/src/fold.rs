@@ -182,7 +182,7 @@ impl Live {
 
 /// Takes the readings out that cannot be true by their channel's bounds: a sample of their own, flagged. They are
 /// stored like others, since only a person can tell which of the two is wrong.
-fn out_of_range(sample: &mut Sample, channels: &Channels) -> Option<Sample> {
+pub(crate) fn out_of_range(sample: &mut Sample, channels: &Channels) -> Option<Sample> {
     if !channels.has_bounds() {
         return None;
     }

@@ -16,6 +16,7 @@ mod answer;
 mod column;
 mod conflict;
 mod error;
+mod export;
 mod extract;
 mod files;
 mod fold;
@@ -24,6 +25,7 @@ mod latest;
 mod manifest;
 mod offline;
 mod query;
+mod reprocess;
 mod rows;
 mod schema;
 mod service;
@@ -37,9 +39,13 @@ mod upkeep;
 
 pub use answer::{Answer, Format};
 pub use error::{OpenError, QueryError, StoreError};
+pub use export::{
+    Access, Day, Export, ExportSettings, ExportStatus, FileFormat, Lake, LakeError, LakeFile, Selection,
+};
 pub use extract::{Extract, FileExtract};
 pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction};
 pub use offline::Offline;
+pub use reprocess::{Reprocess, ReprocessError, ReprocessState, Reprocessing, RouteCount};
 pub use service::Series;
 pub use settings::{Budget, QueryLimits, RemoteSettings, Secret, Settings};
 pub use stats::{RemoteStats, Stats};

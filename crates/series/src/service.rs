@@ -22,12 +22,14 @@ use journal::{Chains, Consumer, Hold, Journal};
 use model::Channels;
 use model::route::Routes;
 use parking_lot::{Condvar, Mutex};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::answer::Answer;
 use crate::error::{OpenError, QueryError, StoreError};
+use crate::export::{self, ExportStatus};
 use crate::foreign::ForeignTable;
 use crate::query::Engine;
+use crate::reprocess::Reprocessing;
 use crate::settings::{QueryLimits, Settings};
 use crate::stats::Stats;
 use crate::store::{Store, chain};
@@ -62,8 +64,13 @@ pub(crate) struct Inner {
     is_reader_done: AtomicBool,
     is_writer_done: AtomicBool,
     last_flush_from: AtomicU64,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    journal: Option<Journal>,
+    pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
+    pub(crate) journal: Option<Journal>,
+    /// Room for exports that are asked for.
+    pub(crate) exports: Arc<Semaphore>,
+    pub(crate) export_statuses: Mutex<Vec<ExportStatus>>,
+    /// The last reprocessing, or the one that runs.
+    pub(crate) reprocessing: Mutex<Option<Reprocessing>>,
 }
 
 /// Wakes a thread.
@@ -164,6 +171,9 @@ impl Series {
             last_flush_from: AtomicU64::new(u64::MAX),
             threads: Mutex::new(Vec::new()),
             journal,
+            exports: Arc::new(Semaphore::new(export::AT_ONCE_MAX)),
+            export_statuses: Mutex::new(Vec::new()),
+            reprocessing: Mutex::new(None),
         };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -205,6 +215,12 @@ impl Series {
         let _ = applied.wait_for(|applied| *applied >= at_least).await;
     }
 
+    /// Whether a route matches `topic`.
+    #[must_use]
+    pub fn has_route(&self, topic: &str) -> bool {
+        self.inner.store.routes().find(topic).is_some()
+    }
+
     /// How the room stands.
     #[must_use]
     pub fn stats(&self) -> Stats {
@@ -239,8 +255,13 @@ impl Series {
 }
 
 impl Inner {
-    fn is_stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         *self.stopping.borrow()
+    }
+
+    /// Says when the room is being closed.
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
     }
 
     /// Reads the journal until told to stop.

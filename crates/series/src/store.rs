@@ -66,6 +66,8 @@ pub(crate) struct Store {
     durable: AtomicU64,
     names: Mutex<Names>,
     latest_readings: AtomicU64,
+    /// How often memory was set aside.
+    freezes: AtomicU64,
 }
 
 impl Store {
@@ -115,6 +117,7 @@ impl Store {
             cache,
             names: Mutex::new(Names::new()),
             latest_readings: AtomicU64::new(0),
+            freezes: AtomicU64::new(0),
         })
     }
 
@@ -147,6 +150,24 @@ impl Store {
             let now = self.host.clock.mono_micros();
             live.dirty_since.get_or_insert(now);
         }
+    }
+
+    /// How often memory was set aside: what was put since is in the active memory.
+    pub(crate) fn freezes(&self) -> u64 {
+        // Read under the lock under which it changes.
+        let _live = self.live.read();
+        self.freezes.load(Ordering::Relaxed)
+    }
+
+    /// Puts readings of older messages beside what is there: `put` sees what is newer than its look at everything else.
+    /// `None` when memory was set aside since `freezes` was read: the look must be taken again.
+    pub(crate) fn put_older<T>(
+        &self,
+        freezes: u64,
+        put: impl FnOnce(&mut Live, &Channels) -> T,
+    ) -> Option<T> {
+        let mut live = self.live.write();
+        (self.freezes.load(Ordering::Relaxed) == freezes).then(|| put(&mut live, &self.channels))
     }
 
     /// Every record up to this `seq` has had its effect, in memory at least.
@@ -241,6 +262,7 @@ impl Store {
             tally: live.tally.clone(),
         });
         live.frozen = Some(Arc::clone(&frozen));
+        self.freezes.fetch_add(1, Ordering::Relaxed);
         Some(frozen)
     }
 

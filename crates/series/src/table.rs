@@ -356,6 +356,16 @@ impl Table {
         puts
     }
 
+    /// When the newest row of this identity was received, in milliseconds; `None` when there is none.
+    pub(crate) fn received(&self, device: &str, channel: &str, time: i64) -> Option<i64> {
+        let device = self.devices.get(device)?;
+        let place = device.runs.binary_search_by(|run| run.channel.as_str().cmp(channel)).ok()?;
+        let run = &device.runs[place];
+        let late = run.late.iter().rev().find(|row| row.time == time);
+        let row = || run.rows.binary_search_by_key(&time, |row| row.time).ok().map(|place| &run.rows[place]);
+        late.or_else(row).map(|row| row.received_ms)
+    }
+
     fn topic(&mut self, topic: &TopicName) -> u32 {
         if let Some(&place) = self.topic_places.get(topic) {
             return place;

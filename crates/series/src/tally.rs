@@ -189,6 +189,18 @@ impl Tally {
         }
     }
 
+    /// Messages that had no route when they came have one now, and their readings are stored.
+    pub(crate) fn came_to_life(&mut self, pattern: &str, messages: u64) {
+        let Some(place) = self.unrouted_kinds.iter().position(|kind| kind.pattern == pattern) else { return };
+        let kind = &mut self.unrouted_kinds[place];
+        let messages = messages.min(kind.count);
+        kind.count -= messages;
+        self.unrouted = self.unrouted.saturating_sub(messages);
+        if kind.count == 0 {
+            self.unrouted_kinds.remove(place);
+        }
+    }
+
     /// Counts what is unusual about a sample.
     pub(crate) fn flags(&mut self, device: &str, flags: Flags) {
         let lists = [

@@ -373,7 +373,8 @@ impl Series {
                     unrouted.count, unrouted.pattern, unrouted.topic
                 ),
                 format!(
-                    "they are kept in the journal; if they are readings, add to the settings:\n{}",
+                    "they are kept in the journal; if they are readings, add this to the settings, restart the server and run \
+                     `godwit reprocess --since 7d`:\n{}",
                     unrouted.suggestion.trim_end()
                 ),
             ));

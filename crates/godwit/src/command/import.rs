@@ -193,7 +193,7 @@ impl Import<'_> {
         let mut samples = Vec::new();
         let mut refused = 0;
         let mut rows = rows;
-        while let Some(row) = rows.next() {
+        for row in rows.by_ref() {
             let row = row.context("cannot read it")?;
             match row.and_then(|row| judged(&mut check, row)) {
                 Ok((row, _)) if samples.len() < 3 => samples.push(row),

@@ -132,6 +132,7 @@ impl House {
             host.clone(),
         )
         .map_err(hinted(series::OpenError::hint))?;
+        series.schedule(&settings.export).map_err(hinted(series::LakeError::hint))?;
 
         let parts = broker::Parts {
             host: host.clone(),

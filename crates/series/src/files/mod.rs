@@ -32,7 +32,7 @@ use hashbrown::HashMap;
 use host::{File, Host};
 use parking_lot::Mutex;
 
-pub(crate) use remote::{Remote, RemoteError};
+pub(crate) use remote::{Remote, RemoteError, s3};
 pub(crate) use seal::{SealError, seal, unseal};
 
 use crate::error::StoreError;

@@ -202,7 +202,8 @@ impl Remote {
     }
 }
 
-fn s3(bucket: &str, settings: &RemoteSettings) -> Result<object_store::aws::AmazonS3, String> {
+/// A bucket of S3, or of what speaks like it.
+pub(crate) fn s3(bucket: &str, settings: &RemoteSettings) -> Result<object_store::aws::AmazonS3, String> {
     let is_plain = settings.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     let client = ClientOptions::new()
         .with_allow_http(is_plain)

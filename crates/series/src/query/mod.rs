@@ -33,6 +33,7 @@ use journal::Journal;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use messages::Messages;
+pub(crate) use readings::{Part, parts};
 
 use crate::answer::{Answer, CancelOnDrop};
 use crate::error::{OpenError, QueryError};
@@ -204,6 +205,33 @@ impl Engine {
             }
             Ok(())
         })
+    }
+
+    /// Reads parts as one stream in the order of the key, each reading once. Runs on this thread; an error of `take` ends
+    /// it.
+    pub(crate) fn read_in_order(
+        &self,
+        parts: Vec<Part>,
+        channels: &Arc<model::Channels>,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), String>,
+    ) -> Result<(), QueryError> {
+        let limits = QueryLimits { memory_bytes: usize::MAX, ..QueryLimits::default() };
+        let state = self.state(&limits)?;
+        let fault = |error: &DataFusionError| explain::explain(error, &limits);
+        let plan = readings::in_order(parts, channels).map_err(|error| fault(&error))?;
+        let mut stream = execute_stream(plan, state.task_ctx()).map_err(|error| fault(&error))?;
+        self.block_on(async {
+            while let Some(batch) = stream.next().await {
+                let batch = batch.map_err(|error| fault(&error))?;
+                take(&batch).map_err(|message| QueryError::Engine { message })?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Runs `work` on a thread of the engine's own, of low priority.
+    pub(crate) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
+        self.handle.spawn_blocking(work);
     }
 
     /// Runs on this thread; what it spawns runs on the engine's.

@@ -4,6 +4,7 @@
 //! those that may are merged. Not here: reading a file (`column`), merging (`merge`). The law: an applied reading is
 //! seen exactly once, with its newest value.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -27,14 +28,15 @@ use datafusion::physical_plan::expressions::Column;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::union::UnionExec;
 
-use model::Channels;
+use model::{Channels, Timestamp};
 
 use super::merge::MergeExec;
 use super::wanted::wanted;
 use crate::column::{ColumnsAdapterFactory, ReaderFactory};
 use crate::rows::Key;
 use crate::schema;
-use crate::store::{LiveFile, Store};
+use crate::store::{LiveFile, Snapshot, Store};
+use crate::table::Wanted;
 
 /// `readings`.
 #[derive(Clone)]
@@ -69,21 +71,37 @@ impl TableProvider for Readings {
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted = wanted(filters);
-        let snapshot = self.0.snapshot(&wanted);
-        let files = snapshot.files.iter().filter(|file| {
-            let entry = &file.entry;
-            wanted.meets(&entry.first, &entry.last, &(entry.time_min..=entry.time_max))
-        });
-        let mut parts: Vec<Part> = files.map(|file| Part::of_file(file.clone())).collect();
-        let memory = snapshot.memory.into_iter().zip(1..);
-        parts.extend(memory.map(|(batches, nth)| Part::of_memory(batches, nth)));
+        let parts = parts(self.0.snapshot(&wanted), &wanted);
         let everything: Vec<usize> = (0..schema::readings().fields().len()).collect();
         let projection = projection.unwrap_or(&everything);
         scan(parts, self.0.channels(), projection, state.config().target_partitions())
     }
 }
 
+/// What of a snapshot may be wanted.
+pub(crate) fn parts(snapshot: Snapshot, wanted: &Wanted) -> Vec<Part> {
+    let files = snapshot.files.iter().filter(|file| {
+        let entry = &file.entry;
+        wanted.meets(&entry.first, &entry.last, &(entry.time_min..=entry.time_max))
+    });
+    let mut parts: Vec<Part> = files.map(|file| Part::of_file(file.clone())).collect();
+    let memory = snapshot.memory.into_iter().zip(1..);
+    parts.extend(memory.map(|(batches, nth)| Part::of_memory(batches, nth)));
+    parts
+}
+
+/// The plan that reads `parts` as one stream in the order of the key.
+pub(crate) fn in_order(mut parts: Vec<Part>, channels: &Arc<Channels>) -> Result<Arc<dyn ExecutionPlan>> {
+    let everything: Vec<usize> = (0..schema::readings().fields().len()).collect();
+    if parts.is_empty() {
+        return plain(Vec::new(), &everything);
+    }
+    parts.sort_by(|a, b| a.generation.cmp(&b.generation).then_with(|| a.first.cmp(&b.first)));
+    merge(parts, channels, &everything)
+}
+
 /// Something sorted and without duplicates.
+#[derive(Clone)]
 pub(crate) struct Part {
     first: Key,
     last: Key,
@@ -95,6 +113,7 @@ pub(crate) struct Part {
     content: Content,
 }
 
+#[derive(Clone)]
 enum Content {
     File(LiveFile),
     Memory(Vec<RecordBatch>),
@@ -129,6 +148,20 @@ impl Part {
             // Not known without a look at every channel.
             appends: true,
             content: Content::Memory(batches),
+        }
+    }
+
+    /// The days of its times.
+    pub(crate) fn days(&self) -> BTreeSet<i64> {
+        let day = |micros: i64| Timestamp::from_micros(micros).day();
+        match &self.content {
+            Content::File(file) => BTreeSet::from([file.entry.day]),
+            Content::Memory(batches) => {
+                let times = batches.iter().flat_map(|batch| {
+                    batch.column(schema::TIME).as_primitive::<TimestampMicrosecondType>().values()
+                });
+                times.map(|micros| day(*micros)).collect()
+            }
         }
     }
 

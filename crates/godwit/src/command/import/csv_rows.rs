@@ -216,7 +216,9 @@ impl Columns<'_> {
             return self.asked(name);
         }
         let is_time = |at: &usize| times.peek(&cell(first, *at)).is_some();
-        let by_name = TIME_NAMES.iter().filter_map(|name| self.named(name)).find(is_time);
+        let named = || TIME_NAMES.iter().filter_map(|name| self.named(name));
+        // The first row may be a bad one: then the name alone decides.
+        let by_name = named().find(is_time).or_else(|| named().next());
         let any = || (0..self.0.len()).filter(|at| !self.0[*at].is_empty()).find(is_time);
         by_name.or_else(any).ok_or_else(|| ImportError::NoTime {
             columns: self.listed(),

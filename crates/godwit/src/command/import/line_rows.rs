@@ -171,9 +171,8 @@ impl<R: Read> LineRows<R> {
             }
             match value {
                 Value::Number(digits) => super::member(&mut fields, &channel, digits),
-                Value::Boolean(is) => {
-                    super::member(&mut fields, &channel, if *is { "true" } else { "false" })
-                }
+                Value::Boolean(true) => super::member(&mut fields, &channel, "true"),
+                Value::Boolean(false) => super::member(&mut fields, &channel, "false"),
                 Value::Text(text) => super::member(&mut fields, &channel, &quoted(text)),
             }
         }

@@ -83,6 +83,12 @@ fn wide_csv() {
         &one("d"),
         &["columns `T C` and `T_C` would both become `t_c`"],
     );
+    check(
+        Format::Csv,
+        "time,x\nnever,1\n1423072260,2\n",
+        &one("d"),
+        &["line 2: `never` in column `time` is no time", r#"d 2015-02-04T17:51:00Z "x":2"#],
+    );
     check(Format::Csv, "time,x\n", &one("d"), &["it has no rows"]);
 }
 
