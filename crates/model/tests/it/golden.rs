@@ -1,5 +1,7 @@
 //! Every golden payload of `demo/payloads`: what real devices send, and exactly what comes out of it.
 
+#![expect(clippy::disallowed_methods, reason = "golden files are read as they stand")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
