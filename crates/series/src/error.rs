@@ -116,6 +116,14 @@ pub enum StoreError {
         /// What the store, which is named, said.
         reason: String,
     },
+    /// Readings that were to be rolled up cannot be read.
+    #[error("cannot roll up {day}: {reason}")]
+    Fold {
+        /// Their day.
+        day: String,
+        /// Why, with the file's name.
+        reason: String,
+    },
     /// Column files that were to be merged cannot be read.
     #[error("cannot merge column files of {day}: {reason}")]
     Merge {
@@ -144,7 +152,7 @@ impl StoreError {
             Self::Write { source, .. } if source.kind() == io::ErrorKind::StorageFull => {
                 Some("make room on the volume, or lower `series.disk_budget`; nothing is lost meanwhile")
             }
-            Self::Merge { .. } => {
+            Self::Merge { .. } | Self::Fold { .. } => {
                 Some("restore the file from a backup; all other readings are served meanwhile")
             }
             _ => None,

@@ -132,6 +132,14 @@ impl Series {
                     pin: Some(Pin::Reader(Arc::clone(&file.reader))),
                 })
                 .collect();
+            for live in self.inner.store.rollups().values() {
+                files.extend(live.day.files.iter().zip(&live.readers).map(|(file, reader)| FileExtract {
+                    name: file.name.clone(),
+                    bytes: file.bytes,
+                    path: dir.join(&file.name),
+                    pin: Some(Pin::Reader(Arc::clone(reader))),
+                }));
+            }
             if let Some(latest) = &manifest.latest {
                 let path = dir.join(&latest.name);
                 // One that is missing is told of when it is to be read.
@@ -147,5 +155,8 @@ impl Series {
 fn named(manifest: &Manifest) -> impl Iterator<Item = (&str, u64)> {
     let here = manifest.files.iter().filter(|file| !file.remote);
     let files = here.map(|file| (file.name.as_str(), file.bytes));
-    files.chain(manifest.latest.iter().map(|latest| (latest.name.as_str(), latest.bytes)))
+    let rollups = manifest.rollups.iter().flat_map(|day| &day.files);
+    files
+        .chain(manifest.latest.iter().map(|latest| (latest.name.as_str(), latest.bytes)))
+        .chain(rollups.map(|file| (file.name.as_str(), file.bytes)))
 }

@@ -15,6 +15,7 @@ use model::{
 };
 
 use crate::latest::Latest;
+use crate::rollup::{LiveRollup, RollupDay, Rollups};
 use crate::store::LiveFile;
 use crate::table::Table;
 use crate::tally::Tally;
@@ -65,6 +66,7 @@ pub(crate) struct Live {
     pub active: Table,
     pub frozen: Option<Arc<Frozen>>,
     pub files: Arc<Vec<LiveFile>>,
+    pub rollups: Rollups,
     pub latest: Latest,
     pub tally: Tally,
     pub clocks: HashMap<DeviceName, DeviceClock>,
@@ -159,6 +161,36 @@ impl Live {
             Some(newest) if time == *newest => self.latest.holds(sample),
             Some(_) => true,
         }
+    }
+
+    /// What is set aside to be written has a manifest after the one that stands: it must not undo what was counted.
+    pub(crate) fn count_in_frozen(&mut self, count: impl Fn(&mut Tally)) {
+        if let Some(frozen) = &self.frozen {
+            let mut tally = frozen.tally.clone();
+            count(&mut tally);
+            self.frozen = Some(Arc::new(Frozen {
+                table: Arc::clone(&frozen.table),
+                seq_from: frozen.seq_from,
+                seq_to: frozen.seq_to,
+                tally,
+            }));
+        }
+    }
+
+    /// Takes over what the manifest says of rollups whose files stayed the same.
+    pub(crate) fn follow(&mut self, days: &[RollupDay]) {
+        let rollups = days.iter().map(|day| {
+            let known = self.rollups.get(&day.day);
+            let live = match known {
+                Some(known) if known.day == *day => Arc::clone(known),
+                known => {
+                    let readers = known.map(|known| known.readers.clone()).unwrap_or_default();
+                    Arc::new(LiveRollup { day: day.clone(), readers })
+                }
+            };
+            (day.day, live)
+        });
+        self.rollups = Arc::new(rollups.collect());
     }
 
     fn observe(&mut self, device: &DeviceName, time: Timestamp, received_at: Timestamp) -> ClockSeen {

@@ -18,6 +18,7 @@ use hashbrown::HashMap;
 use model::{Channels, DeviceName, Sample, Timestamp};
 
 use crate::conflict;
+use crate::pace::Pace;
 use crate::schema;
 
 /// One channel's newest reading.
@@ -29,6 +30,18 @@ pub(crate) struct Newest {
     text: Option<ByteString>,
     flags: u16,
     received_ms: i64,
+    pace: Pace,
+}
+
+/// What is known of a channel of a device from its newest readings.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Known {
+    pub device: DeviceName,
+    pub channel: ByteString,
+    /// The usual time between two readings, in microseconds.
+    pub interval: Option<i64>,
+    /// Whether the newest is a number.
+    pub is_number: bool,
 }
 
 /// The newest readings.
@@ -126,6 +139,7 @@ impl Latest {
                 text: text.cloned(),
                 flags: sample.flags.bits(),
                 received_ms,
+                pace: Pace::default(),
             };
             match place {
                 Ok(place) => {
@@ -134,12 +148,13 @@ impl Latest {
                         changed.push(n);
                     }
                     if time > known.time {
+                        known.pace.learn(time.saturating_sub(known.time));
                         // The name stays; the rest is new.
                         (known.time, known.value, known.flags, known.received_ms) =
                             (time, value, sample.flags.bits(), received_ms);
                         known.text = text.cloned();
                     } else if time == known.time && known.gives_way((value, text.map(|text| &**text)), all) {
-                        *known = newest();
+                        *known = Newest { pace: known.pace, ..newest() };
                     }
                     guess = place + 1;
                 }
@@ -173,6 +188,7 @@ impl Latest {
                 text: text.is_valid(row).then(|| ByteString::from(text.value(row))),
                 flags: flags.value(row) as u16,
                 received_ms: received.value(row).div_euclid(1_000),
+                pace: Pace::default(),
             };
             match channels.binary_search_by(|known| (*known.channel).cmp(channel.value(row))) {
                 Ok(place) => {
@@ -182,7 +198,11 @@ impl Latest {
                             && (!all.find(&known.channel).appends()
                                 || known.gives_way(conflict::said(value, text, row), all)));
                     if is_newer {
-                        channels[place] = newest();
+                        let mut pace = known.pace;
+                        if time.value(row) > known.time {
+                            pace.learn(time.value(row).saturating_sub(known.time));
+                        }
+                        channels[place] = Newest { pace, ..newest() };
                     }
                 }
                 Err(place) => {
@@ -191,6 +211,24 @@ impl Latest {
                 }
             }
         }
+    }
+
+    /// What is known of the channels of these devices, or of all, by device and channel.
+    pub(crate) fn known(&self, devices: Option<&std::collections::BTreeSet<String>>) -> Vec<Known> {
+        let mut known: Vec<Known> = Vec::new();
+        for (device, channels) in &self.devices {
+            if devices.is_some_and(|devices| !devices.contains(device.as_str())) {
+                continue;
+            }
+            known.extend(channels.iter().map(|newest| Known {
+                device: device.clone(),
+                channel: newest.channel.clone(),
+                interval: newest.pace.usual(),
+                is_number: newest.value.is_some(),
+            }));
+        }
+        known.sort_unstable_by(|a, b| a.device.cmp(&b.device).then_with(|| a.channel.cmp(&b.channel)));
+        known
     }
 
     /// The rows of these devices, or of all, by device and channel.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! journal ──→ decode (model::route) ──→ memory ──→ column files, named by the manifest
-//!                                         └────────────┴──→ SQL: readings, latest, messages, foreign tables
+//!                                         └────────────┴──→ SQL: readings, rollups, latest, channels, messages, foreign tables
 //! ```
 //!
 //! [`Series`] runs it on threads of its own. Not here: what a payload means (`model`), durability of messages
@@ -24,8 +24,10 @@ mod foreign;
 mod latest;
 mod manifest;
 mod offline;
+mod pace;
 mod query;
 mod reprocess;
+mod rollup;
 mod rows;
 mod schema;
 mod service;

@@ -17,6 +17,8 @@
 //!   ],
 //!   "latest": {"name": "latest-00000016-….parquet.sealed", "seq": 8143, …},  newest readings as of that seq, or null
 //!   "doubt": ["…"],                      objects of the remote store that are to be removed unless a file above names them
+//!   "rollups": [{"day": 16470, "covers": ["2015-02-04-00000003-….parquet.sealed"], "stored": ["1h"],
+//!     "files": [{"name": "rollup-1h-2015-02-04-00000018-….parquet.sealed", …}], …}],
 //!   "tally": {…}                         what was counted up to `position`
 //! }
 //! ```
@@ -30,13 +32,16 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use host::{Disk, Host, KeyRing};
 use serde::{Deserialize, Serialize};
 
 use crate::error::OpenError;
 use crate::files::{self, Files, SealError, Stored};
+use crate::rollup::{Resolution, RollupDay};
 use crate::rows::Key;
+use crate::store::LiveFile;
 use crate::tally::Tally;
 
 /// The version this program writes; older ones are upgraded, newer refused.
@@ -150,6 +155,9 @@ pub(crate) struct Manifest {
     /// Objects that may be in the remote store and that no file above names: begun to be written, or to be removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubt: Vec<String>,
+    /// The rollups of days.
+    #[serde(default)]
+    pub rollups: Vec<RollupDay>,
     /// What was counted.
     pub tally: Tally,
 }
@@ -231,6 +239,39 @@ impl Manifest {
         Files::owns(name) || name == format!("{NAME}.new")
     }
 
+    /// Column files were replaced or dropped: which of them rollups are folded from, and what is frozen.
+    pub(crate) fn replace_in_rollups(
+        &mut self,
+        old: &[LiveFile],
+        new: &[LiveFile],
+        is_drop: bool,
+        rules: u64,
+    ) {
+        let days: std::collections::BTreeSet<i64> = old.iter().map(|file| file.entry.day).collect();
+        for day in days {
+            let of_day = |files: &[LiveFile]| -> Vec<Arc<FileEntry>> {
+                files
+                    .iter()
+                    .filter(|file| file.entry.day == day)
+                    .map(|file| Arc::clone(&file.entry))
+                    .collect()
+            };
+            let (old, new) = (of_day(old), of_day(new));
+            let names = |files: &[Arc<FileEntry>]| -> Vec<String> {
+                files.iter().map(|file| file.name.clone()).collect()
+            };
+            if is_drop && !self.rollups.iter().any(|known| known.day == day) {
+                // They could not be rolled up: nothing may be made of what is left.
+                self.rollups.push(RollupDay::new(day, rules));
+            }
+            let Some(known) = self.rollups.iter_mut().find(|known| known.day == day) else { continue };
+            if is_drop {
+                old.iter().for_each(|file| known.freeze(&file.first, &file.last));
+            }
+            known.replace(&names(&old), &names(&new));
+        }
+    }
+
     /// Every local file it names.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.files
@@ -238,14 +279,24 @@ impl Manifest {
             .filter(|file| !file.remote)
             .map(|file| file.name.as_str())
             .chain(self.latest.as_ref().map(|latest| latest.name.as_str()))
+            .chain(self.rollups.iter().flat_map(|day| day.files.iter().map(|file| file.name.as_str())))
     }
 }
 
 /// How the name of a column file begins.
 pub(crate) fn file_stem(day: i64, number: u64) -> String {
+    format!("{}-{number:08}", date(day))
+}
+
+/// How the name of a rollup file begins.
+pub(crate) fn rollup_stem(day: i64, resolution: Resolution, number: u64) -> String {
+    format!("rollup-{}-{}-{number:08}", resolution.name(), date(day))
+}
+
+/// A day as people write it.
+pub(crate) fn date(day: i64) -> String {
     let time = model::Timestamp::from_micros(day.saturating_mul(model::Timestamp::DAY)).to_string();
-    let date = time.split('T').next().unwrap_or("day");
-    format!("{date}-{number:08}")
+    time.split('T').next().unwrap_or("day").to_owned()
 }
 
 #[cfg(test)]

@@ -56,6 +56,7 @@ impl Offline {
     /// [`StoreError`]: the files are as they were.
     pub fn compact(&self) -> Result<usize, StoreError> {
         let inner = &self.series.inner;
+        upkeep::roll_up(&inner.store, &inner.engine, u64::MAX, true)?;
         let mut merged = 0;
         while let Some(files) = upkeep::to_merge(&inner.store, u64::MAX) {
             merged += upkeep::merge(&inner.store, &inner.engine, files)?.files;
@@ -63,13 +64,22 @@ impl Offline {
         Ok(merged)
     }
 
+    /// Rolls up every day that is not as its readings are now; returns how many rows were written.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the rollups of that day are as they were.
+    pub fn roll_up(&self) -> Result<u64, StoreError> {
+        let inner = &self.series.inner;
+        Ok(upkeep::roll_up(&inner.store, &inner.engine, u64::MAX, false)?.rows)
+    }
+
     /// Drops what is too old or too much; `other_bytes` is what else counts towards the disk budget.
     ///
     /// # Errors
     /// [`StoreError`]: the files are as they were.
     pub fn retain(&self, other_bytes: u64) -> Result<(), StoreError> {
-        let store = &self.series.inner.store;
-        upkeep::drop_files(store, &upkeep::to_drop(store, other_bytes))
+        let inner = &self.series.inner;
+        upkeep::drop_files(&inner.store, &inner.engine, &upkeep::to_drop(&inner.store, other_bytes))
     }
 
     /// Moves files that are old enough to the remote store, some of them; returns how many moved.

@@ -367,6 +367,7 @@ impl Inner {
         let mut pace = tiers::Pace::default();
         while !self.is_stopping() {
             seen = self.upkeep.wait(seen);
+            self.roll_up(true);
             while !self.is_stopping() {
                 let quiet_before = self.last_flush_from.load(Ordering::Relaxed);
                 let Some(files) = upkeep::to_merge(&self.store, quiet_before) else { break };
@@ -378,12 +379,23 @@ impl Inner {
                     }
                 }
             }
+            self.roll_up(false);
             let journal_bytes = self.journal.as_ref().map_or(0, |journal| journal.status().bytes);
             let old = upkeep::to_drop(&self.store, journal_bytes);
-            if let Err(error) = upkeep::drop_files(&self.store, &old) {
+            if let Err(error) = upkeep::drop_files(&self.store, &self.engine, &old) {
                 report(&error, "cannot drop old column files");
             }
             while !self.is_stopping() && pace.step(&self.store, &self.engine) {}
+        }
+    }
+}
+
+impl Inner {
+    /// Rolls up what is due.
+    fn roll_up(&self, first: bool) {
+        let quiet_before = self.last_flush_from.load(Ordering::Relaxed);
+        if let Err(error) = upkeep::roll_up(&self.store, &self.engine, quiet_before, first) {
+            report(&error, "cannot roll up readings; they are folded when asked");
         }
     }
 }

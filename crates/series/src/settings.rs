@@ -131,11 +131,14 @@ pub struct QueryLimits {
     pub memory_bytes: usize,
     /// Most rows of an answer. Default: 10,000,000.
     pub rows: usize,
+    /// Whether means, sums, least, greatest and counts of readings are answered from rollups where that is exact.
+    /// Default: true.
+    pub rollups: bool,
 }
 
 impl Default for QueryLimits {
     fn default() -> Self {
-        Self { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: 10_000_000 }
+        Self { time: Duration::from_secs(60), memory_bytes: 256 << 20, rows: 10_000_000, rollups: true }
     }
 }
 

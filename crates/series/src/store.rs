@@ -23,7 +23,8 @@ use crate::files::{Files, Stored};
 use crate::fold::{Effect, Frozen, Live};
 use crate::latest::Latest;
 use crate::manifest::{self, FileEntry, LatestEntry, Manifest};
-use crate::rows::Rows;
+use crate::rollup::{self, LiveRollup, Resolution, RollupFile, Rollups};
+use crate::rows::{Key, Rows};
 use crate::settings::Settings;
 use crate::table::{Table, Wanted};
 use crate::tally::Tally;
@@ -44,6 +45,8 @@ pub(crate) struct LiveFile {
 pub(crate) struct Snapshot {
     /// Live files.
     pub files: Arc<Vec<LiveFile>>,
+    /// Rollups of days.
+    pub rollups: Rollups,
     /// Batches in memory, sorted and without duplicates each; a later one wins.
     pub memory: Vec<Vec<arrow::array::RecordBatch>>,
 }
@@ -55,6 +58,8 @@ pub(crate) struct Store {
     settings: Settings,
     routes: Arc<Routes>,
     channels: Arc<Channels>,
+    /// The number of the channels' rules.
+    rules: u64,
     live: RwLock<Live>,
     /// The bytes of files.
     files: Arc<Files>,
@@ -91,10 +96,15 @@ impl Store {
         manifest.doubt.iter().for_each(|name| files.leave(name));
         let cache = Arc::new(FileCache::default());
         let live_files = manifest.files.iter().map(|entry| LiveFile::open(entry.clone(), &files, &cache));
+        let rollups = manifest.rollups.iter().map(|day| {
+            let readers = day.files.iter().map(|file| FileReader::new(file.stored(), &files, &cache));
+            (day.day, Arc::new(LiveRollup { day: day.clone(), readers: readers.collect() }))
+        });
         let live = Live {
             active: Table::default(),
             frozen: None,
             files: Arc::new(live_files.collect()),
+            rollups: Arc::new(rollups.collect()),
             latest: Latest::default(),
             tally: manifest.tally.clone(),
             clocks: HashMap::new(),
@@ -108,6 +118,7 @@ impl Store {
             host: host.clone(),
             settings: settings.clone(),
             routes,
+            rules: channels.rules(),
             channels,
             live: RwLock::new(live),
             files,
@@ -372,11 +383,13 @@ impl Store {
         Ok(())
     }
 
-    /// Puts `new` files in place of `old` ones, through the manifest. `count` corrects what was counted.
+    /// Puts `new` files in place of `old` ones, through the manifest; with `is_drop` their rollups are frozen. `count`
+    /// corrects what was counted.
     pub(crate) fn replace_files(
         &self,
         old: &[LiveFile],
         new: Vec<LiveFile>,
+        is_drop: bool,
         count: impl Fn(&mut Tally),
     ) -> Result<(), StoreError> {
         let mut manifest = self.manifest.lock();
@@ -387,22 +400,14 @@ impl Store {
         next.doubt.retain(|name| !new.iter().any(|file| file.entry.remote && file.entry.name == *name));
         next.doubt.extend(old.iter().filter(|file| file.entry.remote).map(|file| file.entry.name.clone()));
         next.next_file = self.next_file.load(Ordering::Relaxed);
+        next.replace_in_rollups(old, &new, is_drop, self.rules);
         count(&mut next.tally);
         self.commit(&mut manifest, next)?;
 
         let mut live = self.live.write();
+        live.follow(&manifest.rollups);
         count(&mut live.tally);
-        if let Some(frozen) = &live.frozen {
-            // Its manifest comes after this one and must not undo what was counted here.
-            let mut tally = frozen.tally.clone();
-            count(&mut tally);
-            live.frozen = Some(Arc::new(Frozen {
-                table: Arc::clone(&frozen.table),
-                seq_from: frozen.seq_from,
-                seq_to: frozen.seq_to,
-                tally,
-            }));
-        }
+        live.count_in_frozen(&count);
         let mut files: Vec<LiveFile> =
             live.files.iter().filter(|file| !is_old(&file.entry.name)).cloned().collect();
         files.extend(new);
@@ -414,16 +419,110 @@ impl Store {
         Ok(())
     }
 
+    /// The column files and rollups of a day.
+    pub(crate) fn day(&self, day: i64) -> (Vec<LiveFile>, Option<Arc<LiveRollup>>) {
+        let live = self.live.read();
+        let files = live.files.iter().filter(|file| file.entry.day == day).cloned().collect();
+        (files, live.rollups.get(&day).cloned())
+    }
+
+    /// Days that have rows, with how many and whether a table is stored for them and not touched by newer files; and
+    /// whether there are readings in memory.
+    pub(crate) fn stored_days(
+        &self,
+        resolution: Resolution,
+    ) -> (std::collections::BTreeMap<i64, (u64, bool)>, bool) {
+        let (files, rollups, has_memory) = {
+            let live = self.live.read();
+            let has_memory = live.active.readings() > 0 || live.frozen.is_some();
+            (Arc::clone(&live.files), Arc::clone(&live.rollups), has_memory)
+        };
+        let mut days = std::collections::BTreeMap::new();
+        for (day, live) in rollups.iter() {
+            // Of frozen hours there are no readings: the rollups would answer what they cannot.
+            let is_stored =
+                live.day.rules == self.rules && !live.day.has_frozen && live.day.stored.contains(&resolution);
+            let rows = live.files(resolution).map(|(file, _)| file.rows).sum();
+            days.insert(*day, (rows, is_stored));
+        }
+        for file in files.iter() {
+            let is_covered =
+                rollups.get(&file.entry.day).is_some_and(|live| live.day.covers(&file.entry.name));
+            let (rows, is_stored) = days.entry(file.entry.day).or_insert((0, false));
+            *rows += file.entry.rows;
+            *is_stored &= is_covered;
+        }
+        (days, has_memory)
+    }
+
+    /// Bytes of all rollup files.
+    pub(crate) fn rollup_bytes(&self) -> u64 {
+        self.rollups().values().flat_map(|live| &live.day.files).map(|file| file.bytes).sum()
+    }
+
+    /// The rollups of all days.
+    pub(crate) fn rollups(&self) -> Rollups {
+        Arc::clone(&self.live.read().rollups)
+    }
+
+    /// Writes and syncs a rollup file; the directory is synced by the caller.
+    pub(crate) fn write_rollup(
+        &self,
+        (day, resolution): (i64, Resolution),
+        batch: &arrow::array::RecordBatch,
+        (first, last): (Key, Key),
+        (time_min, time_max): (i64, i64),
+    ) -> Result<(RollupFile, Arc<FileReader>), StoreError> {
+        let stem = manifest::rollup_stem(day, resolution, self.next_file.fetch_add(1, Ordering::Relaxed));
+        let encoded = rollup::encode(batch)
+            .map_err(|error| StoreError::Encode { name: stem.clone(), reason: chain(&error) })?;
+        let Stored { name, bytes, checksums, sealed, .. } = self.files.write(&stem, &encoded)?;
+        let rows = batch.num_rows() as u64;
+        let file =
+            RollupFile { name, resolution, rows, bytes, checksums, sealed, first, last, time_min, time_max };
+        let reader = FileReader::new(file.stored(), &self.files, &self.cache);
+        Ok((file, reader))
+    }
+
+    /// Puts the rollups of a day in place of the old ones, through the manifest. `count` corrects what was counted.
+    pub(crate) fn replace_rollups(
+        &self,
+        new: LiveRollup,
+        count: impl Fn(&mut Tally),
+    ) -> Result<(), StoreError> {
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        next.rollups.retain(|day| day.day != new.day.day);
+        next.rollups.push(new.day.clone());
+        next.next_file = self.next_file.load(Ordering::Relaxed);
+        count(&mut next.tally);
+        if let Err(error) = self.commit(&mut manifest, next) {
+            new.readers.iter().for_each(|reader| reader.doom());
+            return Err(error);
+        }
+        let mut live = self.live.write();
+        count(&mut live.tally);
+        live.count_in_frozen(&count);
+        let mut rollups = std::collections::BTreeMap::clone(&live.rollups);
+        let old = rollups.insert(new.day.day, Arc::new(new));
+        live.rollups = Arc::new(rollups);
+        drop(live);
+        for reader in old.iter().flat_map(|old| &old.readers) {
+            reader.doom();
+        }
+        Ok(())
+    }
+
     /// What is there to scan now, in memory as much as may be wanted.
     pub(crate) fn snapshot(&self, wanted: &Wanted) -> Snapshot {
-        let (frozen, active, files) = {
+        let (frozen, active, files, rollups) = {
             let live = self.live.read();
             let frozen = live.frozen.as_ref().map(|frozen| Arc::clone(&frozen.table));
-            (frozen, live.active.scan(wanted), Arc::clone(&live.files))
+            (frozen, live.active.scan(wanted), Arc::clone(&live.files), Arc::clone(&live.rollups))
         };
         let frozen = frozen.map(|table| table.scan(wanted)).unwrap_or_default();
         let memory = [frozen, active].into_iter().filter(|batches| !batches.is_empty()).collect();
-        Snapshot { files, memory }
+        Snapshot { files, rollups, memory }
     }
 
     /// The live files.
@@ -439,6 +538,11 @@ impl Store {
         let manifest = self.manifest.lock();
         let files = self.files();
         look(&manifest, &files, &self.dir, &*self.host.disk)
+    }
+
+    /// What is known of the channels of these devices, or of all.
+    pub(crate) fn known(&self, wanted: &Wanted) -> Vec<crate::latest::Known> {
+        self.live.read().latest.known(wanted.devices.as_ref())
     }
 
     /// Newest readings of these devices, or of all.
@@ -470,6 +574,11 @@ impl Store {
     /// What is known of channels.
     pub(crate) fn channels(&self) -> &Arc<Channels> {
         &self.channels
+    }
+
+    /// The number of the channels' rules: see [`Channels::rules`].
+    pub(crate) fn rules(&self) -> u64 {
+        self.rules
     }
 
     /// Settings.

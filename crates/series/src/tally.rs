@@ -47,6 +47,8 @@ pub struct Tally {
     pub lost: u64,
     /// Readings that were dropped by age or by the disk budget.
     pub dropped: u64,
+    /// Readings for hours whose raw readings are dropped: stored, but in no rollup.
+    pub late_to_frozen: u64,
     /// Undecodable messages by reason and topic pattern.
     pub undecodable_kinds: Vec<UndecodableKind>,
     /// Unrouted messages by topic pattern.

@@ -122,7 +122,7 @@ pub(crate) fn step(store: &Store, engine: &Engine) -> Result<usize, StoreError> 
     }
     let moved = new.len();
     if moved > 0 {
-        store.replace_files(&old, new, |_| ())?;
+        store.replace_files(&old, new, false, |_| ())?;
         metrics::counter!("godwit_series_files_moved_total").increment(moved as u64);
         tracing::info!(files = moved, store = remote.url(), "moved old column files");
     }

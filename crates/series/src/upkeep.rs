@@ -4,7 +4,7 @@
 //! two files the higher generation always has the newer value; what is dropped is counted; the newest reading of a
 //! channel outlives its file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::Timestamp;
@@ -12,8 +12,9 @@ use model::Timestamp;
 use crate::column::{ROWS_MAX, TEXT_BYTES_MAX};
 use crate::error::StoreError;
 use crate::query::Engine;
+use crate::rollup::{self, Resolution};
 use crate::rows::Rows;
-use crate::store::{LiveFile, Store};
+use crate::store::{LiveFile, Store, chain};
 
 /// Generations of one day that are left side by side at most: each overlap costs a scan a merge.
 const GENERATIONS_MAX: usize = 4;
@@ -114,8 +115,31 @@ pub(crate) fn merge(store: &Store, engine: &Engine, files: Vec<LiveFile>) -> Res
     let rows_after: u64 = written.iter().map(|file| file.entry.rows).sum();
     let rows_dropped = rows_before - rows_after;
     let done = Merged { files: files.len(), rows_dropped };
-    store.replace_files(&files, written, |tally| tally.repeated += rows_dropped)?;
+    store.replace_files(&files, written, false, |tally| tally.repeated += rows_dropped)?;
     Ok(done)
+}
+
+/// Rolls up what is due; `first` only those days whose raw readings were dropped in part: before a merge mixes old
+/// readings with late ones, so that these can be counted. Goes on with the next day after an error.
+pub(crate) fn roll_up(
+    store: &Store,
+    engine: &Engine,
+    quiet_before: u64,
+    first: bool,
+) -> Result<rollup::Redone, StoreError> {
+    let rollups = store.rollups();
+    let mut done = rollup::Redone::default();
+    let mut failed = None;
+    for day in rollup::to_redo(&store.files(), &rollups, store.rules(), quiet_before) {
+        if first && rollups.get(&day).is_none_or(|known| !known.day.has_frozen) {
+            continue;
+        }
+        match rollup::redo(store, engine, day, false) {
+            Ok(redone) => done.add(redone),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(done), Err)
 }
 
 /// The files that are too old, or too many for the budget: whole files, the oldest first by the later of their
@@ -134,7 +158,7 @@ pub(crate) fn to_drop(store: &Store, other_bytes: u64) -> Vec<LiveFile> {
         let budget = settings.disk_budget.bytes(space.total);
         let here = |file: &LiveFile| if file.entry.remote { 0 } else { file.entry.bytes };
         let rest = files.split_off(dropped);
-        let mut used = other_bytes + rest.iter().map(here).sum::<u64>();
+        let mut used = other_bytes + store.rollup_bytes() + rest.iter().map(here).sum::<u64>();
         for file in rest {
             if used <= budget {
                 break;
@@ -150,15 +174,28 @@ pub(crate) fn to_drop(store: &Store, other_bytes: u64) -> Vec<LiveFile> {
     files
 }
 
-/// Drops files, counted.
-pub(crate) fn drop_files(store: &Store, files: &[LiveFile]) -> Result<(), StoreError> {
+/// Drops files, counted. What is not rolled up yet is rolled up before.
+pub(crate) fn drop_files(store: &Store, engine: &Engine, files: &[LiveFile]) -> Result<(), StoreError> {
     if files.is_empty() {
         return Ok(());
+    }
+    let days: BTreeSet<i64> = files.iter().map(|file| file.entry.day).collect();
+    for day in days {
+        let (of_day, known) = store.day(day);
+        let is_kept = known.is_some_and(|known| {
+            known.day.rules == store.rules()
+                && known.day.stored.contains(&Resolution::Hour)
+                && of_day.iter().all(|file| known.day.covers(&file.entry.name))
+        });
+        if !is_kept && let Err(error) = rollup::redo(store, engine, day, true) {
+            // A file that cannot be read must not fill the disk for ever.
+            tracing::error!(error = chain(&error), "readings are dropped without a rollup");
+        }
     }
     // What is newest of a channel may be in them alone.
     store.keep_latest()?;
     let rows: u64 = files.iter().map(|file| file.entry.rows).sum();
     tracing::info!(files = files.len(), readings = rows, "dropping the oldest readings");
     metrics::counter!("godwit_series_readings_dropped_total").increment(rows);
-    store.replace_files(files, Vec::new(), |tally| tally.dropped += rows)
+    store.replace_files(files, Vec::new(), true, |tally| tally.dropped += rows)
 }

@@ -4,12 +4,17 @@
 //! are written (`answer`). The laws: a statement only reads; time, memory and rows of every query are bounded; a query
 //! whose asker is gone stops.
 
+mod channels;
 mod explain;
+mod fold;
 mod foreign;
 mod latest;
 mod merge;
 mod messages;
+mod planner;
 mod readings;
+mod rollups;
+mod standing;
 mod statement;
 mod wanted;
 mod yielding;
@@ -38,8 +43,10 @@ pub(crate) use readings::{Part, parts};
 use crate::answer::{Answer, CancelOnDrop};
 use crate::error::{OpenError, QueryError};
 use crate::foreign::ForeignTable;
+use crate::rollup::{LiveRollup, Resolution};
 use crate::settings::QueryLimits;
 use crate::store::{LiveFile, Store};
+use crate::table::Wanted;
 
 /// Longest SQL text in bytes: a page of it is long.
 const SQL_BYTES_MAX: usize = 64 * 1024;
@@ -80,9 +87,11 @@ impl Engine {
         options.execution.time_zone = Some("+00:00".to_owned());
         options.execution.parquet.pushdown_filters = true;
         options.execution.parquet.bloom_filter_on_read = false;
+        options.extensions.insert(planner::EngineOptions::default());
         let state = SessionStateBuilder::new()
             .with_config(config)
             .with_default_features()
+            .with_optimizer_rule(Arc::new(planner::FromRollups(Arc::clone(store))))
             .with_physical_optimizer_rule(Arc::new(yielding::Yielding))
             .build();
         let context = SessionContext::new_with_state(state);
@@ -90,6 +99,15 @@ impl Engine {
         context
             .register_table("readings", Arc::new(readings::Readings(Arc::clone(store))))
             .map_err(failed)?;
+        let channels = Arc::new(channels::ChannelsTable(Arc::clone(store)));
+        context.register_table("channels", channels).map_err(failed)?;
+        for function in standing::functions() {
+            context.register_udaf(function);
+        }
+        for resolution in Resolution::ALL {
+            let table = rollups::RollupTable { store: Arc::clone(store), resolution };
+            context.register_table(resolution.table(), Arc::new(table)).map_err(failed)?;
+        }
         context.register_table("latest", Arc::new(latest::LatestTable(Arc::clone(store)))).map_err(failed)?;
         if let Some(journal) = journal {
             let messages = Messages { journal: journal.clone(), routes: Arc::clone(store.routes()) };
@@ -159,7 +177,13 @@ impl Engine {
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(|error| explain::explain(&error, limits))?;
-        Ok(SessionStateBuilder::new_from_existing(self.context.state()).with_runtime_env(runtime).build())
+        // The catalog is there already.
+        let mut config = self.context.copied_config().with_create_default_catalog_and_schema(false);
+        if let Some(options) = config.options_mut().extensions.get_mut::<planner::EngineOptions>() {
+            options.rollups = limits.rollups;
+        }
+        let state = SessionStateBuilder::new_from_existing(self.context.state());
+        Ok(state.with_config(config).with_runtime_env(runtime).build())
     }
 
     /// Merges files of one day, for a compaction: rows come sorted and without duplicates. Runs on this thread.
@@ -173,7 +197,8 @@ impl Engine {
         let fault = |error: &DataFusionError| explain::explain(error, &limits).to_string();
         let everything: Vec<usize> = (0..crate::schema::readings().fields().len()).collect();
         let parts = files.into_iter().map(readings::Part::of_file).collect();
-        let plan = readings::merge(parts, &self.channels, &everything).map_err(|error| fault(&error))?;
+        let plan =
+            readings::merge(parts, &self.channels, &everything, None).map_err(|error| fault(&error))?;
         let mut stream = plan.execute(0, state.task_ctx()).map_err(|error| fault(&error))?;
         self.block_on(async {
             while let Some(batch) = stream.next().await {
@@ -183,6 +208,43 @@ impl Engine {
                 }
             }
             Ok(Ok(()))
+        })
+    }
+
+    /// Folds a day for upkeep, from files alone: its rows come sorted. How many readings came for frozen hours. Runs on
+    /// this thread.
+    pub(crate) fn fold_day(
+        &self,
+        day: i64,
+        files: &[LiveFile],
+        old: Option<&Arc<LiveRollup>>,
+        resolution: Resolution,
+        mut take: impl FnMut(&RecordBatch) -> Result<(), crate::StoreError>,
+    ) -> Result<Result<u64, crate::StoreError>, String> {
+        let limits = QueryLimits { memory_bytes: usize::MAX, ..QueryLimits::default() };
+        let state = self.state(&limits).map_err(|error| error.to_string())?;
+        let fault = |error: &DataFusionError| explain::explain(error, &limits).to_string();
+        let parts =
+            rollups::DayParts { files: files.to_vec(), memory: Vec::new(), rollup: old.map(Arc::clone) };
+        let context = state.task_ctx();
+        self.block_on(async {
+            let everything = Wanted::default();
+            let planned =
+                rollups::plan_day(&self.channels, &context, resolution, day, &parts, &everything).await;
+            let mut planned = planned.map_err(|error| fault(&error))?;
+            let plan = match planned.plans.len() {
+                0 => return Ok(Ok(planned.late)),
+                1 => planned.plans.remove(0),
+                _ => rollups::in_order(planned.plans).map_err(|error| fault(&error))?,
+            };
+            let mut stream = execute_stream(plan, context).map_err(|error| fault(&error))?;
+            while let Some(batch) = stream.next().await {
+                let batch = batch.map_err(|error| fault(&error))?;
+                if let Err(error) = take(&batch) {
+                    return Ok(Err(error));
+                }
+            }
+            Ok(Ok(planned.late))
         })
     }
 

@@ -97,7 +97,7 @@ pub(crate) fn in_order(mut parts: Vec<Part>, channels: &Arc<Channels>) -> Result
         return plain(Vec::new(), &everything);
     }
     parts.sort_by(|a, b| a.generation.cmp(&b.generation).then_with(|| a.first.cmp(&b.first)));
-    merge(parts, channels, &everything)
+    merge(parts, channels, &everything, None)
 }
 
 /// Something sorted and without duplicates.
@@ -134,7 +134,7 @@ impl Part {
     }
 
     /// Batches in memory, `nth` of the memories, the oldest first.
-    fn of_memory(batches: Vec<RecordBatch>, nth: u64) -> Self {
+    pub(crate) fn of_memory(batches: Vec<RecordBatch>, nth: u64) -> Self {
         let times = batches.iter().flat_map(|batch| {
             batch.column(schema::TIME).as_primitive::<TimestampMicrosecondType>().values().iter().copied()
         });
@@ -226,7 +226,7 @@ pub(crate) fn scan(
     let mut alone = Vec::new();
     for mut group in groups(parts) {
         if group.len() > 1 {
-            plans.push(merge(group, channels, projection)?);
+            plans.push(sorted(group, channels, projection, None)?);
             continue;
         }
         match group.pop().expect("no group is empty").content {
@@ -252,11 +252,37 @@ pub(crate) fn plain(files: Vec<LiveFile>, projection: &[usize]) -> Result<Arc<dy
     side_by_side(files, projection, 1)
 }
 
-/// Merges parts that may hold the same reading, then leaves out the key where it is not asked for.
+/// The plan that reads files one after the other, those of their rows that `filter` lets through.
+pub(crate) fn plain_of(
+    files: Vec<LiveFile>,
+    projection: &[usize],
+    filter: Option<&Arc<dyn PhysicalExpr>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if files.is_empty() {
+        return Ok(Arc::new(EmptyExec::new(Arc::new(schema::readings().project(projection)?))));
+    }
+    let group = FileGroup::new(files.iter().map(partitioned).collect());
+    files_exec(vec![group], projection, filter, false)
+}
+
+/// All of `parts` in one sorted stream, each reading once, as far as `filter` - which may look at the key alone - lets
+/// it through.
+pub(crate) fn sorted(
+    mut parts: Vec<Part>,
+    channels: &Arc<Channels>,
+    projection: &[usize],
+    filter: Option<&Arc<dyn PhysicalExpr>>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    parts.sort_by(|a, b| a.generation.cmp(&b.generation).then_with(|| a.first.cmp(&b.first)));
+    merge(parts, channels, projection, filter)
+}
+
+/// Merges parts in the order of generations and keys, then leaves out the key where it is not asked for.
 pub(crate) fn merge(
     parts: Vec<Part>,
     channels: &Arc<Channels>,
     projection: &[usize],
+    filter: Option<&Arc<dyn PhysicalExpr>>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut columns = projection.to_vec();
     let said = if parts.iter().any(|part| part.appends) { &[schema::VALUE, schema::TEXT][..] } else { &[] };
@@ -275,13 +301,17 @@ pub(crate) fn merge(
             at += 1;
         }
         if !files.is_empty() {
-            inputs.push(files_exec(vec![FileGroup::new(files)], &columns, true)?);
+            inputs.push(files_exec(vec![FileGroup::new(files)], &columns, filter, true)?);
         } else if let Content::Memory(batches) = &parts[at].content {
             inputs.push(memory(batches.clone(), &columns)?);
             at += 1;
         }
     }
-    let merged: Arc<dyn ExecutionPlan> = Arc::new(MergeExec::new(inputs, Arc::clone(channels)));
+    let merged: Arc<dyn ExecutionPlan> = if inputs.len() == 1 {
+        inputs.remove(0)
+    } else {
+        Arc::new(MergeExec::new(inputs, Arc::clone(channels)))
+    };
     if columns.len() == projection.len() {
         return Ok(merged);
     }
@@ -323,20 +353,24 @@ fn side_by_side(
         group.sort_by_key(|file| std::cmp::Reverse(file.entry.time_max));
         FileGroup::new(group.iter().map(partitioned).collect())
     });
-    files_exec(groups.collect(), projection, false)
+    files_exec(groups.collect(), projection, None, false)
 }
 
 fn files_exec(
     groups: Vec<FileGroup>,
     projection: &[usize],
+    filter: Option<&Arc<dyn PhysicalExpr>>,
     is_sorted: bool,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let schema = schema::readings();
     let order = schema::key_order(&schema).expect("readings have a key");
-    let source = ParquetSource::new(Arc::clone(&schema))
+    let mut source = ParquetSource::new(Arc::clone(&schema))
         .with_parquet_file_reader_factory(Arc::new(ReaderFactory))
         .with_pushdown_filters(true)
         .with_bloom_filter_on_read(false);
+    if let Some(filter) = filter {
+        source = source.with_predicate(Arc::clone(filter));
+    }
     let statistics = Statistics::try_merge_iter(
         groups.iter().flat_map(FileGroup::iter).filter_map(|file| file.statistics.as_deref()),
         &schema,

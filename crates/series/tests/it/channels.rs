@@ -54,6 +54,30 @@ fn a_value_that_cannot_be_true_is_stored_flagged_and_counted() {
     assert_eq!(tally.readings, 5);
 }
 
+#[test]
+fn what_is_known_of_channels_is_a_table() {
+    let paced = ChannelSettings {
+        name: "door".to_owned(),
+        kind: Some("event".to_owned()),
+        interval: Some(std::time::Duration::from_secs(90)),
+        ..ChannelSettings::default()
+    };
+    let store = open_channels(&Machine::new(1).host(), &[paced]);
+    let minute = 60_000_000;
+    // A minute apart, with an outage, and one that comes late.
+    let times = [0, 1, 2, 60, 61, 62, 63, 30];
+    let sent =
+        times.map(|n| telemetry("a", START + n * minute, r#""temperature":21,"energy":1,"door":"open""#));
+    store.apply(&records(1, sent));
+    assert_eq!(
+        csv(&store, "SELECT * FROM channels WHERE device = 'a'"),
+        "device,channel,unit,kind,min,max,hold_s,interval_s,rollover,type\n\
+         a,door,,event,,,0,90,,text\n\
+         a,energy,kW.h,counter,,,,60,,number\n\
+         a,temperature,Cel,gauge,,,,60,,number\n"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 

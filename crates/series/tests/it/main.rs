@@ -6,6 +6,7 @@ mod devices;
 mod files;
 mod query;
 mod readings;
+mod rollups;
 mod service;
 mod support;
 mod tiers;

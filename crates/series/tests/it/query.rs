@@ -69,7 +69,10 @@ fn an_error_says_what_is_wrong_and_what_would_be_right() {
         "there is no column `vlaue` | did you mean `value`? A text is written in single quotes: 'text'"
     );
     assert_eq!(said("SELECT 1 FROM reading"), "there is no table `reading` | did you mean `readings`?");
-    assert_eq!(said("SELECT 1 FROM weather"), "there is no table `weather` | there are latest, readings");
+    assert_eq!(
+        said("SELECT 1 FROM weather"),
+        "there is no table `weather` | there are channels, latest, readings, readings_1h, readings_1m, readings_5m"
+    );
     assert_eq!(said("SELECT avgg(value) FROM readings"), "there is no function `avgg` | did you mean `avg`?");
     assert!(said("SELEC 1").starts_with("query is not SQL: "), "{}", said("SELEC 1"));
     assert_eq!(said("  ;"), "the query is empty | -");

@@ -1,0 +1,113 @@
+//! The table `channels`: what is known of each channel of each device.
+//!
+//! Units, kinds and bounds come from the settings and from well-known names (`model::Channels`), the interval from the
+//! settings or from the readings' own pace. Not here: how that is learnt (`crate::pace`). The law: answered from memory.
+
+use std::sync::{Arc, LazyLock};
+
+use arrow::array::{ArrayRef, Float64Builder, RecordBatch, StringViewBuilder};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::error::Result;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_plan::ExecutionPlan;
+use model::Channels;
+
+use super::wanted::wanted;
+use crate::latest::Known;
+use crate::store::Store;
+
+/// `channels`.
+#[derive(Clone)]
+pub(crate) struct ChannelsTable(pub Arc<Store>);
+
+impl std::fmt::Debug for ChannelsTable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("channels")
+    }
+}
+
+fn channels_schema() -> SchemaRef {
+    static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
+        let text = |name: &str, may_lack: bool| Field::new(name, DataType::Utf8View, may_lack);
+        let number = |name: &str| Field::new(name, DataType::Float64, true);
+        Arc::new(Schema::new(vec![
+            text("device", false),
+            text("channel", false),
+            text("unit", true),
+            text("kind", false),
+            number("min"),
+            number("max"),
+            number("hold_s"),
+            number("interval_s"),
+            number("rollover"),
+            text("type", false),
+        ]))
+    });
+    Arc::clone(&SCHEMA)
+}
+
+/// The rows of the table.
+fn rows(known: &[Known], channels: &Channels) -> RecordBatch {
+    let names = || StringViewBuilder::new().with_deduplicate_strings();
+    let (mut device, mut channel, mut unit) = (names(), names(), names());
+    let (mut kind, mut of) = (names(), names());
+    let mut numbers: [Float64Builder; 5] = Default::default();
+    for known in known {
+        let meant = channels.find(&known.channel);
+        device.append_value(known.device.as_str());
+        channel.append_value(&known.channel);
+        unit.append_option(meant.unit());
+        kind.append_value(meant.kind().name());
+        let interval = meant.interval().map(|interval| interval.as_secs_f64());
+        let learnt = || known.interval.map(|micros| micros as f64 / 1e6);
+        let values = [
+            meant.min(),
+            meant.max(),
+            meant.hold().map(|hold| hold.as_secs_f64()),
+            interval.or_else(learnt),
+            meant.rollover(),
+        ];
+        for (column, value) in numbers.iter_mut().zip(values) {
+            column.append_option(value);
+        }
+        of.append_value(if known.is_number { "number" } else { "text" });
+    }
+    let mut columns: Vec<ArrayRef> = vec![
+        Arc::new(device.finish()),
+        Arc::new(channel.finish()),
+        Arc::new(unit.finish()),
+        Arc::new(kind.finish()),
+    ];
+    columns.extend(numbers.iter_mut().map(|column| Arc::new(column.finish()) as ArrayRef));
+    columns.push(Arc::new(of.finish()));
+    RecordBatch::try_new(channels_schema(), columns).expect("built for this schema")
+}
+
+#[async_trait]
+impl TableProvider for ChannelsTable {
+    fn schema(&self) -> SchemaRef {
+        channels_schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        _state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        _limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let batch = rows(&self.0.known(&wanted(filters)), self.0.channels());
+        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], channels_schema(), projection.cloned())?)
+    }
+}
