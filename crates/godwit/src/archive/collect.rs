@@ -260,6 +260,9 @@ impl Drop for CatalogCopy<'_> {
     }
 }
 
+/// Adds the first so many bytes of a file under a name.
+type Add<'a> = dyn FnMut(&str, u64, &dyn File) -> Result<(), CollectError> + 'a;
+
 /// The journal as it is when the columns have been looked at.
 struct Segments {
     checkpoint: Option<Vec<u8>>,
@@ -305,7 +308,7 @@ impl Segments {
         rooms: &Rooms<'_>,
         position: u64,
         host: &Host,
-        archive: &mut dyn FnMut(&str, u64, &dyn File) -> Result<(), CollectError>,
+        archive: &mut Add<'_>,
     ) -> Result<u64, CollectError> {
         let name = |segment: &SegmentExtract| format!("journal/{}", segment.name());
         let mut newest = self.newest;

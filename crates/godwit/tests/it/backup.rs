@@ -230,9 +230,9 @@ fn a_restored_directory_answers_as_the_original() {
     // Of the same directory at rest, after a stop and after a kill.
     let rest = |server: Server, kill: bool| {
         if kill {
-            server.kill()
+            server.kill();
         } else {
-            server.stop()
+            server.stop();
         }
         back_up(&home)
     };
