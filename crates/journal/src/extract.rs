@@ -79,7 +79,7 @@ impl SegmentExtract {
     /// The same segment as far as it counts now. Of one that is no longer the newest of its chain that is for good.
     #[must_use]
     pub fn now(&self) -> Self {
-        let extent = self.segment.extent();
+        let extent = self.segment.extent_at_once();
         Self { bytes: extent.data_end, last_seq: extent.last_seq, ..self.clone() }
     }
 
@@ -160,7 +160,7 @@ fn of_chain(chain: &[Arc<Segment>]) -> impl Iterator<Item = SegmentExtract> {
         // Of a file that is gone there is nothing to take.
         .filter(|segment| !matches!(segment.key, Err(SkipReason::Missing)))
         .map(move |segment| {
-            let extent = segment.extent();
+            let extent = segment.extent_at_once();
             SegmentExtract {
                 segment: Arc::clone(segment),
                 bytes: extent.data_end,

@@ -110,8 +110,15 @@ impl Segment {
         }
     }
 
+    /// How far it counts, last `seq` and end of one and the same moment: no frame behind that `seq` lies before the end.
+    pub(crate) fn extent_at_once(&self) -> Extent {
+        let _growing = self.index.lock();
+        self.extent()
+    }
+
     /// Lets everybody see frames that are durable. Only the writer calls it.
     pub(crate) fn grow(&self, extent: Extent) {
+        let _whole = self.index.lock();
         self.time_max.fetch_max(extent.time_max, Ordering::Relaxed);
         self.bytes.store(extent.bytes, Ordering::Relaxed);
         self.data_end.store(extent.data_end, Ordering::Release);
