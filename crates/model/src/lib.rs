@@ -18,6 +18,7 @@ mod preset;
 mod reading;
 pub mod reserved;
 pub mod route;
+pub mod sparkplug;
 mod time;
 mod topic;
 pub mod unrouted;

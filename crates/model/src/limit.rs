@@ -66,3 +66,16 @@ pub const CHANNELS_MAX: usize = 1_000;
 /// How far back a device's time must go before it is a step of its clock, in microseconds: 10 s. Readings of
 /// one gateway overtake each other by less.
 pub const CLOCK_STEP_MICROS_MIN: i64 = 10 * 1_000_000;
+
+/// Largest Sparkplug payload that is decoded, in bytes: a birth of the most metrics, each with name and properties.
+pub const SPARKPLUG_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Most metrics of one Sparkplug message. A birth names all metrics of a node or device, thousands with a gateway of a
+/// plant; to refuse it would be to understand nothing of what comes after.
+pub const SPARKPLUG_METRICS_MAX: usize = 10_000;
+
+/// Most Sparkplug edge nodes that are remembered.
+pub const SPARKPLUG_NODES_MAX: usize = 10_000;
+
+/// Most nodes, devices and metrics of Sparkplug that are remembered together: some 150 bytes of memory each.
+pub const SPARKPLUG_ENTRIES_MAX: usize = 1_000_000;

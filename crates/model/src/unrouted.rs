@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use crate::limit::TOPIC_LEVELS_MAX;
 use crate::preset::PRESETS;
 use crate::route::{Decoder, RouteSettings, Routes};
+use crate::sparkplug::{NAMESPACE, Topic};
 use crate::{Lane, Message, Names, Origin, Qos, Timestamp, TopicName};
 
 /// A pattern for topics like the one seen, and a route for them.
@@ -34,6 +35,10 @@ pub fn suggest(topic: &str, payload: &[u8]) -> Suggestion {
             ""
         };
         return Suggestion { pattern, toml: format!("[[route]]\npreset = \"{preset}\"\n{zone}") };
+    }
+    if is_sparkplug(&message) {
+        let toml = format!("[[route]]\nfilter = \"{NAMESPACE}/#\"\ndecode = \"sparkplug\"\n");
+        return Suggestion { pattern, toml };
     }
     let device = device(&pattern);
     let name = decoder(&message).name();
@@ -124,6 +129,17 @@ fn decoder(message: &Message) -> Decoder {
     } else {
         Decoder::Raw
     }
+}
+
+/// Whether the message is Sparkplug's, and reads as that.
+fn is_sparkplug(message: &Message) -> bool {
+    let is_read = || {
+        let decode = Some("sparkplug".to_owned());
+        let settings = RouteSettings { filter: format!("{NAMESPACE}/#"), decode, ..RouteSettings::default() };
+        let routes = Routes::new(&[settings]).expect("the trial route is right");
+        routes.find(&message.topic).is_some_and(|route| route.decode(message, &mut Names::new()).is_ok())
+    };
+    Topic::parse(&message.topic).is_some() && is_read()
 }
 
 /// A message to try decoders on.

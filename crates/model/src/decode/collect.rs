@@ -390,7 +390,7 @@ fn as_text<T>(scalar: Scalar<'_>, use_it: impl FnOnce(&str) -> Option<T>) -> Opt
 }
 
 /// Of readings of one channel keeps the last; the others stay in order.
-pub(super) fn keep_last(readings: &mut Vec<Reading>) {
+pub(crate) fn keep_last(readings: &mut Vec<Reading>) {
     if readings.len() <= COMPARED_MAX {
         let repeated = |n: usize, reading: &Reading| {
             readings[n + 1..].iter().any(|later| later.channel == reading.channel)

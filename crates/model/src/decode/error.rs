@@ -1,6 +1,6 @@
 //! Why a message cannot be decoded: said shortly, naming the place, with a code to count by.
 
-use crate::limit::{JSON_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_READINGS_MAX, NUMBER_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::limit::{JSON_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_READINGS_MAX, NUMBER_BYTES_MAX, SPARKPLUG_METRICS_MAX, TEXT_BYTES_MAX};
 use crate::{Kind, NameError};
 
 /// Longest piece of a payload that an error repeats, in characters.
@@ -123,11 +123,29 @@ pub enum DecodeError {
         /// The payload, at most its first 64 characters.
         text: String,
     },
+    /// The topic is none of Sparkplug's.
+    #[error("topic `{topic}` is not Sparkplug's: `spBv1.0/{{group}}/{{type}}/{{node}}`, a device's with one more level")]
+    SparkplugTopic {
+        /// The topic, at most its first 64 characters.
+        topic: String,
+    },
+    /// The payload is no Sparkplug B.
+    #[error("payload is not Sparkplug B: {reason}")]
+    NotSparkplug {
+        /// What the parser says.
+        reason: String,
+    },
+    /// More metrics than one message may carry.
+    #[error("payload has {metrics} metrics; the most is {SPARKPLUG_METRICS_MAX}")]
+    TooManyMetrics {
+        /// How many.
+        metrics: usize,
+    },
 }
 
 impl DecodeError {
     /// Every code there is, so that a counter per reason is bounded.
-    pub const SLUGS: [&'static str; 15] = [
+    pub const SLUGS: [&'static str; 18] = [
         "decode.too_large",
         "decode.not_utf8",
         "decode.not_json",
@@ -143,6 +161,9 @@ impl DecodeError {
         "decode.not_senml",
         "decode.not_cayenne",
         "decode.not_of_preset",
+        "decode.sparkplug_topic",
+        "decode.not_sparkplug",
+        "decode.too_many_metrics",
     ];
 
     /// The code of the reason, one of [`Self::SLUGS`]; never reused for another.
@@ -164,6 +185,9 @@ impl DecodeError {
             Self::NotSenml { .. } => 12,
             Self::NotCayenne { .. } => 13,
             Self::NotOfPreset { .. } => 14,
+            Self::SparkplugTopic { .. } => 15,
+            Self::NotSparkplug { .. } => 16,
+            Self::TooManyMetrics { .. } => 17,
         }]
     }
 
@@ -200,6 +224,10 @@ impl DecodeError {
             Self::TooLarge { .. } => {
                 "give the topic a route with `decode = \"raw\"` if these are no readings"
             }
+            Self::NotSparkplug { .. } => {
+                "if this is Sparkplug with compressed payloads, switch the compression off at the node"
+            }
+            Self::TooManyMetrics { .. } => "divide the metrics over devices of the node: each has a birth of its own",
             _ => return None,
         })
     }

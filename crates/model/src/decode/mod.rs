@@ -36,12 +36,14 @@ mod text;
 use bitflags::bitflags;
 use bytestring::ByteString;
 
+pub(crate) use collect::keep_last;
 pub use error::DecodeError;
 pub(crate) use error::shown;
 pub(crate) use pick::{pick, pick_cbor};
 
 use crate::preset;
 use crate::route::{Decoder, Route};
+use crate::sparkplug::{self, Heard};
 use crate::{ChannelName, Flags, Message, Names, Qos, Reading, Sample, Value};
 
 bitflags! {
@@ -77,6 +79,8 @@ pub struct Decoded {
     pub units: Vec<Unit>,
     /// How a repeat of what was cached is known.
     pub repeats: Repeats,
+    /// What an edge node of Sparkplug said: whoever keeps the [`Sparkplug`](sparkplug::Sparkplug) state makes the samples.
+    pub sparkplug: Option<Box<Heard>>,
 }
 
 /// The unit of a channel, as the payload tells it.
@@ -113,6 +117,10 @@ impl Decoded {
 
 /// Decodes `message` by `route`; see [`Route::decode`].
 pub(crate) fn decode(route: &Route, message: &Message, names: &mut Names) -> Result<Decoded, DecodeError> {
+    if route.decoder() == Decoder::Sparkplug {
+        // An empty payload says something here: a death needs no metric.
+        return sparkplug::decode(route, message, names);
+    }
     if message.payload.is_empty() {
         return Ok(Decoded::nothing());
     }
@@ -124,7 +132,7 @@ pub(crate) fn decode(route: &Route, message: &Message, names: &mut Names) -> Res
         Decoder::Number => number::decode(route, message, names),
         Decoder::Text => text::decode(route, message, names),
         Decoder::Log => log::decode(route, message, names),
-        Decoder::Raw => Ok(Decoded::default()),
+        Decoder::Raw | Decoder::Sparkplug => Ok(Decoded::default()),
         Decoder::Preset(part) => preset::decode(part, route, message, names),
     }
 }
@@ -184,7 +192,7 @@ fn base64url(bytes: &[u8]) -> String {
 
 /// Adds to what the time tells whether a retry of the message would be a second reading: when the receipt gives
 /// the time and nothing else tells the two apart.
-fn flags(time: Flags, message: &Message, has_id: bool) -> Flags {
+pub(crate) fn flags(time: Flags, message: &Message, has_id: bool) -> Flags {
     let known_again = has_id || message.message_id.is_some() || message.qos == Qos::ExactlyOnce;
     if time.contains(Flags::RECEIPT_TIME) && !known_again { time | Flags::NO_IDENTITY } else { time }
 }
@@ -196,6 +204,15 @@ fn is_no_value(text: &str) -> bool {
 
 /// Every whole number up to here is its own `f64`: 2^53.
 const EXACT_MAX: u64 = 1 << 53;
+
+/// The value of a whole number: with its digits when it is beyond [`EXACT_MAX`].
+pub(crate) fn whole(number: i128) -> Value {
+    if number.unsigned_abs() <= u128::from(EXACT_MAX) {
+        Value::Number(number as f64)
+    } else {
+        Value::BigInteger(number as f64, number.to_string().into())
+    }
+}
 
 /// The value of a number that was written as `text`: with its digits when it is whole and beyond [`EXACT_MAX`].
 fn written(text: &str, number: f64) -> Value {

@@ -12,6 +12,7 @@ use super::{Decoder, DeviceRule, Keep, Route, RouteSettings};
 use crate::device_time::{TimeRule, TimeUnit};
 use crate::limit::{RENAMES_MAX, ROUTES_MAX};
 use crate::preset::{PRESETS, Part};
+use crate::sparkplug::NAMESPACE;
 use crate::{ChannelName, Kind, Lane, Timestamp, TopicFilter};
 
 /// The filter of the route that ends every list.
@@ -107,9 +108,16 @@ impl Check<'_> {
     /// The route, if its filter and device are right; what else is wrong is noted.
     fn route(&mut self, settings: &RouteSettings) -> Option<Route> {
         let filter = self.filter(&settings.filter);
-        let device = self.device(settings.device.as_deref(), filter.as_ref());
-        let decoder = self.decoder(settings.decode.as_deref());
-        let time = self.time(settings);
+        let decoder = self.one_of("decode", settings.decode.as_deref(), &Decoder::NAMED);
+        let device = match settings.device.as_deref() {
+            None if decoder == Decoder::Sparkplug => Some(DeviceRule::Sparkplug),
+            text => self.device(text, filter.as_ref()),
+        };
+        let mut time = self.time(settings);
+        if decoder == Decoder::Sparkplug {
+            time.unit = TimeUnit::Milliseconds;
+            self.sparkplug(filter.as_ref(), device.as_ref());
+        }
         let id = self.path("id", settings.id.as_deref());
         let channels = self.path("channels", settings.channels.as_deref());
         let (lane, keep) = (self.lane(settings), self.keep(settings));
@@ -267,16 +275,6 @@ impl Check<'_> {
         Some(rule)
     }
 
-    fn decoder(&mut self, text: Option<&str>) -> Decoder {
-        if text == Some("sparkplug") {
-            self.wrong(
-                "has `decode = \"sparkplug\"`, which is not available yet; `raw` keeps the bytes in the journal",
-            );
-            return Decoder::Raw;
-        }
-        self.one_of("decode", text, &Decoder::NAMED)
-    }
-
     fn time(&mut self, settings: &RouteSettings) -> TimeRule {
         let mut rule = TimeRule::default();
         let of_time = settings.time.as_ref().and_then(|time| time.zone.as_ref());
@@ -318,6 +316,20 @@ impl Check<'_> {
             ));
         }
         path.map(str::to_owned)
+    }
+
+    /// What Sparkplug's topics and names need.
+    fn sparkplug(&mut self, filter: Option<&TopicFilter>, device: Option<&DeviceRule>) {
+        if let Some(filter) = filter.filter(|filter| filter.split('/').next() != Some(NAMESPACE)) {
+            self.wrong(format!(
+                "has `decode = \"sparkplug\"`, whose topics start with `{NAMESPACE}/`; `{filter}` does not"
+            ));
+        }
+        if let Some(device) = device.filter(|device| !device.is_for_sparkplug()) {
+            self.wrong(format!(
+                "has `device = \"{device}\"`, by which a Sparkplug node and its devices are not told apart; leave it out for `{{group}}:{{node}}:{{device}}`, or write `{{topic(2)}}-{{topic(4..)}}`"
+            ));
+        }
     }
 
     /// What only means something where the payload has fields.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::limit::DEVICE_NAME_BYTES_MAX;
-use crate::{DeviceName, Names, Origin};
+use crate::{DeviceName, Names, Origin, sparkplug};
 
 /// A route's `device`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub enum DeviceRule {
     PayloadOr(String, usize),
     /// Pieces put together; made valid as a whole.
     Pieces(Vec<Piece>),
+    /// What a Sparkplug topic names: `{group}:{node}` or `{group}:{node}:{device}`.
+    Sparkplug,
 }
 
 /// A piece of a device's name.
@@ -70,6 +72,20 @@ impl DeviceRule {
         }
     }
 
+    /// Whether it tells a Sparkplug node and its devices apart, and names each alike whatever the type of message: the
+    /// levels after the type, all of them, and none but the group before.
+    #[must_use]
+    pub fn is_for_sparkplug(&self) -> bool {
+        match self {
+            Self::Sparkplug => true,
+            Self::Pieces(pieces) => {
+                let fits = |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Level(2) | Piece::LevelsFrom(4));
+                pieces.iter().all(fits) && pieces.contains(&Piece::LevelsFrom(4))
+            }
+            _ => false,
+        }
+    }
+
     /// The deepest level of the topic that the rule needs; 0 for none.
     #[must_use]
     pub fn level_max(&self) -> usize {
@@ -80,7 +96,7 @@ impl DeviceRule {
         match self {
             Self::Level(n) | Self::PayloadOr(_, n) => *n,
             Self::Pieces(pieces) => pieces.iter().map(of_piece).max().unwrap_or(0),
-            Self::Connection | Self::Payload(_) => 0,
+            Self::Connection | Self::Payload(_) | Self::Sparkplug => 0,
         }
     }
 
@@ -91,6 +107,7 @@ impl DeviceRule {
             Self::Connection => of_connection(origin, names),
             Self::Level(n) | Self::PayloadOr(_, n) => names.device(level(topic, *n)?),
             Self::Payload(_) => None,
+            Self::Sparkplug => sparkplug::of_topic(topic),
             Self::Pieces(pieces) => {
                 let mut name = String::new();
                 for piece in pieces {
@@ -120,6 +137,7 @@ impl fmt::Display for DeviceRule {
             Self::Connection => f.write_str("connection"),
             Self::Level(n) => write!(f, "topic({n})"),
             Self::Payload(path) | Self::PayloadOr(path, _) => write!(f, "payload({path})"),
+            Self::Sparkplug => f.write_str("sparkplug"),
             Self::Pieces(pieces) => pieces.iter().try_for_each(|piece| match piece {
                 Piece::Text(text) => f.write_str(text),
                 Piece::LevelsFrom(n) if pieces.len() == 1 => write!(f, "topic({n}..)"),

@@ -43,6 +43,8 @@ pub enum Decoder {
     Text,
     /// Lines of a device's log.
     Log,
+    /// Sparkplug B: see [`sparkplug`](crate::sparkplug).
+    Sparkplug,
     /// Nothing: the bytes stay in the journal.
     Raw,
     /// As the devices of a preset write it.
@@ -51,7 +53,7 @@ pub enum Decoder {
 
 impl Decoder {
     /// Those that a route may name, by their names.
-    pub const NAMED: [(&'static str, Self); 8] = [
+    pub const NAMED: [(&'static str, Self); 9] = [
         ("json", Self::Json),
         ("senml", Self::Senml),
         ("cbor", Self::Cbor),
@@ -59,6 +61,7 @@ impl Decoder {
         ("number", Self::Number),
         ("text", Self::Text),
         ("log", Self::Log),
+        ("sparkplug", Self::Sparkplug),
         ("raw", Self::Raw),
     ];
 

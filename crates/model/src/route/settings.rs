@@ -17,8 +17,8 @@ pub struct RouteSettings {
     /// Whose readings these are: `connection` (who sent them), `topic(2)` (the second level), `topic(2..)` (from the
     /// second level on), `payload(path)` (a field), or a text such as `{topic(2)}-{topic(4)}`. Default: `connection`.
     pub device: Option<String>,
-    /// What the payloads are: `json`, `senml`, `cbor`, `cayenne`, `number`, `text`, `log` or `raw` (kept, no readings).
-    /// Default: `json`.
+    /// What the payloads are: `json`, `senml`, `cbor`, `cayenne`, `number`, `text`, `log`, `sparkplug` or
+    /// `raw` (kept, no readings). Default: `json`.
     pub decode: Option<String>,
     /// Priority class: `alarm`, `control`, `telemetry` or `bulk`. Default: `telemetry`.
     pub lane: Option<String>,

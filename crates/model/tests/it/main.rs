@@ -1,12 +1,14 @@
 //! The promises of routes, decoders and device time, from outside.
 
 mod channels;
+mod edge;
 mod golden;
 mod json;
 mod office;
 mod reference;
 mod routes;
 mod single;
+mod sparkplug;
 mod suggestions;
 
 use bytes::Bytes;

@@ -105,7 +105,6 @@ fn everything_wrong_is_said_at_once() {
         "route 2 (`tele/+/POWER`) has `\"x*y\" = \"z\"` in `rename`; write two names, or two starts of names with a `*` at both ends, such as `\"ENERGY.*\" = \"energy.*\"`",
         "route 2 (`tele/+/POWER`) has `lane = \"fast\"`; it is one of `alarm`, `control`, `telemetry`, `bulk`",
         "route 3 (`a/#/b`) has a `filter` that is none: filter `a/#/b` is malformed: `+` must be a whole level and `#` the whole last level",
-        "route 3 (`a/#/b`) has `decode = \"sparkplug\"`, which is not available yet; `raw` keeps the bytes in the journal",
         "route 4 (`a/+/c`) has `device = \"{topic(2)}-{topic(4)}\"`, but its topics have 3 levels, not 4",
         "route 4 (`a/+/c`) has an empty `id`; name a field of the payload, such as `id = \"msg.id\"`",
         "route 4 (`a/+/c`) has `keep = \"some\"`; it is one of `all`, `journal`, `none`",
@@ -119,7 +118,7 @@ fn everything_wrong_is_said_at_once() {
         "route 6 (`x`) has an empty `channels`; name a field of the payload, such as `channels = \"msg.id\"`",
         "route 6 (`x`) has `*y` in `ignore`; write a name, or with a `*` at its end the start of names, such as `Wifi.*`",
         "route 6 (`x`) has `` in `ignore`; write a name, or with a `*` at its end the start of names, such as `Wifi.*`",
-        "route 7 (`x`) has `decode = \"yaml\"`; it is one of `json`, `senml`, `cbor`, `cayenne`, `number`, `text`, `log`, `raw`",
+        "route 7 (`x`) has `decode = \"yaml\"`; it is one of `json`, `senml`, `cbor`, `cayenne`, `number`, `text`, `log`, `sparkplug`, `raw`",
         "route 7 (`x`) is never reached: route 6 has the same `filter`; remove one",
     ];
     assert_eq!(said.lines().collect::<Vec<_>>(), expect);

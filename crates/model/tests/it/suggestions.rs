@@ -59,6 +59,11 @@ fn a_suggestion_is_a_route_to_paste() {
         b"721.25",
         "[[route]]\nfilter = \"hq/+/+/co2\"\ndevice = \"{topic(2)}-{topic(3)}\"\ndecode = \"number\"\n",
     );
+    check(
+        "spBv1.0/plant/NBIRTH/line-1",
+        b"\x08\x80\xb8\x99\xd7\xb2\x33\x18\x00",
+        "[[route]]\nfilter = \"spBv1.0/#\"\ndecode = \"sparkplug\"\n",
+    );
     check("door", b"open", "[[route]]\nfilter = \"door\"\ndevice = \"connection\"\ndecode = \"text\"\n");
     check(
         "cam\"era",
