@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 use journal::Record;
 use model::route::Routes;
+use model::sparkplug::{EdgeNode, Heard, Sparkplug};
 use model::{
     Channels, ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Reading, Repeats, Sample,
     Timestamp,
@@ -19,6 +20,12 @@ use crate::rollup::{LiveRollup, RollupDay, Rollups};
 use crate::store::LiveFile;
 use crate::table::Table;
 use crate::tally::Tally;
+
+/// Times that tell nothing of a device's clock: of receipt, of history that was kept, of values that were cached.
+const CLOCKLESS: Flags = Flags::RECEIPT_TIME.union(Flags::LATE).union(Flags::POSSIBLY_CACHED);
+
+/// Most nodes that wait to be asked for their births: one that finds no room asks again within a minute or more.
+const REBIRTHS_MAX: usize = 1_000;
 
 /// What a record leads to, found before any lock is taken.
 pub(crate) enum Effect {
@@ -58,6 +65,8 @@ pub(crate) struct Frozen {
     pub seq_from: u64,
     pub seq_to: u64,
     pub tally: Tally,
+    /// What was known of edge nodes then; `None` when the manifest's file says the same.
+    pub sparkplug: Option<Sparkplug>,
 }
 
 /// What a scan sees and `apply` changes.
@@ -75,6 +84,12 @@ pub(crate) struct Live {
     /// judged by it is in memory or on disk already, also when a crash leads to the same records again.
     pub told: HashMap<DeviceName, i64>,
     pub position: u64,
+    /// What edge nodes of Sparkplug said.
+    pub sparkplug: Sparkplug,
+    /// Whether it differs from what the newest manifest's file, or the memory set aside for it, says.
+    pub is_sparkplug_new: bool,
+    /// Nodes to ask for their births, and when what made that necessary was received.
+    pub rebirths: Vec<(EdgeNode, Timestamp)>,
     /// Receipt, by the monotonic clock, of the oldest record that is in no manifest.
     pub dirty_since: Option<u64>,
 }
@@ -99,7 +114,10 @@ impl Live {
             Effect::Undecodable { reason, error } => {
                 self.tally.undecodable(record.seq, message, reason, error);
             }
-            Effect::Decoded(decoded) => {
+            Effect::Decoded(mut decoded) => {
+                if let Some(heard) = decoded.sparkplug.take() {
+                    decoded.samples = self.hear(*heard, message.received_at);
+                }
                 if !decoded.notes.is_empty() {
                     self.tally.notes(decoded.notes);
                 }
@@ -119,7 +137,7 @@ impl Live {
                             continue;
                         }
                     }
-                    if !sample.flags.contains(Flags::RECEIPT_TIME) {
+                    if !sample.flags.intersects(CLOCKLESS) {
                         let seen = self.observe(&sample.device, sample.time, message.received_at);
                         sample.flags |= seen.flags;
                     }
@@ -173,6 +191,7 @@ impl Live {
                 seq_from: frozen.seq_from,
                 seq_to: frozen.seq_to,
                 tally,
+                sparkplug: frozen.sparkplug.clone(),
             }));
         }
     }
@@ -191,6 +210,20 @@ impl Live {
             (day.day, live)
         });
         self.rollups = Arc::new(rollups.collect());
+    }
+
+    /// What an edge node said, as samples.
+    fn hear(&mut self, heard: Heard, received_at: Timestamp) -> Vec<Sample> {
+        let told = self.sparkplug.take(heard);
+        self.is_sparkplug_new = true;
+        for (name, _) in told.noted.iter_names() {
+            self.tally.note(format!("sparkplug_{}", name.to_lowercase()));
+        }
+        // A replay asks too; who sends the requests leaves out those that are of the past.
+        if self.rebirths.len() < REBIRTHS_MAX {
+            self.rebirths.extend(told.rebirth.map(|node| (node, received_at)));
+        }
+        told.samples
     }
 
     fn observe(&mut self, device: &DeviceName, time: Timestamp, received_at: Timestamp) -> ClockSeen {

@@ -26,6 +26,7 @@ mod manifest;
 mod offline;
 mod pace;
 mod query;
+mod rebirth;
 mod reprocess;
 mod rollup;
 mod rows;

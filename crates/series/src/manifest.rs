@@ -19,6 +19,7 @@
 //!   "doubt": ["…"],                      objects of the remote store that are to be removed unless a file above names them
 //!   "rollups": [{"day": 16470, "covers": ["2015-02-04-00000003-….parquet.sealed"], "stored": ["1h"],
 //!     "files": [{"name": "rollup-1h-2015-02-04-00000018-….parquet.sealed", …}], …}],
+//!   "sparkplug": {"name": "nodes-00000018-….sealed", "seq": 8143, …},  what is known of edge nodes; absent without them
 //!   "tally": {…}                         what was counted up to `position`
 //! }
 //! ```
@@ -158,6 +159,9 @@ pub(crate) struct Manifest {
     /// The rollups of days.
     #[serde(default)]
     pub rollups: Vec<RollupDay>,
+    /// The file of what is known of Sparkplug's edge nodes, as of `position`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sparkplug: Option<LatestEntry>,
     /// What was counted.
     pub tally: Tally,
 }
@@ -280,6 +284,7 @@ impl Manifest {
             .map(|file| file.name.as_str())
             .chain(self.latest.as_ref().map(|latest| latest.name.as_str()))
             .chain(self.rollups.iter().flat_map(|day| day.files.iter().map(|file| file.name.as_str())))
+            .chain(self.sparkplug.as_ref().map(|sparkplug| sparkplug.name.as_str()))
     }
 }
 

@@ -29,6 +29,7 @@ use crate::error::{OpenError, QueryError, StoreError};
 use crate::export::{self, ExportStatus};
 use crate::foreign::ForeignTable;
 use crate::query::Engine;
+use crate::rebirth::Rebirths;
 use crate::reprocess::Reprocessing;
 use crate::settings::{QueryLimits, Settings};
 use crate::stats::Stats;
@@ -270,12 +271,18 @@ impl Inner {
         let journal = self.journal.as_ref().expect("a service has a journal");
         let mut stopping = self.stopping.subscribe();
         let mut reader = journal.reader(self.store.applied() + 1, Chains::Both);
+        let mut rebirths = Rebirths::default();
+        let host = self.store.host();
         let messages = metrics::counter!("godwit_series_messages_applied_total");
         loop {
             let next = tokio::select! {
                 biased;
                 _ = stopping.wait_for(|stop| *stop) => break,
                 next = reader.next() => next,
+                () = rebirths.due(host) => {
+                    rebirths.send(journal, host, |node| self.store.wants_birth(node));
+                    continue;
+                }
             };
             let batch = match next {
                 Ok(batch) => batch,
@@ -294,6 +301,8 @@ impl Inner {
             for records in batch.records.chunks(RECORDS_AT_ONCE) {
                 self.store.apply(records);
                 messages.increment(records.len() as u64);
+                rebirths.take(self.store.take_rebirths(), host);
+                rebirths.send(journal, host, |node| self.store.wants_birth(node));
                 self.applied.send_replace(self.store.applied());
                 if self.store.is_full() {
                     self.wait_for_room(&mut stopping).await;

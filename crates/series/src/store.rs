@@ -14,6 +14,7 @@ use hashbrown::HashMap;
 use host::{Disk, Host};
 use journal::Record;
 use model::route::Routes;
+use model::sparkplug::{EdgeNode, Sparkplug};
 use model::{Channels, Names, Timestamp};
 use parking_lot::{Mutex, RwLock};
 
@@ -110,6 +111,9 @@ impl Store {
             clocks: HashMap::new(),
             offsets: HashMap::new(),
             told: HashMap::new(),
+            sparkplug: read_sparkplug(&manifest, &files),
+            is_sparkplug_new: false,
+            rebirths: Vec::new(),
             position: manifest.position,
             dirty_since: None,
         };
@@ -218,6 +222,8 @@ impl Store {
         let Some(frozen) = self.freeze(manifest.position) else { return Ok(()) };
         let written = self.write_frozen(&frozen)?;
         let latest = self.write_latest(&manifest, frozen.table.readings() as u64)?;
+        let sparkplug =
+            frozen.sparkplug.as_ref().map(|nodes| self.save_sparkplug(nodes, frozen.seq_to)).transpose()?;
         let mut next = Manifest {
             position: frozen.seq_to,
             next_file: self.next_file.load(Ordering::Relaxed),
@@ -226,8 +232,9 @@ impl Store {
         };
         next.files.extend(written.iter().map(|file| (*file.entry).clone()));
         let old_latest = latest.and_then(|entry| next.latest.replace(entry));
+        let old_sparkplug = sparkplug.and_then(|entry| next.sparkplug.replace(entry));
         self.commit(&mut manifest, next)?;
-        if let Some(old) = old_latest {
+        for old in [old_latest, old_sparkplug].into_iter().flatten() {
             self.files.remove(&old.name);
         }
 
@@ -271,6 +278,7 @@ impl Store {
             seq_from: durable + 1,
             seq_to: live.position,
             tally: live.tally.clone(),
+            sparkplug: std::mem::take(&mut live.is_sparkplug_new).then(|| live.sparkplug.clone()),
         });
         live.frozen = Some(Arc::clone(&frozen));
         self.freezes.fetch_add(1, Ordering::Relaxed);
@@ -357,6 +365,27 @@ impl Store {
         self.files.sync_dir()?;
         self.latest_readings.store(0, Ordering::Relaxed);
         Ok(LatestEntry { name, bytes, checksums, sealed, seq })
+    }
+
+    /// Writes what is known of edge nodes: without it a restart would understand nothing until all are born again.
+    fn save_sparkplug(&self, nodes: &Sparkplug, seq: u64) -> Result<LatestEntry, StoreError> {
+        let stem = format!("nodes-{:08}", self.next_file.fetch_add(1, Ordering::Relaxed));
+        let Stored { name, bytes, checksums, sealed } = self.files.write(&stem, &nodes.to_bytes())?;
+        self.files.sync_dir()?;
+        Ok(LatestEntry { name, bytes, checksums, sealed, seq })
+    }
+
+    /// The nodes that wait to be asked for their births, and when what made that necessary was received.
+    pub(crate) fn take_rebirths(&self) -> Vec<(EdgeNode, Timestamp)> {
+        if self.live.read().rebirths.is_empty() {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.live.write().rebirths)
+    }
+
+    /// Whether a birth of this node would still help.
+    pub(crate) fn wants_birth(&self, node: &EdgeNode) -> bool {
+        self.live.read().sparkplug.wants_birth(node)
     }
 
     /// Writes the newest readings now, and names the file.
@@ -644,6 +673,22 @@ impl LiveFile {
         let reader = FileReader::new(entry.stored(), files, cache);
         Self { entry: Arc::new(entry), reader }
     }
+}
+
+/// What is known of edge nodes. When the file cannot be read, nodes are asked for their births as they are heard.
+fn read_sparkplug(manifest: &Manifest, files: &Files) -> Sparkplug {
+    let Some(entry) = &manifest.sparkplug else { return Sparkplug::default() };
+    let bytes = files.read(&entry.stored()).map_err(|fault| fault.to_string());
+    let read = bytes.and_then(|bytes| Sparkplug::from_bytes(&bytes).map_err(|error| error.to_string()));
+    read.unwrap_or_else(|reason| {
+        let file = &entry.name;
+        tracing::error!(
+            file,
+            reason,
+            "what was known of Sparkplug nodes is lost; they are asked for their births"
+        );
+        Sparkplug::default()
+    })
 }
 
 fn remove_unnamed(dir: &Path, disk: &dyn Disk, manifest: &Manifest) -> std::io::Result<()> {

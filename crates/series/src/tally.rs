@@ -272,13 +272,12 @@ impl Tally {
     /// Counts what the decoder noted.
     pub(crate) fn notes(&mut self, notes: Notes) {
         for (name, _) in notes.iter_names() {
-            let name = name.to_lowercase();
-            match self.notes.get_mut(&name) {
-                Some(count) => *count += 1,
-                None => {
-                    self.notes.insert(name, 1);
-                }
-            }
+            self.note(name.to_lowercase());
         }
+    }
+
+    /// Counts a message of which an operator should know this; the caller has few names.
+    pub(crate) fn note(&mut self, name: String) {
+        *self.notes.entry(name).or_default() += 1;
     }
 }

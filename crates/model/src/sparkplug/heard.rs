@@ -64,6 +64,12 @@ pub(crate) fn decode(route: &Route, message: &Message, names: &mut Names) -> Res
 }
 
 impl Heard {
+    /// Whose message it is: a node's, or that of a device behind it.
+    #[must_use]
+    pub fn device(&self) -> &DeviceName {
+        &self.device
+    }
+
     fn read(
         address: Address<'_>,
         route: &Route,

@@ -123,8 +123,11 @@ impl Node {
 
     fn birth(&mut self, heard: Heard, room: usize, tale: &mut Tale) {
         let birth = Birth { bd_seq: heard.bd_seq, sent_ms: heard.sent_ms, received_at: heard.received_at };
+        // Nodes without a clock send one time always: only what comes close is the same.
         let is_same = |known: &Birth| {
-            known.sent_ms.is_some() && (known.sent_ms, known.bd_seq) == (birth.sent_ms, birth.bd_seq)
+            birth.received_at.micros_since(known.received_at).saturating_abs() <= REORDER_MICROS
+                && known.sent_ms.is_some()
+                && (known.sent_ms, known.bd_seq) == (birth.sent_ms, birth.bd_seq)
         };
         if self.birth.as_ref().is_some_and(is_same) {
             tale.noted |= Noted::AGAIN;

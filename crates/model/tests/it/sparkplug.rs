@@ -168,6 +168,7 @@ fn every_type_becomes_what_the_manual_says() {
         born("bell\u{7}", 14, DOUBLE, double(1.0)),
         born("good", 15, DOUBLE, double(1.0)),
     ];
+    edge.now_ms += 1;
     let told = host.hear(&edge.birth(skipped));
     assert_eq!(told.samples.iter().flat_map(lines).count(), 2, "`good` and presence");
     assert_eq!(told.noted, Noted::VALUES_SKIPPED);
@@ -230,7 +231,7 @@ fn data_that_no_birth_explains_asks_for_one_and_keeps_what_explains_itself() {
     assert_eq!(host.noted(&edge.data(vec![aliased(99, double(1.0))])), "UNKNOWN_METRIC");
     host.now_ms = 60_000;
     assert_eq!(host.noted(&edge.data(vec![aliased(1, double(1.0))])), "REBIRTH_WANTED");
-    assert_eq!(host.noted(&edge.device_data("mill", vec![aliased(2, double(1.0))])), "UNKNOWN_METRIC UNBORN");
+    assert_eq!(host.noted(&edge.device_data("mill", vec![aliased(2, double(1.0))])), "UNBORN UNKNOWN_METRIC");
 }
 
 #[test]
@@ -322,7 +323,7 @@ fn a_device_dies_alone_and_is_born_again() {
     assert_eq!(host.lines(&edge.device_death("oven")), ["plant:line_1:oven health.online 0=0 flags 1"]);
     assert_eq!(
         host.noted(&edge.device_data("oven", vec![aliased(2, double(1.0))])),
-        "UNKNOWN_METRIC UNBORN REBIRTH_WANTED"
+        "UNBORN UNKNOWN_METRIC REBIRTH_WANTED"
     );
     host.hear(&edge.device_birth("oven", vec![born("heat", 7, DOUBLE, double(180.0))]));
     assert_eq!(

@@ -226,6 +226,8 @@ impl Rows {
                     if let Some(sample) = decoded.samples.first() {
                         time = sample.time;
                         device = Some(sample.device.clone());
+                    } else if let Some(heard) = &decoded.sparkplug {
+                        device = Some(heard.device().clone());
                     }
                 }
                 Err(reason) => error = Some(format!("{}: {reason}", reason.slug())),

@@ -3,10 +3,13 @@
 mod channels;
 mod crash;
 mod devices;
+#[path = "../../../model/tests/it/edge.rs"]
+mod edge;
 mod files;
 mod query;
 mod readings;
 mod rollups;
 mod service;
+mod sparkplug;
 mod support;
 mod tiers;
