@@ -159,6 +159,16 @@ impl Broker {
         link.inspect(|link| link.end(End::Kicked)).is_some()
     }
 
+    /// Waits until the record `seq` is with the sessions that subscribe to it: what is said before the door closes is
+    /// then sent before it does. Waits at most [`Settings::close_wait`].
+    pub async fn delivered(&self, seq: u64) {
+        let mut delivered = self.shared.delivered.subscribe();
+        let reached = delivered.wait_for(|delivered| *delivered >= seq);
+        if tokio::time::timeout(self.shared.settings.close_wait, reached).await.is_err() {
+            tracing::warn!(seq, "not delivered in time");
+        }
+    }
+
     /// Closes the door: accepts nobody, reads no further, lets what was read become durable and be acknowledged, says
     /// goodbye, and waits for all of that at most [`Settings::close_wait`]. No will is published for it. Close it before
     /// the journal and the catalog. Calling it again changes nothing.

@@ -63,6 +63,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut reader: Reader, consumer: Consu
             }
         };
         take(&shared, &batch);
+        shared.delivered.send_replace(reader.position());
         // A reader that is always ready would keep its thread from the connections.
         tokio::task::yield_now().await;
     }

@@ -13,7 +13,7 @@ use identity::Identity;
 use journal::Journal;
 use model::{ConnectionId, Routes};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::Settings;
 use crate::admission::Admission;
@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) connection_next: AtomicU64,
     /// Nobody new is let in.
     pub(crate) closing: Shutdown,
+    /// Records up to here are with the sessions that subscribe to them.
+    pub(crate) delivered: watch::Sender<u64>,
     /// The door's helpers are to end; connections are told one by one.
     pub(crate) stop: Shutdown,
 }
@@ -85,6 +87,7 @@ impl Shared {
             links: Mutex::default(),
             connection_next: AtomicU64::new(1),
             closing: Shutdown::new(),
+            delivered: watch::Sender::new(0),
             stop: Shutdown::new(),
             settings,
             host,

@@ -16,6 +16,8 @@ mod meters;
 mod server_file;
 #[cfg(feature = "platform")]
 mod settings;
+#[cfg(feature = "platform")]
+mod sparkplug;
 
 use std::process::ExitCode;
 

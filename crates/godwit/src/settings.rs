@@ -13,7 +13,7 @@ use crate::fault::with_hint;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
-const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series"];
+const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series", "sparkplug", "sparkplug"];
 
 /// Variables that are no settings of a section: flags and the command line's own.
 const NOT_SETTINGS: &[&str] = &[
@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) series: series::Settings,
     /// Folders and buckets that are kept up to date with plain files.
     pub(crate) export: Vec<series::ExportSettings>,
+    /// Whether this server is a Sparkplug host.
+    pub(crate) sparkplug: crate::sparkplug::Settings,
 }
 
 /// `[keys]`: where the key-encryption key comes from.

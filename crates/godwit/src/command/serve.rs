@@ -17,6 +17,7 @@ use crate::fault::{hinted, with_hint};
 use crate::meters;
 use crate::server_file::ServerFile;
 use crate::settings::Settings;
+use crate::sparkplug::SparkplugHost;
 
 /// What `--help` says behind the flags.
 const HELP: &str =
@@ -81,6 +82,7 @@ struct House {
     journal: journal::Journal,
     series: series::Series,
     broker: Arc<broker::Broker>,
+    sparkplug_host: Option<SparkplugHost>,
     http: SocketAddr,
     api: tokio::task::JoinHandle<()>,
     renewal: tokio::task::JoinHandle<()>,
@@ -104,6 +106,7 @@ impl House {
                 None::<String>,
             )
         })?;
+        let sparkplug_host = SparkplugHost::of(&settings.sparkplug)?;
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
 
         let migrations: Vec<_> = [identity::Identity::migrations(), broker::Broker::migrations()].concat();
@@ -133,6 +136,11 @@ impl House {
         )
         .map_err(hinted(series::OpenError::hint))?;
         series.schedule(&settings.export).map_err(hinted(series::LakeError::hint))?;
+
+        if let Some(sparkplug_host) = &sparkplug_host {
+            // Before the door opens: it finds the message retained.
+            sparkplug_host.say(true, &journal, &host).await;
+        }
 
         let parts = broker::Parts {
             host: host.clone(),
@@ -186,7 +194,19 @@ impl House {
             token: token.reveal().to_owned(),
         };
         file.write(&*host.disk, &data).context("cannot write `server.json`")?;
-        Ok(Self { data, host, catalog, journal, series, broker, http, api, renewal, shutdown })
+        Ok(Self {
+            data,
+            host,
+            catalog,
+            journal,
+            series,
+            broker,
+            sparkplug_host,
+            http,
+            api,
+            renewal,
+            shutdown,
+        })
     }
 
     /// Prints where to reach it and three lines that send a first reading. No secret is among them.
@@ -228,6 +248,11 @@ impl House {
             tracing::warn!(%error, "cannot remove `server.json`");
         }
         self.renewal.abort();
+        if let Some(sparkplug_host) = &self.sparkplug_host
+            && let Some(seq) = sparkplug_host.say(false, &self.journal, &self.host).await
+        {
+            self.broker.delivered(seq).await;
+        }
         self.broker.close().await;
         self.shutdown.stop();
         if tokio::time::timeout(REQUESTS_PATIENCE, self.api).await.is_err() {
