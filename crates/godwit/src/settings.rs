@@ -13,7 +13,7 @@ use crate::fault::with_hint;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
-const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series", "sparkplug", "sparkplug"];
+const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series", "sparkplug"];
 
 /// Variables that are no settings of a section: flags and the command line's own.
 const NOT_SETTINGS: &[&str] = &[

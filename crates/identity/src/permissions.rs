@@ -148,14 +148,21 @@ impl Permissions {
 }
 
 impl Grants {
-    /// The default policy: a device speaks under its own name and hears what is sent to it.
+    /// The default policy: a device speaks under its own name and hears what is sent to it; one that is named
+    /// `{group}:{node}` does so under Sparkplug's topics too.
     fn of_device(device: &DeviceName) -> Self {
         let own = |text: String| TopicFilter::parse(text).expect("a device name has no `+`, `#` or `/`");
         let things = own(format!("$aws/things/{device}/#"));
-        Self {
-            publish: [own(format!("dt/{device}/#")), things.clone()].into(),
-            subscribe: [own(format!("cmd/{device}/#")), things].into(),
+        let mut publish = vec![own(format!("dt/{device}/#")), things.clone()];
+        let mut subscribe = vec![own(format!("cmd/{device}/#")), things];
+        // An edge node of Sparkplug speaks for itself and for the devices behind it (Sparkplug 3.0, section 4).
+        if let Some((group, node)) = device.split_once(':').filter(|(_, node)| !node.contains(':')) {
+            let of_node = ["NBIRTH", "NDEATH", "NDATA", "DBIRTH", "DDEATH", "DDATA"];
+            publish.extend(of_node.map(|kind| own(format!("spBv1.0/{group}/{kind}/{node}/#"))));
+            subscribe.extend(["NCMD", "DCMD"].map(|kind| own(format!("spBv1.0/{group}/{kind}/{node}/#"))));
+            subscribe.push(own("spBv1.0/STATE/+".to_owned()));
         }
+        Self { publish: publish.into(), subscribe: subscribe.into() }
     }
 
     fn may(&self, action: Action, topic: &str) -> Decision {

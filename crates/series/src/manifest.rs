@@ -19,7 +19,7 @@
 //!   "doubt": ["…"],                      objects of the remote store that are to be removed unless a file above names them
 //!   "rollups": [{"day": 16470, "covers": ["2015-02-04-00000003-….parquet.sealed"], "stored": ["1h"],
 //!     "files": [{"name": "rollup-1h-2015-02-04-00000018-….parquet.sealed", …}], …}],
-//!   "sparkplug": {"name": "nodes-00000018-….sealed", "seq": 8143, …},  what is known of edge nodes; absent without them
+//!   "sparkplug": {"name": "nodes-00000018-….parquet.sealed", "seq": 8143, …},  what is known of edge nodes; absent without them
 //!   "tally": {…}                         what was counted up to `position`
 //! }
 //! ```

@@ -12,6 +12,8 @@ mod bad_input;
 mod bridge;
 mod commands;
 mod devices;
+#[path = "../../../model/tests/it/edge.rs"]
+mod edge;
 mod export;
 mod import;
 mod mosquitto;
@@ -22,4 +24,5 @@ mod recording;
 mod reprocess;
 mod server;
 mod sessions;
+mod sparkplug;
 mod upgrade;

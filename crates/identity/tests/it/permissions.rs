@@ -9,10 +9,15 @@ use crate::{fresh, name};
 
 /// What a device called `d1` may do, whatever its client id.
 fn of_device(client_id: &str) -> Permissions {
+    named("d1", client_id)
+}
+
+fn named(device: &str, client_id: &str) -> Permissions {
     let (fixture, _dir) = fresh();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let password = runtime.block_on(fixture.identity.add_device_with_password(&name("d1"))).expect("added");
-    let who = fixture.identity.authenticate(Some("d1"), Some(password.reveal().as_bytes())).expect("let in");
+    let password = runtime.block_on(fixture.identity.add_device_with_password(&name(device))).expect("added");
+    let who =
+        fixture.identity.authenticate(Some(device), Some(password.reveal().as_bytes())).expect("let in");
     fixture.identity.permissions(&who, client_id)
 }
 
@@ -70,6 +75,36 @@ fn a_device_speaks_under_its_own_name_and_hears_what_is_sent_to_it() {
     check(&d1, Receive, "cmd/d2/relay", Err(Reason::NotOwnCommands));
     check(&d1, Connect, "d1", Ok(()));
     check(&d1, Connect, "something else", Ok(()));
+}
+
+#[test]
+fn an_edge_node_of_sparkplug_speaks_for_itself_and_for_what_is_behind_it() {
+    let node = named("plant:line-1", "x");
+    for own in
+        ["spBv1.0/plant/NBIRTH/line-1", "spBv1.0/plant/NDEATH/line-1", "spBv1.0/plant/DDATA/line-1/oven"]
+    {
+        check(&node, Publish, own, Ok(()));
+    }
+    for other in [
+        "spBv1.0/plant/NBIRTH/line-2",
+        "spBv1.0/other/NDATA/line-1",
+        "spBv1.0/plant/NCMD/line-1",
+        "spBv1.0/STATE/godwit",
+    ] {
+        check(&node, Publish, other, Err(Reason::NotOwnTopic));
+    }
+    for own in [
+        "spBv1.0/plant/NCMD/line-1",
+        "spBv1.0/plant/DCMD/line-1/#",
+        "spBv1.0/STATE/godwit",
+        "spBv1.0/STATE/+",
+    ] {
+        check(&node, Subscribe, own, Ok(()));
+    }
+    for more in ["spBv1.0/#", "spBv1.0/plant/NCMD/+", "spBv1.0/plant/NDATA/line-1", "spBv1.0/STATE/#"] {
+        check(&node, Subscribe, more, Err(Reason::NotOwnCommands));
+    }
+    check(&named("AA:BB:CC", "x"), Publish, "spBv1.0/AA/NDATA/BB", Err(Reason::NotOwnTopic));
 }
 
 /// CVE-2017-7650: in Mosquitto before 1.4.12 a client id or user name of `#` or `+` matched everybody's topics.
