@@ -15,7 +15,7 @@ use arrow::datatypes::{
 };
 use bytestring::ByteString;
 use hashbrown::HashMap;
-use model::{Channels, DeviceName, Sample, Timestamp};
+use model::{Channels, DeviceName, Flags, Sample, Timestamp};
 
 use crate::conflict;
 use crate::pace::Pace;
@@ -75,9 +75,15 @@ impl Latest {
         self.devices.len()
     }
 
-    /// The newest time of a device.
+    /// The newest time that a device sent: a time of receipt tells nothing of its clock.
     pub(crate) fn newest(&self, device: &str) -> Option<Timestamp> {
-        let newest = self.devices.get(device)?.iter().map(|newest| newest.time).max()?;
+        let newest = self
+            .devices
+            .get(device)?
+            .iter()
+            .filter(|newest| newest.flags & Flags::RECEIPT_TIME.bits() == 0)
+            .map(|newest| newest.time)
+            .max()?;
         Some(Timestamp::from_micros(newest))
     }
 

@@ -421,9 +421,30 @@ impl Series {
                 "say the zone in their route: zone = \"Europe/Berlin\"",
             ));
         }
+        findings.extend(self.sparkplug());
         if findings.is_empty() {
             findings.push(Finding::fine("readings", "everything that came in could be understood"));
         }
         findings
+    }
+
+    /// What Sparkplug's edge nodes said that no birth explains.
+    fn sparkplug(&self) -> Option<Finding> {
+        let troubles = [
+            ("sparkplug_gap", "after a gap"),
+            ("sparkplug_unborn", "of nodes or devices that were not born"),
+            ("sparkplug_unknown_metric", "with metrics that no birth told"),
+            ("sparkplug_values_skipped", "with data sets, templates, bytes or arrays"),
+            ("sparkplug_no_room", "of nodes beyond the bound on what is remembered"),
+        ];
+        let counted = troubles.iter().filter_map(|(note, what)| Some((*self.notes.get(*note)?, what)));
+        let told: Vec<String> = counted.map(|(count, what)| format!("{count} {what}")).collect();
+        (!told.is_empty()).then(|| {
+            Finding::warning(
+                "sparkplug",
+                format!("messages lost, or not stored wholly: {}", told.join(", ")),
+                "nodes are asked for their births by themselves; docs/sparkplug.md says what is not stored",
+            )
+        })
     }
 }

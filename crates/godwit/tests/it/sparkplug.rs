@@ -244,6 +244,8 @@ os._exit(0)
 
 #[test]
 fn a_strangers_edge_node_is_understood() {
+    // Made first: that may take longer than a quiet client is waited for.
+    python::python();
     let home = home();
     let server = home.start();
     let mut watcher = Raw::connect(server.mqtt, "watcher");
