@@ -1,6 +1,9 @@
 //! Why a message cannot be decoded: said shortly, naming the place, with a code to count by.
 
-use crate::limit::{JSON_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_READINGS_MAX, NUMBER_BYTES_MAX, SPARKPLUG_METRICS_MAX, TEXT_BYTES_MAX};
+use crate::limit::{
+    JSON_BYTES_MAX, JSON_DEPTH_MAX, MESSAGE_READINGS_MAX, NUMBER_BYTES_MAX, SPARKPLUG_METRICS_MAX,
+    TEXT_BYTES_MAX,
+};
 use crate::{Kind, NameError};
 
 /// Longest piece of a payload that an error repeats, in characters.
@@ -124,7 +127,9 @@ pub enum DecodeError {
         text: String,
     },
     /// The topic is none of Sparkplug's.
-    #[error("topic `{topic}` is not Sparkplug's: `spBv1.0/{{group}}/{{type}}/{{node}}`, a device's with one more level")]
+    #[error(
+        "topic `{topic}` is not Sparkplug's: `spBv1.0/{{group}}/{{type}}/{{node}}`, a device's with one more level"
+    )]
     SparkplugTopic {
         /// The topic, at most its first 64 characters.
         topic: String,
@@ -227,7 +232,9 @@ impl DecodeError {
             Self::NotSparkplug { .. } => {
                 "if this is Sparkplug with compressed payloads, switch the compression off at the node"
             }
-            Self::TooManyMetrics { .. } => "divide the metrics over devices of the node: each has a birth of its own",
+            Self::TooManyMetrics { .. } => {
+                "divide the metrics over devices of the node: each has a birth of its own"
+            }
             _ => return None,
         })
     }

@@ -79,7 +79,8 @@ impl DeviceRule {
         match self {
             Self::Sparkplug => true,
             Self::Pieces(pieces) => {
-                let fits = |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Level(2) | Piece::LevelsFrom(4));
+                let fits =
+                    |piece: &Piece| matches!(piece, Piece::Text(_) | Piece::Level(2) | Piece::LevelsFrom(4));
                 pieces.iter().all(fits) && pieces.contains(&Piece::LevelsFrom(4))
             }
             _ => false,

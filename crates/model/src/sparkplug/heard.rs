@@ -3,6 +3,8 @@
 //! Not here: what aliases mean (`table`) and what the message leads to (`node`). The law: a message is read whole or
 //! refused whole; what it costs is bounded by its length and by the bounds of [`limit`](crate::limit).
 
+use std::borrow::Cow;
+
 use bytestring::ByteString;
 use prost::Message as _;
 
@@ -46,6 +48,8 @@ pub(super) struct HeardMetric {
     pub(super) time: Timestamp,
     pub(super) flags: Flags,
     pub(super) is_historical: bool,
+    /// Whether the route ignores its name.
+    pub(super) is_ignored: bool,
     pub(super) value: Sent,
 }
 
@@ -123,7 +127,12 @@ impl Heard {
             Some(REBIRTH) => return,
             _ => {}
         }
-        let Ok(channel) = name.map(|name| names.channel(name)).transpose() else {
+        let naming = route.naming();
+        let renamed = name.zip(naming).map(|(name, naming)| naming.channel(name));
+        // What is ignored keeps its name, so that its alias is known as that of something to be ignored.
+        let is_ignored = matches!(renamed, Some(None));
+        let name = renamed.flatten().or_else(|| name.map(Cow::Borrowed));
+        let Ok(channel) = name.map(|name| names.channel(&name)).transpose() else {
             self.has_unnameable = true;
             return;
         };
@@ -142,6 +151,7 @@ impl Heard {
             time: judged.time,
             flags: decode::flags(judged.flags, message, false),
             is_historical: metric.is_historical == Some(true),
+            is_ignored,
             value,
         });
     }

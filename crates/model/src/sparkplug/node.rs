@@ -350,8 +350,17 @@ impl Tale {
                 continue;
             };
             let newest = old.named(&channel).and_then(|place| old.at(place).newest);
-            let mut known =
-                Known { channel: channel.clone(), alias: metric.alias, datatype: metric.datatype, newest };
+            let mut known = Known {
+                channel: channel.clone(),
+                alias: metric.alias,
+                datatype: metric.datatype,
+                is_ignored: metric.is_ignored,
+                newest,
+            };
+            if metric.is_ignored {
+                table.push(known);
+                continue;
+            }
             match metric.value.read(metric.datatype) {
                 Became::Nothing => {}
                 Became::Skipped => self.noted |= Noted::VALUES_SKIPPED,
@@ -384,6 +393,9 @@ impl Tale {
                 (None, None) => None,
             });
             let known = table.as_deref().zip(place).map(|(table, place)| table.at(place));
+            if metric.is_ignored || known.is_some_and(|known| known.is_ignored) {
+                continue;
+            }
             let channel = metric.channel.or_else(|| known.map(|known| known.channel.clone()));
             let Some(channel) = channel else {
                 self.noted |= Noted::UNKNOWN_METRIC;

@@ -117,6 +117,8 @@ struct SavedMetric {
     datatype: Option<u32>,
     #[prost(sint64, optional, tag = "4")]
     newest: Option<i64>,
+    #[prost(bool, tag = "5")]
+    is_ignored: bool,
 }
 
 impl Sparkplug {
@@ -243,6 +245,7 @@ fn saved_metrics(table: &Table) -> Vec<SavedMetric> {
         alias: known.alias,
         datatype: known.datatype,
         newest: known.newest.map(Timestamp::micros),
+        is_ignored: known.is_ignored,
     };
     table.iter().map(saved).collect()
 }
@@ -254,6 +257,7 @@ fn table(metrics: Vec<SavedMetric>) -> Result<Table, crate::NameError> {
             alias: saved.alias,
             datatype: saved.datatype,
             newest: saved.newest.map(Timestamp::from_micros),
+            is_ignored: saved.is_ignored,
         })
     };
     metrics.into_iter().map(known).collect::<Result<_, _>>().map(Table::new)

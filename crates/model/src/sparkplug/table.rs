@@ -10,6 +10,8 @@ pub(super) struct Known {
     pub(super) channel: ChannelName,
     pub(super) alias: Option<u64>,
     pub(super) datatype: Option<u32>,
+    /// Whether the route ignores it.
+    pub(super) is_ignored: bool,
     /// The newest time of its readings.
     pub(super) newest: Option<Timestamp>,
 }

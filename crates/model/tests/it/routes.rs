@@ -130,7 +130,7 @@ fn what_a_decoder_or_a_preset_cannot_honour_is_refused_by_name() {
         let said = load(&format!("[[route]]\n{lines}")).unwrap_err();
         assert!(said.contains(expect), "{lines}: {said}");
     };
-    check("filter = \"a\"\ndecode = \"sparkplug\"", "not available yet");
+    check("filter = \"a\"\ndecode = \"sparkplug\"", "topics start with `spBv1.0/`");
     check("filter = \"a\"\ndecode = \"number\"\nchannels = \"x\"", "has `channels`, which needs");
     check("filter = \"a\"\ndecode = \"text\"\ntime = { zone = \"UTC\" }", "has `time`, which needs");
     check("filter = \"a\"\ndecode = \"log\"\ntime = { field = \"t\" }", "has `time.field`, which needs");

@@ -441,6 +441,24 @@ fn a_route_may_name_nodes_and_devices_otherwise_but_not_alike() {
 }
 
 #[test]
+fn a_route_renames_and_ignores_metrics_by_the_names_of_their_birth() {
+    let mut host = Host::with("rename = { \"Zone 1/*\" = \"zone.*\" }\nignore = [\"Properties/*\"]");
+    let mut edge = Edge::new("g", "n", NOON);
+    let births = vec![
+        born("Zone 1/t", 1, DOUBLE, double(20.0)),
+        born("Properties/OS", 2, STRING, Value::Text("x".to_owned())),
+    ];
+    assert_eq!(
+        host.lines(&edge.birth(births)),
+        ["g:n zone.t 0=20 flags 32", "g:n health.online 0=1 flags 1"]
+    );
+    let data = edge.data(vec![aliased(1, double(21.0)), aliased(2, Value::Text("y".to_owned()))]);
+    let told = host.hear(&data);
+    assert_eq!(told.samples.iter().flat_map(lines).collect::<Vec<_>>(), ["g:n zone.t 0=21"]);
+    assert_eq!(told.noted, Noted::empty());
+}
+
+#[test]
 fn memory_is_bounded_and_the_dead_make_room() {
     let mut host = Host::new();
     for n in 0..10_000 {
