@@ -370,7 +370,7 @@ impl Store {
     /// Writes what is known of edge nodes: without it a restart would understand nothing until all are born again.
     fn save_sparkplug(&self, nodes: &Sparkplug, seq: u64) -> Result<LatestEntry, StoreError> {
         let stem = format!("nodes-{:08}", self.next_file.fetch_add(1, Ordering::Relaxed));
-        let Stored { name, bytes, checksums, sealed } = self.files.write(&stem, &nodes.to_bytes())?;
+        let Stored { name, bytes, checksums, sealed, .. } = self.files.write(&stem, &nodes.to_bytes())?;
         self.files.sync_dir()?;
         Ok(LatestEntry { name, bytes, checksums, sealed, seq })
     }
