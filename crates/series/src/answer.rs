@@ -43,7 +43,8 @@ pub struct Answer {
     rows: u64,
     /// What was written already.
     stage: Stage,
-    _task: CancelOnDrop,
+    /// What makes it; none when all of it is there.
+    _task: Option<CancelOnDrop>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,7 +70,18 @@ impl Answer {
         task: CancelOnDrop,
     ) -> Self {
         let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Self { columns, schema, batches, rows: 0, stage: Stage::Start, _task: task }
+        Self { columns, schema, batches, rows: 0, stage: Stage::Start, _task: Some(task) }
+    }
+
+    /// An answer of which everything is there.
+    pub(crate) fn ready(batch: RecordBatch) -> Self {
+        let schema = batch.schema();
+        let columns = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let (sender, batches) = mpsc::channel(1);
+        if batch.num_rows() > 0 {
+            sender.try_send(Ok(batch)).expect("a new channel has room for one");
+        }
+        Self { columns, schema, batches, rows: 0, stage: Stage::Start, _task: None }
     }
 
     /// Names of the columns.

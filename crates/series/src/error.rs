@@ -124,6 +124,14 @@ pub enum StoreError {
         /// Why, with the file's name.
         reason: String,
     },
+    /// A column file of which rows are too old cannot be read.
+    #[error("cannot take old readings out of `{name}`: {reason}")]
+    Sweep {
+        /// The file.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Column files that were to be merged cannot be read.
     #[error("cannot merge column files of {day}: {reason}")]
     Merge {

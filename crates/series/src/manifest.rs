@@ -76,6 +76,9 @@ pub(crate) struct FileEntry {
     /// Whether it is in the remote store.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub remote: bool,
+    /// The rules of retention by which rows were taken out of it, or none had to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<String>,
     /// First `seq` of its generation.
     pub seq_from: u64,
     /// Last `seq` of its generation.

@@ -10,6 +10,7 @@ use model::Channels;
 use model::route::Routes;
 
 use crate::error::{OpenError, StoreError};
+use crate::retention;
 use crate::service::Series;
 use crate::settings::Settings;
 use crate::tiers;
@@ -79,7 +80,10 @@ impl Offline {
     /// [`StoreError`]: the files are as they were.
     pub fn retain(&self, other_bytes: u64) -> Result<(), StoreError> {
         let inner = &self.series.inner;
-        upkeep::drop_files(&inner.store, &inner.engine, &upkeep::to_drop(&inner.store, other_bytes))
+        upkeep::drop_files(&inner.store, &inner.engine, &upkeep::to_drop(&inner.store, other_bytes))?;
+        while retention::step(&inner.store, &inner.engine)? > 0 {}
+        upkeep::watch_disk(&inner.store, other_bytes);
+        Ok(())
     }
 
     /// Moves files that are old enough to the remote store, some of them; returns how many moved.

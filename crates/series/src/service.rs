@@ -31,6 +31,7 @@ use crate::foreign::ForeignTable;
 use crate::query::Engine;
 use crate::rebirth::Rebirths;
 use crate::reprocess::Reprocessing;
+use crate::retention;
 use crate::settings::{QueryLimits, Settings};
 use crate::stats::Stats;
 use crate::store::{Store, chain};
@@ -394,6 +395,17 @@ impl Inner {
             if let Err(error) = upkeep::drop_files(&self.store, &self.engine, &old) {
                 report(&error, "cannot drop old column files");
             }
+            while !self.is_stopping() {
+                match retention::step(&self.store, &self.engine) {
+                    Ok(0) => break,
+                    Ok(_) => {}
+                    Err(error) => {
+                        report(&error, "cannot take old readings out of a column file");
+                        break;
+                    }
+                }
+            }
+            upkeep::watch_disk(&self.store, journal_bytes);
             while !self.is_stopping() && pace.step(&self.store, &self.engine) {}
         }
     }

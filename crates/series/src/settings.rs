@@ -37,6 +37,27 @@ pub struct Settings {
     pub query: QueryLimits,
     /// Where old readings go.
     pub remote: RemoteSettings,
+    /// Ages by channel and device; the first that matches a reading counts, and without one [`Self::keep`].
+    pub retention: Vec<RetentionSettings>,
+}
+
+/// `[[series.retention]]`: how long readings of some channels are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Channels; `*` is any run of characters. Default: all.
+    #[serde(default = "every")]
+    pub channel: String,
+    /// Devices; `*` is any run of characters. Default: all.
+    #[serde(default = "every")]
+    pub device: String,
+    /// How long, counted from the later of time and receipt of the newest reading of the same file.
+    #[serde(with = "humantime_serde")]
+    pub keep: Duration,
+}
+
+fn every() -> String {
+    "*".to_owned()
 }
 
 impl Default for Settings {
@@ -52,6 +73,7 @@ impl Default for Settings {
             query_threads: None,
             query: QueryLimits::default(),
             remote: RemoteSettings::default(),
+            retention: Vec::new(),
         }
     }
 }
@@ -169,6 +191,12 @@ impl Budget {
             Self::Percent(percent) => total / 100 * u64::from(percent),
             Self::Bytes(bytes) => bytes,
         }
+    }
+
+    /// From how many bytes on a word is said: seven eighths of the bound, which is 70 % of the volume by default.
+    #[must_use]
+    pub fn warning_bytes(self, total: u64) -> u64 {
+        self.bytes(total) / 8 * 7
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Stats {
     pub clock_offsets: Vec<(String, i64)>,
     /// Files that were found damaged or missing since the start, with why. Queries that need one of them fail.
     pub faulty: BTreeMap<String, String>,
+    /// How full the volume is.
+    pub disk: DiskStats,
     /// The remote store, if there is one.
     pub remote: Option<RemoteStats>,
     /// What was counted.
@@ -55,4 +57,19 @@ pub struct RemoteStats {
     pub failures: u64,
     /// Why the last call failed; `None` when it succeeded.
     pub last_error: Option<String>,
+}
+
+/// How full the volume is with Godwit's own files, when it was looked at last.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DiskStats {
+    /// Bytes of column files and journal.
+    pub used: u64,
+    /// Bytes at which the oldest raw readings go; 0 before the first look.
+    pub budget: u64,
+    /// Whether a warning stands: seven eighths of the budget are used.
+    pub is_nearly_full: bool,
+    /// Bytes of column files that a day brings, by those received in the last seven days.
+    pub growth_per_day: u64,
+    /// Days until the budget is reached at this growth; `None` when that is more than ten years.
+    pub days_left: Option<u64>,
 }

@@ -74,6 +74,8 @@ pub(crate) struct Store {
     latest_readings: AtomicU64,
     /// How often memory was set aside.
     freezes: AtomicU64,
+    /// What was found when the disk was looked at last.
+    disk: Mutex<crate::DiskStats>,
 }
 
 impl Store {
@@ -133,6 +135,7 @@ impl Store {
             names: Mutex::new(Names::new()),
             latest_readings: AtomicU64::new(0),
             freezes: AtomicU64::new(0),
+            disk: Mutex::default(),
         })
     }
 
@@ -310,6 +313,7 @@ impl Store {
             checksums,
             sealed,
             remote,
+            swept: None,
             seq_from: seq.0,
             seq_to: seq.1,
             first: rows.first_key().expect("a file has rows"),
@@ -325,6 +329,22 @@ impl Store {
     /// A file that an entry names, to be read.
     pub(crate) fn live_file(&self, entry: FileEntry) -> LiveFile {
         LiveFile::open(entry, &self.files, &self.cache)
+    }
+
+    /// Writes down that a file has been looked at by these rules of retention.
+    pub(crate) fn mark_swept(&self, name: &str, rules: String) -> Result<(), StoreError> {
+        let mut manifest = self.manifest.lock();
+        let mut next = manifest.clone();
+        for entry in next.files.iter_mut().filter(|entry| entry.name == name) {
+            entry.swept = Some(rules.clone());
+        }
+        self.commit(&mut manifest, next)?;
+        let mut live = self.live.write();
+        let marked = |file: &LiveFile| {
+            if file.entry.name == name { file.clone().swept(rules.clone()) } else { file.clone() }
+        };
+        live.files = Arc::new(live.files.iter().map(marked).collect());
+        Ok(())
     }
 
     /// Writes down which objects of the remote store may come to be, and which are gone.
@@ -595,6 +615,11 @@ impl Store {
         column::decode_plain(bytes).map_err(|error| chain(&error))
     }
 
+    /// Remembers how full the disk is; returns what was known before.
+    pub(crate) fn note_disk(&self, disk: crate::DiskStats) -> crate::DiskStats {
+        std::mem::replace(&mut *self.disk.lock(), disk)
+    }
+
     /// The routes messages are decoded by.
     pub(crate) fn routes(&self) -> &Arc<Routes> {
         &self.routes
@@ -651,6 +676,7 @@ impl Store {
             devices: live.latest.devices() as u64,
             channels: live.latest.channels() as u64,
             clock_offsets: offsets,
+            disk: self.disk.lock().clone(),
             faulty: self.files.faulty(),
             remote: self.files.remote().map(|remote| {
                 let is_remote = |file: &&LiveFile| file.entry.remote;
@@ -669,6 +695,12 @@ impl Store {
 }
 
 impl LiveFile {
+    /// The same file, looked at by these rules of retention.
+    pub(crate) fn swept(self, rules: String) -> Self {
+        let entry = FileEntry { swept: Some(rules), ..(*self.entry).clone() };
+        Self { entry: Arc::new(entry), reader: self.reader }
+    }
+
     fn open(entry: FileEntry, files: &Arc<Files>, cache: &Arc<FileCache>) -> Self {
         let reader = FileReader::new(entry.stored(), files, cache);
         Self { entry: Arc::new(entry), reader }

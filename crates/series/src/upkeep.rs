@@ -13,6 +13,7 @@ use crate::column::{ROWS_MAX, TEXT_BYTES_MAX};
 use crate::error::StoreError;
 use crate::query::Engine;
 use crate::rollup::{self, Resolution};
+use crate::retention;
 use crate::rows::Rows;
 use crate::store::{LiveFile, Store, chain};
 
@@ -150,7 +151,7 @@ pub(crate) fn to_drop(store: &Store, other_bytes: u64) -> Vec<LiveFile> {
     files.sort_by_key(|file| file.entry.newest());
     let now = store.host().clock.now();
     let mut dropped = 0;
-    if let Some(keep) = settings.keep {
+    if let Some(keep) = retention::longest(settings) {
         let oldest = now.minus(keep.max(Duration::from_secs(1))).micros();
         dropped = files.partition_point(|file| file.entry.newest() < oldest);
     }
@@ -174,11 +175,46 @@ pub(crate) fn to_drop(store: &Store, other_bytes: u64) -> Vec<LiveFile> {
     files
 }
 
-/// Drops files, counted. What is not rolled up yet is rolled up before.
-pub(crate) fn drop_files(store: &Store, engine: &Engine, files: &[LiveFile]) -> Result<(), StoreError> {
-    if files.is_empty() {
-        return Ok(());
+/// Days that are looked back on to tell how much comes in.
+const GROWTH_DAYS: i64 = 7;
+/// Days beyond which nothing is foretold.
+const FORETOLD_DAYS: u64 = 3_650;
+
+/// Looks how full the disk is, and says so once when it crosses the mark. `other_bytes` is what else of Godwit's is on
+/// the volume.
+pub(crate) fn watch_disk(store: &Store, other_bytes: u64) {
+    let Ok(space) = store.host().disk.space(store.dir()) else { return };
+    let budget = store.settings().disk_budget;
+    let files = store.files();
+    let here = || files.iter().filter(|file| !file.entry.remote);
+    let used = other_bytes + here().map(|file| file.entry.bytes).sum::<u64>();
+    let week_ago = store.host().clock.now().micros() - GROWTH_DAYS * Timestamp::DAY;
+    // A file of merged generations counts when its newest part is young: too much rather than too little.
+    let young = here().filter(|file| file.entry.received_max >= week_ago).map(|file| file.entry.bytes);
+    let growth_per_day = young.sum::<u64>() / GROWTH_DAYS as u64;
+    let left = budget.bytes(space.total).saturating_sub(used).checked_div(growth_per_day);
+    let is_nearly_full = used >= budget.warning_bytes(space.total);
+    let disk = crate::DiskStats {
+        used,
+        budget: budget.bytes(space.total),
+        is_nearly_full,
+        growth_per_day,
+        days_left: left.filter(|days| *days <= FORETOLD_DAYS),
+    };
+    let before = store.note_disk(disk);
+    metrics::gauge!("godwit_series_disk_used_bytes").set(used as f64);
+    metrics::gauge!("godwit_series_disk_budget_bytes").set(budget.bytes(space.total) as f64);
+    if is_nearly_full && !before.is_nearly_full {
+        tracing::warn!(
+            used,
+            budget = budget.bytes(space.total),
+            "the disk budget is nearly used: the oldest raw readings will go"
+        );
     }
+}
+
+/// Rolls up the days of files that are about to lose rows, where that was not done yet.
+pub(crate) fn keep_rollups(store: &Store, engine: &Engine, files: &[LiveFile]) {
     let days: BTreeSet<i64> = files.iter().map(|file| file.entry.day).collect();
     for day in days {
         let (of_day, known) = store.day(day);
@@ -192,6 +228,14 @@ pub(crate) fn drop_files(store: &Store, engine: &Engine, files: &[LiveFile]) -> 
             tracing::error!(error = chain(&error), "readings are dropped without a rollup");
         }
     }
+}
+
+/// Drops files, counted. What is not rolled up yet is rolled up before.
+pub(crate) fn drop_files(store: &Store, engine: &Engine, files: &[LiveFile]) -> Result<(), StoreError> {
+    if files.is_empty() {
+        return Ok(());
+    }
+    keep_rollups(store, engine, files);
     // What is newest of a channel may be in them alone.
     store.keep_latest()?;
     let rows: u64 = files.iter().map(|file| file.entry.rows).sum();

@@ -8,6 +8,7 @@ mod channels;
 mod explain;
 mod fold;
 mod foreign;
+mod last;
 mod latest;
 mod merge;
 mod messages;
@@ -60,6 +61,7 @@ pub(crate) struct Engine {
     runtime: Option<tokio::runtime::Runtime>,
     handle: tokio::runtime::Handle,
     context: SessionContext,
+    store: Arc<Store>,
     channels: Arc<model::Channels>,
 }
 
@@ -114,7 +116,13 @@ impl Engine {
             context.register_table("messages", Arc::new(messages)).map_err(failed)?;
         }
         let handle = runtime.handle().clone();
-        Ok(Self { runtime: Some(runtime), handle, context, channels: Arc::clone(store.channels()) })
+        Ok(Self {
+            runtime: Some(runtime),
+            handle,
+            context,
+            store: Arc::clone(store),
+            channels: Arc::clone(store.channels()),
+        })
     }
 
     /// Adds a table that another room owns, or puts it in place of the one of its name.
@@ -136,6 +144,11 @@ impl Engine {
                 message: format!("query is {} bytes; the most is {SQL_BYTES_MAX}", sql.len()),
                 hint: None,
             });
+        }
+        if let Some(batch) = last::answer(&self.store, sql)
+            && batch.num_rows() <= limits.rows
+        {
+            return Ok(Answer::ready(batch));
         }
         let state = self.state(limits)?;
         let (schema_sender, schema_receiver) = oneshot::channel();

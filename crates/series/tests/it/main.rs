@@ -6,9 +6,13 @@ mod devices;
 #[path = "../../../model/tests/it/edge.rs"]
 mod edge;
 mod files;
+#[path = "../../../godwit/tests/it/python.rs"]
+mod python;
 mod query;
 mod readings;
 mod rollups;
+mod retention;
+mod s3;
 mod service;
 mod sparkplug;
 mod support;

@@ -204,3 +204,28 @@ fn a_table_of_another_room_is_asked_like_ours() {
         "name,connected,created,sessions,n\nd0,true,2026-11-22T00:00:00Z,7,100\nd1,,,,100\n"
     );
 }
+
+/// The plain question has a way of its own; a condition more, and the engine answers it.
+#[test]
+fn a_newest_reading_is_the_same_with_and_without_the_engine() {
+    let machine = host::sim::Machine::new(1);
+    let store = crate::support::open(&machine.host());
+    let messages =
+        (0..4).map(|n| telemetry(&format!("d{}", n % 2), START + n, &format!(r#""t":{n},"u":"x""#)));
+    store.apply(&records(1, messages));
+    for columns in ["*", "time, value", "VALUE, text", "\"channel\", device", "flags"] {
+        for condition in [
+            "device = 'd1'",
+            "device = 'd1' AND channel = 'u'",
+            "channel = 't' AND device = 'd0'",
+            "device = 'none'",
+        ] {
+            let plain = format!("SELECT {columns} FROM latest WHERE {condition}");
+            for format in [Format::Csv, Format::Json, Format::Table] {
+                let (quick, planned) =
+                    (written(&store, &plain, format), written(&store, &format!("{plain} AND 1 = 1"), format));
+                assert_eq!(quick, planned, "{plain}");
+            }
+        }
+    }
+}
