@@ -64,6 +64,11 @@ struct Series {
     files: u64,
     file_bytes: u64,
     memory_readings: u64,
+    /// Files that cannot be read, with why.
+    faulty: BTreeMap<String, String>,
+    disk: Disk,
+    remote: Option<Remote>,
+    dropped: u64,
     undecodable_count: u64,
     unrouted_count: u64,
     undecodable: Vec<Undecodable>,
@@ -73,6 +78,25 @@ struct Series {
     channels_beyond: Vec<String>,
     type_changed: Vec<String>,
     notes: BTreeMap<String, u64>,
+}
+
+#[derive(Serialize)]
+struct Disk {
+    used: u64,
+    budget: u64,
+    nearly_full: bool,
+    growth_per_day: u64,
+    days_left: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Remote {
+    url: String,
+    files: u64,
+    bytes: u64,
+    reads: u64,
+    failures: u64,
+    last_error: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -150,6 +174,23 @@ fn series(stats: series::Stats) -> Series {
         files: stats.files,
         file_bytes: stats.file_bytes,
         memory_readings: stats.memory_readings,
+        faulty: stats.faulty,
+        disk: Disk {
+            used: stats.disk.used,
+            budget: stats.disk.budget,
+            nearly_full: stats.disk.is_nearly_full,
+            growth_per_day: stats.disk.growth_per_day,
+            days_left: stats.disk.days_left,
+        },
+        remote: stats.remote.map(|remote| Remote {
+            url: remote.url,
+            files: remote.files,
+            bytes: remote.bytes,
+            reads: remote.reads,
+            failures: remote.failures,
+            last_error: remote.last_error,
+        }),
+        dropped: tally.dropped,
         undecodable_count: tally.undecodable,
         unrouted_count: tally.unrouted,
         notes: tally.notes,

@@ -67,6 +67,14 @@ fn ask_series(stats: &series::Stats) {
     gauge!("godwit_series_memory_readings").set(stats.memory_readings as f64);
     gauge!("godwit_series_files").set(stats.files as f64);
     gauge!("godwit_series_file_bytes").set(stats.file_bytes as f64);
+    gauge!("godwit_series_faulty_files").set(stats.faulty.len() as f64);
+    gauge!("godwit_series_disk_nearly_full").set(if stats.disk.is_nearly_full { 1.0 } else { 0.0 });
+    if let Some(remote) = &stats.remote {
+        gauge!("godwit_series_remote_files").set(remote.files as f64);
+        gauge!("godwit_series_remote_bytes").set(remote.bytes as f64);
+        gauge!("godwit_series_remote_away").set(if remote.last_error.is_some() { 1.0 } else { 0.0 });
+        counter!("godwit_series_remote_reads_total").absolute(remote.reads);
+    }
     let tally = &stats.tally;
     counter!("godwit_series_readings_total").absolute(tally.readings);
     counter!("godwit_series_repeated_total").absolute(tally.repeated);

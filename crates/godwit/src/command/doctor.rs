@@ -294,6 +294,26 @@ struct Series {
     channels_beyond: Vec<String>,
     type_changed: Vec<String>,
     notes: BTreeMap<String, u64>,
+    faulty: BTreeMap<String, String>,
+    disk: Volume,
+    remote: Option<Remote>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Volume {
+    used: u64,
+    budget: u64,
+    nearly_full: bool,
+    growth_per_day: u64,
+    days_left: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Remote {
+    url: String,
+    files: u64,
+    bytes: u64,
+    last_error: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -365,6 +385,13 @@ impl Journal {
 impl Series {
     fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
+        for (name, reason) in &self.faulty {
+            findings.push(Finding::wrong(
+                "file",
+                format!("`{name}` cannot be read: {reason}"),
+                "put it back from a backup into `series/` and start the server again; queries that do not need it are answered",
+            ));
+        }
         for unrouted in &self.unrouted {
             findings.push(Finding::warning(
                 "unrouted",
@@ -425,6 +452,8 @@ impl Series {
         if findings.is_empty() {
             findings.push(Finding::fine("readings", "everything that came in could be understood"));
         }
+        findings.push(self.disk.finding());
+        findings.extend(self.remote.as_ref().map(Remote::finding));
         findings
     }
 
@@ -446,5 +475,39 @@ impl Series {
                 "nodes are asked for their births by themselves; docs/sparkplug.md says what is not stored",
             )
         })
+    }
+}
+
+impl Volume {
+    fn finding(&self) -> Finding {
+        let growth = match self.days_left {
+            Some(days) => {
+                format!("; {} a day, which is reached in {days} days", gigabytes(self.growth_per_day))
+            }
+            None => String::new(),
+        };
+        let found = format!("{} of at most {} used{growth}", gigabytes(self.used), gigabytes(self.budget));
+        if self.nearly_full {
+            return Finding::warning(
+                "disk budget",
+                found,
+                "then the oldest raw readings go: raise `[series] disk_budget`, say ages with `keep`, or name a `[series.remote]`",
+            );
+        }
+        Finding::fine("disk budget", found)
+    }
+}
+
+impl Remote {
+    fn finding(&self) -> Finding {
+        let found = format!("`{}` has {} files, {}", self.url, self.files, gigabytes(self.bytes));
+        match &self.last_error {
+            Some(error) => Finding::wrong(
+                "remote store",
+                format!("{found}; it does not answer: {error}"),
+                "readings that are there cannot be asked for meanwhile; all else goes on, and what is old waits here",
+            ),
+            None => Finding::fine("remote store", found),
+        }
     }
 }
