@@ -12,8 +12,8 @@ use model::Timestamp;
 use crate::column::{ROWS_MAX, TEXT_BYTES_MAX};
 use crate::error::StoreError;
 use crate::query::Engine;
-use crate::rollup::{self, Resolution};
 use crate::retention;
+use crate::rollup::{self, Resolution};
 use crate::rows::Rows;
 use crate::store::{LiveFile, Store, chain};
 
