@@ -34,8 +34,9 @@ pub(crate) fn functions() -> [AggregateUDF; 2] {
 }
 
 /// Which of them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 enum What {
+    #[default]
     Mean,
     Increase,
 }
@@ -112,12 +113,6 @@ struct Gathered {
     /// Microseconds.
     hold: Option<i64>,
     rollover: Option<f64>,
-}
-
-impl Default for What {
-    fn default() -> Self {
-        Self::Mean
-    }
 }
 
 impl Gathered {
