@@ -49,11 +49,13 @@ enum Receipt {
 fn main() {
     let rows = std::env::args().skip(1).find_map(|arg| arg.parse().ok()).unwrap_or(10_000);
     for receipt in [Receipt::Replayed, Receipt::Live] {
-        run(rows, receipt);
+        for encrypt in [false, true] {
+            run(rows, receipt, encrypt);
+        }
     }
 }
 
-fn run(rows: usize, receipt: Receipt) {
+fn run(rows: usize, receipt: Receipt, encrypt: bool) {
     let dir = tempfile::tempdir().expect("a directory");
     let host = Host {
         clock: Arc::new(SystemClock::start()),
@@ -62,10 +64,11 @@ fn run(rows: usize, receipt: Receipt) {
         keys: Arc::new(KeyRing::new(&[7; 32])),
         boot: 1,
     };
-    let settings = Settings { memory_readings: usize::MAX, ..Settings::default() };
+    let settings = Settings { memory_readings: usize::MAX, encrypt, ..Settings::default() };
     let store = Offline::open(dir.path(), &settings, Arc::default(), Arc::default(), &host).expect("opened");
     let kind = if receipt == Receipt::Live { "live, 20-51 ms on the way" } else { "replayed" };
-    println!("\n{} readings, {kind}", DEVICES * rows);
+    let form = if encrypt { "encrypted" } else { "plain" };
+    println!("\n{} readings, {kind}, {form}", DEVICES * rows);
     ingest(&store, rows, receipt);
     let before = store.series().stats();
     let started = Instant::now();
@@ -86,7 +89,9 @@ fn run(rows: usize, receipt: Receipt) {
         stats.file_bytes,
         stats.files
     );
-    columns(dir.path());
+    if !encrypt {
+        columns(dir.path());
+    }
     questions(&store, rows);
 }
 
