@@ -217,7 +217,8 @@ impl Node {
         let old = known.map(|known| known.table.clone()).unwrap_or_default();
         tale.presence(&heard.device, true);
         let is_known = known.is_some();
-        let has_room = 1 + heard.metrics.len() <= old.len() + room;
+        // The device itself counts for one.
+        let has_room = heard.metrics.len() < old.len() + room;
         let table = tale.birth(&old, heard.metrics);
         tale.noted.set(Noted::NO_ROOM, !has_room);
         if has_room || is_known {
