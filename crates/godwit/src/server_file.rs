@@ -32,7 +32,10 @@ pub(crate) struct ServerFile {
     pub(crate) listeners: Vec<String>,
     /// Address of the HTTP API.
     pub(crate) http: String,
-    /// Password of the user `local`, by MQTT and HTTP. Made anew at every start.
+    /// Address for PostgreSQL clients, if they are served.
+    #[serde(default)]
+    pub(crate) postgres: Option<String>,
+    /// Password of the user `local`, by MQTT, HTTP and SQL clients. Made anew at every start.
     pub(crate) token: String,
 }
 
@@ -120,7 +123,7 @@ impl ServerFile {
     /// Puts the file in place, mode 0600.
     #[cfg_attr(not(feature = "platform"), allow(dead_code, reason = "only `serve` writes it"))]
     pub(crate) fn write(&self, disk: &dyn Disk, data: &Path) -> io::Result<()> {
-        let text = serde_json::to_vec_pretty(self).expect("four fields become JSON");
+        let text = serde_json::to_vec_pretty(self).expect("five fields become JSON");
         disk.replace(&data.join(NAME), &text)
     }
 
@@ -158,6 +161,7 @@ mod tests {
             mqtt,
             listeners: Vec::new(),
             http: "127.0.0.1:8080".to_owned(),
+            postgres: None,
             token: "t".to_owned(),
         }
     }

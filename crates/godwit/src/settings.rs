@@ -13,7 +13,7 @@ use crate::fault::with_hint;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
-const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series", "sparkplug"];
+const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series", "sparkplug", "postgres", "site"];
 
 /// Variables that are no settings of a section: flags and the command line's own.
 const NOT_SETTINGS: &[&str] = &[
@@ -53,6 +53,10 @@ pub(crate) struct Settings {
     pub(crate) export: Vec<series::ExportSettings>,
     /// Whether this server is a Sparkplug host.
     pub(crate) sparkplug: crate::sparkplug::Settings,
+    /// SQL by the PostgreSQL wire protocol.
+    pub(crate) postgres: series::PostgresSettings,
+    /// Where the readings are from.
+    pub(crate) site: series::SiteSettings,
 }
 
 /// `[keys]`: where the key-encryption key comes from.
@@ -203,6 +207,8 @@ mod tests {
                 let default = series::ExportSettings { to: export.to.clone(), ..Default::default() };
                 assert_eq!(*export, default);
             }
+            assert_eq!(shown.postgres, default.postgres);
+            assert_eq!(shown.site, default.site);
             assert_eq!(shown.http.bind, default.http.bind);
             let channels = model::Channels::new(&shown.channel);
             assert!(

@@ -412,7 +412,7 @@ mod tests {
     }
 
     fn open(dir: &std::path::Path, host: &Host) -> Catalog {
-        Catalog::open(&dir.join("catalog.db"), &crate::Identity::migrations(), host).expect("opens")
+        Catalog::open(&dir.join("catalog.db"), crate::Identity::migrations(), host).expect("opens")
     }
 
     /// A machine whose catalog is a real file.

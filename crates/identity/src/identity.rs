@@ -17,7 +17,7 @@ use crate::authority;
 use crate::device::{self, Device, DeviceFilter, Devices, Page};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::seen::Register;
-use crate::{LocalToken, Permissions, Refusal, Seen, Who};
+use crate::{LocalToken, Permissions, Refusal, ScramVerifier, Seen, Who};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
 pub const LOCAL_USER: &str = "local";
@@ -88,6 +88,8 @@ pub struct Identity {
     parts: Arc<Parts>,
     /// What is kept of the token of this start; user `local` is refused without one.
     local: Option<Verifier>,
+    /// The same for SQL clients.
+    local_scram: Option<ScramVerifier>,
 }
 
 struct Parts {
@@ -99,6 +101,8 @@ struct Parts {
     changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
     nobody: Verifier,
+    /// Makes what SQL clients are told of names that nobody has.
+    nobody_scram: [u8; 32],
 }
 
 #[derive(Clone, Copy)]
@@ -132,22 +136,38 @@ impl Identity {
             )?;
             Ok((HashSet::from_iter(names), HashMap::from_iter(passwords)))
         })?;
+        let mut nobody_scram = [0; 32];
+        host.random.fill(&mut nobody_scram);
         let parts = Parts {
             catalog,
             passwords: RwLock::new(passwords),
             register: Arc::new(Register::new(known)),
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
+            nobody_scram,
             host,
         };
-        Ok(Self { parts: Arc::new(parts), local: None })
+        Ok(Self { parts: Arc::new(parts), local: None, local_scram: None })
     }
 
     /// Lets user [`LOCAL_USER`] in by the token of this start. Clones made before do not know it.
     #[must_use]
     pub fn with_local_token(mut self, token: &LocalToken) -> Self {
-        self.local = Some(Verifier::of(token.reveal().as_bytes(), &*self.parts.host.random));
+        let (secret, random) = (token.reveal().as_bytes(), &*self.parts.host.random);
+        self.local = Some(Verifier::of(secret, random));
+        self.local_scram = Some(ScramVerifier::of(secret, random));
         self
+    }
+
+    /// What a SQL client that calls itself `name` is judged by: user `local` by the token of this start. Devices do
+    /// not ask by SQL. Costs the same for a name that nobody has.
+    #[must_use]
+    pub fn scram(&self, name: &str) -> ScramVerifier {
+        let nobody = ScramVerifier::of_nobody(name, &self.parts.nobody_scram);
+        match &self.local_scram {
+            Some(local) if name == LOCAL_USER => local.clone(),
+            _ => nobody,
+        }
     }
 
     /// Finds out who speaks by user name and password: a device by its name and its password, or user `local` by the

@@ -25,6 +25,7 @@ mod latest;
 mod manifest;
 mod offline;
 mod pace;
+mod postgres;
 mod query;
 mod rebirth;
 mod reprocess;
@@ -49,8 +50,11 @@ pub use export::{
 pub use extract::{Extract, FileExtract};
 pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction};
 pub use offline::Offline;
+pub use postgres::{
+    Postgres, PostgresError, PostgresParts, PostgresSettings, ScramVerifier, VerifierFunction,
+};
 pub use reprocess::{Reprocess, ReprocessError, ReprocessState, Reprocessing, RouteCount};
 pub use service::Series;
-pub use settings::{Budget, QueryLimits, RemoteSettings, RetentionSettings, Secret, Settings};
+pub use settings::{Budget, QueryLimits, RemoteSettings, RetentionSettings, Secret, Settings, SiteSettings};
 pub use stats::{DiskStats, RemoteStats, Stats};
 pub use tally::{MessageSample, Tally, UndecodableKind, UnroutedKind};

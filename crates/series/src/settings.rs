@@ -39,6 +39,9 @@ pub struct Settings {
     pub remote: RemoteSettings,
     /// Ages by channel and device; the first that matches a reading counts, and without one [`Self::keep`].
     pub retention: Vec<RetentionSettings>,
+    /// Where the readings are from: the `[site]` section, which is joined to this one by whoever reads the file.
+    #[serde(skip)]
+    pub site: SiteSettings,
 }
 
 /// `[[series.retention]]`: how long readings of some channels are kept.
@@ -74,6 +77,7 @@ impl Default for Settings {
             query: QueryLimits::default(),
             remote: RemoteSettings::default(),
             retention: Vec::new(),
+            site: SiteSettings::default(),
         }
     }
 }
@@ -139,6 +143,30 @@ impl From<&str> for Secret {
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(secret)")
+    }
+}
+
+/// The `[site]` section: where the readings are from.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SiteSettings {
+    /// Time zone that `day`, `hour` and `time_bucket` mean where none is named, a name of the IANA database. Default:
+    /// `UTC`.
+    #[serde(deserialize_with = "zone_name")]
+    pub zone: String,
+}
+
+impl Default for SiteSettings {
+    fn default() -> Self {
+        Self { zone: "UTC".to_owned() }
+    }
+}
+
+fn zone_name<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let name = String::deserialize(from)?;
+    match crate::query::functions::zone(&name) {
+        Ok(_) => Ok(name),
+        Err(said) => Err(serde::de::Error::custom(said)),
     }
 }
 

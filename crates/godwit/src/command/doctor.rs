@@ -84,7 +84,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     match args.server.find() {
         Ok(server) => match server.json::<Status>(Method::GET, "/api/v1/status", None).await {
-            Ok(status) => findings.extend(status.findings()),
+            Ok(status) => {
+                if !args.server.is_remote() {
+                    findings.extend(sql_finding(&args.server.data_dir()));
+                }
+                findings.extend(status.findings());
+            }
             Err(error) => findings.push(Finding::wrong("server", format!("{error:#}"), "look at its log")),
         },
         Err(error) => {
@@ -95,6 +100,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let wrong = findings.iter().filter(|finding| finding.level == Level::Wrong).count();
     anyhow::ensure!(wrong == 0, "{wrong} of {} findings are wrong", findings.len());
     Ok(())
+}
+
+/// Where SQL clients are served.
+fn sql_finding(data: &Path) -> Option<Finding> {
+    let found = match ServerFile::read(data).ok()?.postgres {
+        Some(address) => format!("PostgreSQL clients are served on {address}"),
+        None => "PostgreSQL clients are not served: `[postgres] enabled` is false, or 127.0.0.1:5433 was taken at start"
+            .to_owned(),
+    };
+    Some(Finding::fine("sql", found))
 }
 
 fn print(findings: &[Finding], json: bool) -> anyhow::Result<()> {

@@ -84,7 +84,10 @@ struct House {
     broker: Arc<broker::Broker>,
     sparkplug_host: Option<SparkplugHost>,
     http: SocketAddr,
+    /// Where PostgreSQL clients are served, if they are.
+    sql: Option<SocketAddr>,
     api: tokio::task::JoinHandle<()>,
+    postgres: Option<tokio::task::JoinHandle<()>>,
     renewal: tokio::task::JoinHandle<()>,
     shutdown: Shutdown,
 }
@@ -108,6 +111,8 @@ impl House {
         })?;
         let sparkplug_host = SparkplugHost::of(&settings.sparkplug)?;
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
+        let postgres = series::Postgres::bind(&settings.postgres);
+        let postgres = postgres.await.map_err(hinted(series::PostgresError::hint))?;
 
         let migrations: Vec<_> = [identity::Identity::migrations(), broker::Broker::migrations()].concat();
         let catalog = catalog::Catalog::open(&data.join("catalog.db"), &migrations, &host)
@@ -126,9 +131,10 @@ impl House {
         let identity = identity::Identity::open(catalog.clone(), host.clone())
             .map_err(hinted(identity::OpenError::hint))?
             .with_local_token(&token);
+        let series_settings = series::Settings { site: settings.site.clone(), ..settings.series.clone() };
         let series = series::Series::open(
             &data.join("series"),
-            &settings.series,
+            &series_settings,
             Arc::clone(&routes),
             channels,
             journal.clone(),
@@ -148,7 +154,7 @@ impl House {
             catalog: catalog.clone(),
             identity: identity.clone(),
             routes,
-            tls: Some(tls),
+            tls: Some(Arc::clone(&tls)),
         };
         let listeners = settings.listener.clone().unwrap_or_else(default_listeners);
         let broker = broker::Broker::start(&settings.mqtt, listeners, parts)
@@ -157,6 +163,21 @@ impl House {
         let broker = Arc::new(broker);
 
         let shutdown = Shutdown::new();
+        let (sql, postgres) = match postgres {
+            Some(postgres) => {
+                let address = postgres.address();
+                let parts = series::PostgresParts {
+                    tls: Some(tls),
+                    verifier: sql_users(&identity),
+                    random: Arc::clone(&host.random),
+                    shutdown: shutdown.clone(),
+                };
+                let serving =
+                    postgres.serve(series.clone(), parts).map_err(hinted(series::PostgresError::hint))?;
+                (Some(address), Some(tokio::spawn(serving)))
+            }
+            None => (None, None),
+        };
         let http = api.address();
         let parts = api::Parts {
             journal: journal.clone(),
@@ -191,6 +212,7 @@ impl House {
             mqtt: plain(&broker),
             listeners: broker.urls(),
             http: http.to_string(),
+            postgres: sql.map(|address| address.to_string()),
             token: token.reveal().to_owned(),
         };
         file.write(&*host.disk, &data).context("cannot write `server.json`")?;
@@ -203,7 +225,9 @@ impl House {
             broker,
             sparkplug_host,
             http,
+            sql,
             api,
+            postgres,
             renewal,
             shutdown,
         })
@@ -223,6 +247,13 @@ impl House {
             text += &format!(
                 "        from another machine: ssh -L {port}:127.0.0.1:{port} {}\n",
                 host::machine::name()
+            );
+        }
+        if let Some(sql) = self.sql {
+            text += &format!(
+                "  SQL   PGPASSWORD=$(sed -n 's/.*\"token\": *\"\\(.*\\)\".*/\\1/p' {data}/server.json) psql -h {} -p {} -U local godwit\n",
+                sql.ip(),
+                sql.port()
             );
         }
         if let Some(first) = mqtt.first() {
@@ -258,6 +289,11 @@ impl House {
         if tokio::time::timeout(REQUESTS_PATIENCE, self.api).await.is_err() {
             tracing::warn!("requests under way were cut off");
         }
+        if let Some(postgres) = self.postgres
+            && tokio::time::timeout(REQUESTS_PATIENCE, postgres).await.is_err()
+        {
+            tracing::warn!("SQL clients were cut off");
+        }
         self.series.close().await;
         self.journal.close().await;
         self.catalog.close().await;
@@ -279,6 +315,21 @@ async fn renew(authority: identity::Authority) {
             tracing::error!(%error, hint = error.hint(), not_after = %authority.server_not_after(), "the server's certificate was not renewed");
         }
     }
+}
+
+/// Who may log in by the PostgreSQL protocol: `identity` keeps, `series` asks.
+fn sql_users(identity: &identity::Identity) -> series::VerifierFunction {
+    let identity = identity.clone();
+    Arc::new(move |name| {
+        let kept = identity.scram(name);
+        series::ScramVerifier {
+            salt: kept.salt.to_vec(),
+            iterations: kept.iterations,
+            stored_key: kept.stored_key,
+            server_key: kept.server_key,
+            is_known: kept.is_known,
+        }
+    })
 }
 
 /// How long HTTP requests under way may take after the word to stop.

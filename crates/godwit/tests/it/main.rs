@@ -15,6 +15,7 @@ mod devices;
 #[path = "../../../model/tests/it/edge.rs"]
 mod edge;
 mod export;
+mod grafana;
 mod import;
 mod mosquitto;
 mod promises;
@@ -25,4 +26,5 @@ mod reprocess;
 mod server;
 mod sessions;
 mod sparkplug;
+mod sql;
 mod upgrade;

@@ -15,6 +15,8 @@ bind = "127.0.0.1:0"
 auth = "anonymous"
 [http]
 bind = "127.0.0.1:0"
+[postgres]
+bind = "127.0.0.1:0"
 "#;
 
 /// A directory with room for a data directory, its key and its settings; removed at the end.
@@ -69,8 +71,9 @@ impl Home {
         let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
         let mqtt = about["mqtt"][0].as_str().and_then(|text| text.parse().ok()).expect("an address");
         let http = about["http"].as_str().and_then(|text| text.parse().ok()).expect("an address");
+        let postgres = about["postgres"].as_str().and_then(|text| text.parse().ok());
         let token = about["token"].as_str().expect("a token").to_owned();
-        Server { child, _out: out, data: self.data(), mqtt, http, token }
+        Server { child, _out: out, data: self.data(), mqtt, http, postgres, token }
     }
 
     /// Starts a server that is expected to refuse, and returns what it said.
@@ -93,6 +96,8 @@ pub(crate) struct Server {
     data: PathBuf,
     pub(crate) mqtt: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// Where PostgreSQL clients are served, if they are.
+    pub(crate) postgres: Option<SocketAddr>,
     pub(crate) token: String,
 }
 

@@ -109,7 +109,7 @@ fn plan(said: &str, tables: &[String]) -> QueryError {
 }
 
 /// The name that takes the fewest changes to become, if those are few.
-fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, names: &[&'a str]) -> Option<&'a str> {
     let lower = name.to_lowercase();
     let (changes, near) =
         names.iter().map(|other| (changes(&lower, &other.to_lowercase()), *other)).min_by_key(|(n, _)| *n)?;

@@ -5,9 +5,10 @@
 //! whose asker is gone stops.
 
 mod channels;
-mod explain;
+pub(crate) mod explain;
 mod fold;
 mod foreign;
+pub(crate) mod functions;
 mod last;
 mod latest;
 mod merge;
@@ -16,7 +17,7 @@ mod planner;
 mod readings;
 mod rollups;
 mod standing;
-mod statement;
+pub(crate) mod statement;
 mod wanted;
 mod yielding;
 
@@ -32,6 +33,7 @@ use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{SendableRecordBatchStream, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
@@ -50,10 +52,17 @@ use crate::store::{LiveFile, Store};
 use crate::table::Wanted;
 
 /// Longest SQL text in bytes: a page of it is long.
-const SQL_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const SQL_BYTES_MAX: usize = 64 * 1024;
 
 /// Batches between the engine and whoever reads the answer.
 const BATCHES_AHEAD: usize = 4;
+
+/// A query under way. Dropped, it is cancelled.
+pub(crate) struct Running {
+    pub(crate) schema: SchemaRef,
+    pub(crate) batches: mpsc::Receiver<Result<RecordBatch, QueryError>>,
+    pub(crate) guard: CancelOnDrop,
+}
 
 /// The query engine.
 pub(crate) struct Engine {
@@ -77,6 +86,7 @@ impl Engine {
             .worker_threads(threads)
             .thread_name("series-query")
             .on_thread_start(host::lower_priority)
+            .thread_stack_size(statement::STACK_BYTES)
             .enable_all()
             .build()
             .map_err(OpenError::Threads)?;
@@ -97,6 +107,7 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(yielding::Yielding))
             .build();
         let context = SessionContext::new_with_state(state);
+        functions::register(&context, &store.settings().site.zone);
         let failed = |error: DataFusionError| OpenError::Engine(error.to_string());
         context
             .register_table("readings", Arc::new(readings::Readings(Arc::clone(store))))
@@ -151,25 +162,66 @@ impl Engine {
             return Ok(Answer::ready(batch));
         }
         let state = self.state(limits)?;
-        let (schema_sender, schema_receiver) = oneshot::channel();
-        let (sender, receiver) = mpsc::channel(BATCHES_AHEAD);
         let (sql, bound) = (sql.to_owned(), limits.clone());
+        let running = self.running(limits, |schema, sender| run(state, sql, bound, schema, sender)).await?;
+        Ok(Answer::new(running.schema, running.batches, running.guard))
+    }
+
+    /// The context that knows every table.
+    pub(crate) fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// Where queries run: threads of low priority.
+    pub(crate) fn handle(&self) -> &tokio::runtime::Handle {
+        &self.handle
+    }
+
+    /// Starts a plan, which is made on the engine's own threads; its rows come as they are taken.
+    pub(crate) async fn start(
+        &self,
+        state: SessionState,
+        plan: impl FnOnce() -> Result<LogicalPlan, QueryError> + Send + 'static,
+        limits: &QueryLimits,
+    ) -> Result<Running, QueryError> {
+        if self.runtime.is_none() {
+            return Err(QueryError::Closed);
+        }
+        let bound = limits.clone();
+        self.running(
+            limits,
+            |schema, sender| async move { execute(state, plan()?, bound, schema, sender).await },
+        )
+        .await
+    }
+
+    /// Runs `work` in the engine, bounded in time, and waits for the first it says: the schema, or why there is none.
+    async fn running<F>(
+        &self,
+        limits: &QueryLimits,
+        work: impl FnOnce(oneshot::Sender<SchemaRef>, mpsc::Sender<Result<RecordBatch, QueryError>>) -> F,
+    ) -> Result<Running, QueryError>
+    where
+        F: Future<Output = Result<(), QueryError>> + Send + 'static,
+    {
+        let (schema_sender, schema_receiver) = oneshot::channel();
+        let (sender, mut batches) = mpsc::channel(BATCHES_AHEAD);
+        let work = work(schema_sender, sender.clone());
+        let limit = limits.time;
         let task = self.handle.spawn(async move {
-            let run = run(state, sql, bound.clone(), schema_sender, sender.clone());
-            let failed = match tokio::time::timeout(bound.time, run).await {
+            let failed = match tokio::time::timeout(limit, work).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error,
-                Err(_) => QueryError::Time { limit: bound.time },
+                Err(_) => QueryError::Time { limit },
             };
             // The asker may be gone.
             let _ = sender.send(Err(failed)).await;
         });
         let guard = CancelOnDrop(task.abort_handle());
-        let mut receiver = receiver;
         let failed = match schema_receiver.await {
-            Ok(schema) => return Ok(Answer::new(schema, receiver, guard)),
+            Ok(schema) => return Ok(Running { schema, batches, guard }),
             // Planning failed: the reason is the only thing that comes.
-            Err(_) => receiver.recv().await,
+            Err(_) => batches.recv().await,
         };
         match failed {
             Some(Err(error)) => Err(error),
@@ -185,17 +237,26 @@ impl Engine {
 
     /// A session of its own: bounded memory, and no files beside.
     fn state(&self, limits: &QueryLimits) -> Result<SessionState, QueryError> {
+        self.bounded(&self.context.state(), limits)
+    }
+
+    /// A session with the tables and functions of `state`: bounded memory, and no files beside.
+    pub(crate) fn bounded(
+        &self,
+        state: &SessionState,
+        limits: &QueryLimits,
+    ) -> Result<SessionState, QueryError> {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(GreedyMemoryPool::new(limits.memory_bytes)))
             .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled))
             .build_arc()
             .map_err(|error| explain::explain(&error, limits))?;
         // The catalog is there already.
-        let mut config = self.context.copied_config().with_create_default_catalog_and_schema(false);
+        let mut config = state.config().clone().with_create_default_catalog_and_schema(false);
         if let Some(options) = config.options_mut().extensions.get_mut::<planner::EngineOptions>() {
             options.rollups = limits.rollups;
         }
-        let state = SessionStateBuilder::new_from_existing(self.context.state());
+        let state = SessionStateBuilder::new_from_existing(state.clone());
         Ok(state.with_config(config).with_runtime_env(runtime).build())
     }
 
@@ -338,6 +399,7 @@ async fn run(
     sender: mpsc::Sender<Result<RecordBatch, QueryError>>,
 ) -> Result<(), QueryError> {
     let fault = |error: &DataFusionError| explain::explain(error, &limits);
+    statement::bound(&sql)?;
     let statement = statement::parse(&state, &sql).map_err(|error| fault(&error))?;
     statement::allow(&statement)?;
     let plan = state.statement_to_plan(statement).await.map_err(|error| {
@@ -350,6 +412,18 @@ async fn run(
         .with_allow_statements(false)
         .verify_plan(&plan)
         .map_err(|_| QueryError::NotARead { statement: statement::first_word(&sql) })?;
+    execute(state, plan, limits, schema_sender, sender).await
+}
+
+/// Runs a plan, handing its rows to `sender`.
+async fn execute(
+    state: SessionState,
+    plan: LogicalPlan,
+    limits: QueryLimits,
+    schema_sender: oneshot::Sender<SchemaRef>,
+    sender: mpsc::Sender<Result<RecordBatch, QueryError>>,
+) -> Result<(), QueryError> {
+    let fault = |error: &DataFusionError| explain::explain(error, &limits);
     let mut stream = DataFrame::new(state, plan).execute_stream().await.map_err(|error| fault(&error))?;
     if schema_sender.send(stream.schema()).is_err() {
         return Ok(());

@@ -1,0 +1,283 @@
+//! SQL by the PostgreSQL wire protocol (version 3), for psql, Grafana and whatever else speaks it.
+//!
+//! ```text
+//! socket (TLS?) → login (SCRAM-SHA-256) → connection: message → handler → statement → plan ─┐  threads of low priority
+//!                                                        rows ←──────────── encoded ←───────┘
+//! ```
+//!
+//! Messages are read and written by `pgwire`, values encoded by `arrow_pg`, `pg_catalog` is that of
+//! `datafusion-pg-catalog`. The service that `datafusion-postgres` ships is not used: it lets anyone in, writes what it
+//! is told to write, shares one session among all, and holds an answer in memory before it sends it.
+//!
+//! Not here: who may log in (a look-up is handed in), where certificates come from. The laws: nobody is heard before
+//! he is in; a statement only reads; time, memory and rows of every query, and everything a client can gather, are
+//! bounded; what is refused says why, with its SQLSTATE.
+
+mod catalog;
+mod connection;
+mod fault;
+mod handler;
+mod login;
+mod rows;
+mod scram;
+mod session;
+mod settings;
+mod socket;
+mod statement;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+
+use datafusion::execution::context::SessionContext;
+use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
+use host::{Random, Shutdown};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::ServerConfig;
+
+pub use scram::ScramVerifier;
+pub use settings::PostgresSettings;
+
+use crate::query::Engine;
+use crate::service::Series;
+
+/// The version that clients are told: what they use to choose their questions about the catalog.
+const SERVER_VERSION: &str = "16.6";
+const SERVER_VERSION_NUM: &str = "160006";
+
+/// Connections that have not logged in yet, beside those that have.
+const PENDING_MAX: usize = 64;
+
+/// Finds the verifier of a name. For a name that nobody has it gives one that nothing satisfies
+/// ([`ScramVerifier::is_known`]).
+pub type VerifierFunction = Arc<dyn Fn(&str) -> ScramVerifier + Send + Sync>;
+
+/// What serving needs beside the settings.
+pub struct PostgresParts {
+    /// Offered to clients that ask for it; required from those on other machines.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Who may log in.
+    pub verifier: VerifierFunction,
+    /// For nonces and keys.
+    pub random: Arc<dyn Random>,
+    /// Says when to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Why the protocol cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    /// The address cannot be had.
+    #[error("cannot listen for PostgreSQL clients on `{address}`")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It can be reached from the network, and there is no TLS.
+    #[error("`{address}` can be reached from other machines, and answers would travel readable")]
+    Plain {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// The catalog cannot be set up: a fault of ours.
+    #[error("cannot set up the tables of `pg_catalog`: {0}")]
+    Catalog(String),
+}
+
+impl PostgresError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn kind(&self) -> model::Kind {
+        match self {
+            Self::Bind { .. } | Self::Plain { .. } => model::Kind::Invalid,
+            Self::Catalog(_) => model::Kind::Broken,
+        }
+    }
+
+    /// What the reader can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => Some(
+                "stop what listens there, name another address with `[postgres] bind`, or set `enabled = false` there",
+            ),
+            Self::Bind { .. } => Some("name an address of this machine with `[postgres] bind`"),
+            Self::Plain { .. } => Some(
+                "bind to 127.0.0.1 and use `ssh -L`, give the server a certificate, or set `postgres.allow_plain_anywhere`",
+            ),
+            Self::Catalog(_) => None,
+        }
+    }
+}
+
+/// An address that is taken, before anything is served on it.
+#[derive(Debug)]
+pub struct Postgres {
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: PostgresSettings,
+}
+
+impl Postgres {
+    /// Takes the address. `None` when the settings switch the protocol off, or name no address and the default one is
+    /// taken: then the rest is served without, and the log says so.
+    ///
+    /// # Errors
+    /// [`PostgresError`] when an address was named and cannot be had.
+    pub async fn bind(settings: &PostgresSettings) -> Result<Option<Self>, PostgresError> {
+        if !settings.enabled {
+            return Ok(None);
+        }
+        let address = settings.bind.unwrap_or(PostgresSettings::BIND_DEFAULT);
+        let bound = TcpListener::bind(address).await.and_then(|listener| {
+            let address = listener.local_addr()?;
+            Ok((listener, address))
+        });
+        match bound {
+            Ok((listener, address)) => Ok(Some(Self { listener, address, settings: settings.clone() })),
+            Err(source) if settings.bind.is_none() && source.kind() == std::io::ErrorKind::AddrInUse => {
+                tracing::warn!(
+                    %address,
+                    hint = "name another address with `[postgres] bind`, or set `[postgres] enabled = false`",
+                    "the default address for PostgreSQL clients is taken: they are not served"
+                );
+                Ok(None)
+            }
+            Err(source) => Err(PostgresError::Bind { address, source }),
+        }
+    }
+
+    /// The address taken: the port is known even when the settings said 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves `series` until told to stop. Returns when every connection has ended.
+    ///
+    /// # Errors
+    /// [`PostgresError`] before the first client: an address of the network without TLS, or a fault of ours.
+    pub fn serve(
+        self,
+        series: Series,
+        parts: PostgresParts,
+    ) -> Result<impl Future<Output = ()> + Send + 'static, PostgresError> {
+        if parts.tls.is_none() && !self.address.ip().is_loopback() {
+            if !self.settings.allow_plain_anywhere {
+                return Err(PostgresError::Plain { address: self.address });
+            }
+            tracing::warn!(address = %self.address, "PostgreSQL clients are served without TLS: answers travel readable");
+        }
+        let context = catalog::context(&series.inner.engine)
+            .map_err(|error| PostgresError::Catalog(error.to_string()))?;
+        let shared = Arc::new(Shared {
+            context,
+            parser: PostgresCompatibilityParser::new(),
+            series,
+            settings: self.settings,
+            tls: parts.tls,
+            verifier: parts.verifier,
+            random: parts.random,
+            shutdown: parts.shutdown,
+            registry: Arc::default(),
+            pids: AtomicI32::new(1),
+            places: Arc::default(),
+            statements: AtomicU64::new(0),
+        });
+        Ok(accept(shared, self.listener))
+    }
+}
+
+/// What all connections share.
+struct Shared {
+    series: Series,
+    /// With `pg_catalog`; every connection makes its own of it.
+    context: SessionContext,
+    parser: PostgresCompatibilityParser,
+    settings: PostgresSettings,
+    tls: Option<Arc<ServerConfig>>,
+    verifier: VerifierFunction,
+    random: Arc<dyn Random>,
+    shutdown: Shutdown,
+    registry: Arc<session::Registry>,
+    pids: AtomicI32,
+    places: Arc<AtomicUsize>,
+    statements: AtomicU64,
+}
+
+impl Shared {
+    fn engine(&self) -> &Engine {
+        &self.series.inner.engine
+    }
+
+    fn allows_plain(&self, peer: SocketAddr) -> bool {
+        peer.ip().is_loopback() || self.settings.allow_plain_anywhere
+    }
+
+    fn next_pid(&self) -> i32 {
+        // Wraps after two thousand million connections; those are gone by then.
+        self.pids.fetch_add(1, Ordering::Relaxed) & i32::MAX
+    }
+
+    fn count_statement(&self) {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        metrics::counter!("godwit_postgres_statements_total").increment(1);
+    }
+
+    fn count_error(&self) {
+        metrics::counter!("godwit_postgres_errors_total").increment(1);
+    }
+
+    /// A place among the connections that are in, unless all are taken.
+    fn take_place(&self) -> Option<Place> {
+        let most = self.settings.connections_max;
+        let taken = self
+            .places
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1));
+        taken.ok()?;
+        metrics::gauge!("godwit_postgres_connections").increment(1.0);
+        Some(Place(Arc::clone(&self.places)))
+    }
+}
+
+/// Given back when dropped.
+struct Place(Arc<AtomicUsize>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+        metrics::gauge!("godwit_postgres_connections").decrement(1.0);
+    }
+}
+
+async fn accept(shared: Arc<Shared>, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next(), if !connections.is_empty() => continue,
+            () = shared.shutdown.stopping() => break,
+        };
+        match accepted {
+            // Far above the bound of those that are in: nobody is told why, since telling would cost as much.
+            Ok(_) if connections.len() >= shared.settings.connections_max.saturating_add(PENDING_MAX) => {
+                metrics::counter!("godwit_postgres_connections_refused_total").increment(1);
+            }
+            Ok((stream, peer)) => {
+                connections.spawn(connection::serve(Arc::clone(&shared), stream, peer));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot take a PostgreSQL connection");
+                // No more files may be open: closing some takes a moment.
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    // Each hears the word itself, says so to its client and ends.
+    while connections.join_next().await.is_some() {}
+}
