@@ -32,10 +32,20 @@ fn address(house: &House, listener: usize) -> SocketAddr {
     house.broker.addresses()[listener]
 }
 
+/// A client of TLS 1.2 and 1.3. The provider is named: the whole workspace brings a second one.
+fn trusting(roots: RootCertStore) -> ClientConfig {
+    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has both")
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
 async fn tls(house: &House, listener: usize) -> TlsStream<TcpStream> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(house.root.as_bytes()).expect("PEM")).expect("a root");
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = trusting(roots);
     let name = ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST));
     let socket = TcpStream::connect(address(house, listener)).await.expect("connected");
     TlsConnector::from(Arc::new(config)).connect(name, socket).await.expect("a handshake")
@@ -130,7 +140,7 @@ async fn a_certificate_of_ours_names_this_machine_and_strangers_are_told_apart()
     plain.send(&Packet::Connect(Box::new(connect(Version::V311, "plain")))).await;
     house.until("counted", |stats| stats.refused(Refusal::Handshake) == 1).await;
     // One that does not trust us.
-    let config = ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+    let config = trusting(RootCertStore::empty());
     let socket = TcpStream::connect(address(&house, TLS)).await.expect("connected");
     let connector = TlsConnector::from(Arc::new(config));
     let name = ServerName::try_from("localhost").expect("a name");

@@ -215,7 +215,9 @@ fn a_newer_data_directory_is_refused() {
     home.start().stop();
     let format = home.data().join("FORMAT");
     let text = std::fs::read_to_string(&format).expect("readable");
-    std::fs::write(&format, text.replace("\"format\": 1", "\"format\": 99")).expect("written");
+    let newer = text.replace("\"format\": 2", "\"format\": 99");
+    assert_ne!(newer, text, "the format of today is in it");
+    std::fs::write(&format, newer).expect("written");
     let said = home.start_refused();
     assert!(said.contains("has format 99"), "{said}");
     assert!(said.contains("hint: start the version of Godwit that wrote it"), "{said}");

@@ -48,7 +48,9 @@ fn message(topic: &str, payload: &[u8]) -> Message {
 
 /// The route that `toml` writes, for every topic.
 fn routes(toml: &str) -> Routes {
-    let settings: RouteSettings = toml::from_str(&format!("filter = \"#\"\n{toml}")).expect("settings");
+    let filter = if toml.contains("\"sparkplug\"") { "spBv1.0/#" } else { "#" };
+    let settings: RouteSettings =
+        toml::from_str(&format!("filter = \"{filter}\"\n{toml}")).expect("settings");
     Routes::new(&[settings]).expect("a route")
 }
 

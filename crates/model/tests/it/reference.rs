@@ -122,11 +122,18 @@ fn payload() -> impl Strategy<Value = Json> {
     prop_oneof![4 => object(), 2 => prop::collection::vec(object(), 0..4).prop_map(Json::from), 1 => json()]
 }
 
+/// A topic that the decoder may have.
+fn topic_for(decoder: &str) -> &'static str {
+    if decoder == "sparkplug" { "spBv1.0/g/NDATA/n" } else { "a/b" }
+}
+
 /// Every decoder and every part of every preset, each with a topic it is for.
 fn every_decoder() -> &'static [(Routes, &'static str)] {
     static ALL: std::sync::LazyLock<Vec<(Routes, &'static str)>> = std::sync::LazyLock::new(|| {
-        let mut all: Vec<_> =
-            Decoder::NAMED.iter().map(|(name, _)| (routes(&format!("decode = \"{name}\"")), "a/b")).collect();
+        let mut all: Vec<_> = Decoder::NAMED
+            .iter()
+            .map(|(name, _)| (routes(&format!("decode = \"{name}\"")), topic_for(name)))
+            .collect();
         for toml in [
             "device = \"payload(a)\"",
             "decode = \"cbor\"\nchannels = \"a\"",
