@@ -63,7 +63,7 @@ pub(crate) struct Args {
     /// Leave the data's key out: whoever restores it must have the key file
     #[arg(long)]
     without_key: bool,
-    /// Key file of a data directory that no server runs on [default: <data>.key]
+    /// Key file of a data directory that no server runs on [default: `DATA.key` beside it]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]

@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// The directory to make
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where the key goes, or is [default: <data>.key]
+    /// Where the key goes, or is [default: `DATA.key` beside it]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     #[command(flatten)]
