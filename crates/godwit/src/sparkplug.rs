@@ -4,8 +4,6 @@
 //! Not here: what edge nodes say (`model::sparkplug`, `series`). The law: `online` is said before anybody can connect, and
 //! `offline` before the door closes; both are retained, each with its time.
 
-use std::sync::Arc;
-
 use anyhow::Context;
 use host::Host;
 use journal::Journal;
@@ -59,21 +57,12 @@ impl SparkplugHost {
     async fn try_say(&self, is_online: bool, journal: &Journal, host: &Host) -> anyhow::Result<u64> {
         let now = host.clock.now();
         let message = Message {
-            topic: self.topic.clone(),
-            payload: host_state(is_online, now),
             qos: Qos::AtLeastOnce,
             retain: true,
-            dup: false,
             lane: Lane::Control,
-            packet_id: 0,
-            expiry_s: None,
             received_at: now,
             received_mono: host.clock.mono_micros(),
-            properties: None,
-            message_id: None,
-            trace_id: None,
-            to: None,
-            origin: Arc::new(Origin::inside(host.boot)),
+            ..Message::new(self.topic.clone(), host_state(is_online, now), Origin::inside(host.boot))
         };
         let outcomes = journal.append(vec![message]).await;
         let outcomes = outcomes.with_context(|| format!("cannot publish `{}`", self.topic))?;

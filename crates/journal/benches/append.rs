@@ -19,7 +19,7 @@ use bytestring::ByteString;
 use fjall::{Database, KeyspaceCreateOptions, PersistMode};
 use host::{Host, KeyRing, SystemClock, SystemDisk, SystemRandom};
 use journal::{Journal, Settings};
-use model::{DeviceName, Door, Lane, Message, Origin, Principal, Qos, Timestamp, TopicName};
+use model::{DeviceName, Door, Message, Origin, Principal, Qos, Timestamp, TopicName};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -135,30 +135,22 @@ fn run_journal(producers: usize, length: Duration) -> Run {
 
 fn message() -> Message {
     let device = DeviceName::parse("sensor-0042").expect("a name");
+    let topic = TopicName::parse("dt/sensor-0042/telemetry").expect("a topic");
+    let origin = Origin {
+        door: Door::Mqtt,
+        principal: Principal::DevicePassword(device.clone()),
+        device: Some(device.clone()),
+        client_id: ByteString::from(device.as_str()),
+        connection: 17,
+        boot: 1,
+        partition: 3,
+    };
     Message {
-        topic: TopicName::parse("dt/sensor-0042/telemetry").expect("a topic"),
-        payload: Bytes::from(vec![b'x'; PAYLOAD_BYTES]),
         qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
         packet_id: 77,
-        expiry_s: None,
         received_at: Timestamp::from_micros(1_767_225_600_000_000),
         received_mono: 123_456_789,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: Arc::new(Origin {
-            door: Door::Mqtt,
-            principal: Principal::DevicePassword(device.clone()),
-            device: Some(device.clone()),
-            client_id: ByteString::from(device.as_str()),
-            connection: 17,
-            boot: 1,
-            partition: 3,
-        }),
+        ..Message::new(topic, vec![b'x'; PAYLOAD_BYTES], origin)
     }
 }
 

@@ -15,22 +15,12 @@ const OFFICE: &str = r#"{"ts":1423072260000,"temperature":23.18,"humidity":27.27
 const NESTED: &str = r#"{"Time":"2026-11-22T12:00:00Z","ENERGY":{"Total":12.3,"Power":230,"Voltage":231.5},"mode":"auto","rssi":[-61,-62],"ok":true}"#;
 
 fn message(topic: &str, payload: &'static str) -> Message {
+    let topic = TopicName::parse(topic).expect("a topic");
     Message {
-        topic: TopicName::parse(topic).expect("a topic"),
-        payload: Bytes::from_static(payload.as_bytes()),
         qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
         packet_id: 1,
-        expiry_s: None,
         received_at: Timestamp::parse("2026-11-22T12:00:01Z").expect("a time"),
-        received_mono: 0,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: Origin::inside(1).into(),
+        ..Message::new(topic, payload.as_bytes(), Origin::inside(1))
     }
 }
 

@@ -218,6 +218,31 @@ pub struct Message {
     pub origin: Arc<Origin>,
 }
 
+impl Message {
+    /// A message of QoS 0 in the lane `telemetry` that nothing is attached to, received at time 0: whoever makes one says
+    /// what is otherwise, `Message { qos, received_at, ..Message::new(topic, payload, origin) }`.
+    #[must_use]
+    pub fn new(topic: TopicName, payload: impl Into<Bytes>, origin: impl Into<Arc<Origin>>) -> Self {
+        Self {
+            topic,
+            payload: payload.into(),
+            qos: Qos::default(),
+            retain: false,
+            dup: false,
+            lane: Lane::default(),
+            packet_id: 0,
+            expiry_s: None,
+            received_at: Timestamp::default(),
+            received_mono: 0,
+            properties: None,
+            message_id: None,
+            trace_id: None,
+            to: None,
+            origin: origin.into(),
+        }
+    }
+}
+
 /// The partition of a message from `device`, else from `client_id`: FNV-1a of the name, modulo [`PARTITIONS`].
 ///
 /// The function is part of the record's meaning and never changes: consumers divide work by it.

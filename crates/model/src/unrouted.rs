@@ -9,7 +9,7 @@ use crate::limit::TOPIC_LEVELS_MAX;
 use crate::preset::PRESETS;
 use crate::route::{Decoder, RouteSettings, Routes};
 use crate::sparkplug::{NAMESPACE, Topic};
-use crate::{Lane, Message, Names, Origin, Qos, Timestamp, TopicName};
+use crate::{Message, Names, Origin, TopicName};
 
 /// A pattern for topics like the one seen, and a route for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,23 +145,8 @@ fn is_sparkplug(message: &Message) -> bool {
 /// A message to try decoders on.
 fn message(topic: &str, payload: &[u8]) -> Message {
     let origin = Origin { client_id: "unrouted".into(), ..Origin::inside(0) };
-    Message {
-        topic: TopicName::parse(topic).unwrap_or_else(|_| TopicName::parse("unrouted").expect("a topic")),
-        payload: payload.to_vec().into(),
-        qos: Qos::AtMostOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
-        packet_id: 0,
-        expiry_s: None,
-        received_at: Timestamp::default(),
-        received_mono: 0,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: origin.into(),
-    }
+    let topic = TopicName::parse(topic).unwrap_or_else(|_| TopicName::parse("unrouted").expect("a topic"));
+    Message::new(topic, payload.to_vec(), origin)
 }
 
 /// Whether a text is for people: no control characters but white space.

@@ -12,7 +12,7 @@ use std::time::Instant;
 use futures::executor::block_on;
 use host::{Host, KeyRing, SystemClock, SystemDisk, SystemRandom};
 use journal::Record;
-use model::{Lane, Message, Origin, Qos, Timestamp, TopicName};
+use model::{Message, Origin, Qos, Timestamp, TopicName};
 use series::{Format, Offline, QueryLimits, Settings};
 
 const DEVICES: usize = 1_000;
@@ -124,21 +124,10 @@ fn ingest(store: &Offline, rows: usize, receipt: Receipt) {
                 seq,
                 id_reused: false,
                 message: Message {
-                    topic: topics[device].clone(),
-                    payload: payload.into(),
                     qos: Qos::AtLeastOnce,
-                    retain: false,
-                    dup: false,
-                    lane: Lane::Telemetry,
                     packet_id: 1,
-                    expiry_s: None,
                     received_at: Timestamp::from_micros(received_at),
-                    received_mono: 0,
-                    properties: None,
-                    message_id: None,
-                    trace_id: None,
-                    to: None,
-                    origin: Arc::clone(&origin),
+                    ..Message::new(topics[device].clone(), payload, Arc::clone(&origin))
                 },
             });
             if records.len() == BATCH {

@@ -4,14 +4,13 @@
 //! for messages that were overtaken, and leaves only when they did not come; nothing here waits for the journal.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
 use host::Host;
 use journal::Journal;
 use metrics::Counter;
 use model::sparkplug::{self, EdgeNode, REORDER_MICROS};
-use model::{Lane, Message, Origin, Qos, Timestamp};
+use model::{Lane, Message, Origin, Timestamp};
 
 /// A record older than this when it is applied is a replay, or a backlog: whom it is of may have been born long since.
 const LIVE_MICROS: i64 = 60 * Timestamp::SECOND;
@@ -91,20 +90,9 @@ impl Rebirths {
 fn request(node: &EdgeNode, host: &Host) -> Option<Message> {
     let now = host.clock.now();
     Some(Message {
-        topic: node.command_topic()?,
-        payload: sparkplug::rebirth_request(now),
-        qos: Qos::AtMostOnce,
-        retain: false,
-        dup: false,
         lane: Lane::Control,
-        packet_id: 0,
-        expiry_s: None,
         received_at: now,
         received_mono: host.clock.mono_micros(),
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: Arc::new(Origin::inside(host.boot)),
+        ..Message::new(node.command_topic()?, sparkplug::rebirth_request(now), Origin::inside(host.boot))
     })
 }

@@ -16,13 +16,12 @@
 //! What it does not do: take readings away that these messages made under other names.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use journal::{Chains, Journal, Record};
 use model::{
-    ChannelName, Channels, DeviceClock, DeviceName, Flags, Keep, Lane, Message, Names, Origin, Qos, Reading,
+    ChannelName, Channels, DeviceClock, DeviceName, Flags, Keep, Lane, Message, Names, Origin, Reading,
     Sample, Timestamp, TopicFilter, TopicName, Value, unrouted,
 };
 
@@ -563,21 +562,12 @@ fn put(again: &mut [Again], live: &mut Live, channels: &Channels) {
 
 /// A message of our own, for a connection that there never is.
 fn mark(received_at: Timestamp, received_mono: u64, boot: u32) -> Message {
+    let topic = TopicName::parse(MARK_TOPIC).expect("a topic");
     Message {
-        topic: TopicName::parse(MARK_TOPIC).expect("a topic"),
-        payload: bytes::Bytes::new(),
-        qos: Qos::AtMostOnce,
-        retain: false,
-        dup: false,
         lane: Lane::Bulk,
-        packet_id: 0,
-        expiry_s: None,
         received_at,
         received_mono,
-        properties: None,
-        message_id: None,
-        trace_id: None,
         to: Some(u64::MAX),
-        origin: Arc::new(Origin::inside(boot)),
+        ..Message::new(topic, bytes::Bytes::new(), Origin::inside(boot))
     }
 }

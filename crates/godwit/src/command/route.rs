@@ -5,11 +5,10 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context as _;
 use host::{Clock as _, Disk as _, SystemClock, SystemDisk};
-use model::{Keep, Lane, Message, Names, Origin, Qos, Routes, TopicName, unrouted};
+use model::{Keep, Message, Names, Origin, Qos, Routes, TopicName, unrouted};
 use reqwest::Method;
 use serde::Deserialize;
 
@@ -159,23 +158,10 @@ fn test(routes: &Routes, args: &MessageArgs, client: &str) -> anyhow::Result<Str
 }
 
 fn message(topic: TopicName, payload: Vec<u8>, client: &str) -> Message {
-    Message {
-        topic,
-        payload: payload.into(),
-        qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
-        packet_id: 1,
-        expiry_s: None,
-        received_at: SystemClock::start().now(),
-        received_mono: 0,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: Arc::new(Origin { client_id: client.into(), ..Origin::inside(0) }),
-    }
+    let origin = Origin { client_id: client.into(), ..Origin::inside(0) };
+    // QoS 1: what such a client sends has an identity if its payload has one.
+    let (qos, received_at) = (Qos::AtLeastOnce, SystemClock::start().now());
+    Message { qos, received_at, ..Message::new(topic, payload, origin) }
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use bytestring::ByteString;
 use host::sim::Machine;
 use journal::{Batch, Chains, Journal, Recovery, Settings};
@@ -27,22 +26,13 @@ pub(crate) fn open(machine: &Machine, settings: &Settings) -> (Journal, Recovery
 /// A message of `device` with this text.
 pub(crate) fn message(device: &str, text: &str) -> Message {
     let name = DeviceName::parse(device.to_owned()).expect("a name");
+    let topic = TopicName::parse(format!("dt/{device}/telemetry")).expect("a topic");
     Message {
-        topic: TopicName::parse(format!("dt/{device}/telemetry")).expect("a topic"),
-        payload: Bytes::from(text.to_owned()),
         qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
         packet_id: 7,
-        expiry_s: None,
         received_at: Timestamp::from_micros(1_767_225_600_000_000),
         received_mono: 5,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: origin(&name, 3),
+        ..Message::new(topic, text.to_owned(), origin(&name, 3))
     }
 }
 

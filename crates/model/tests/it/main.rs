@@ -11,10 +11,9 @@ mod single;
 mod sparkplug;
 mod suggestions;
 
-use bytes::Bytes;
 use model::{
-    DecodeError, Decoded, DeviceName, Flags, Lane, Message, Names, Origin, Qos, RouteSettings, Routes,
-    Sample, Timestamp, TopicName, Value,
+    DecodeError, Decoded, DeviceName, Flags, Message, Names, Origin, Qos, RouteSettings, Routes, Sample,
+    Timestamp, TopicName, Value,
 };
 
 /// When every message of these tests was received.
@@ -27,22 +26,12 @@ fn at(text: &str) -> Timestamp {
 /// A QoS 1 message of the device `meter-7`.
 fn message(topic: &str, payload: &[u8]) -> Message {
     let device = Some(DeviceName::parse("meter-7").expect("a name"));
+    let topic = TopicName::parse(topic).expect("a topic");
     Message {
-        topic: TopicName::parse(topic).expect("a topic"),
-        payload: Bytes::copy_from_slice(payload),
         qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
         packet_id: 1,
-        expiry_s: None,
         received_at: at(RECEIVED),
-        received_mono: 0,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: Origin { device, ..Origin::inside(1) }.into(),
+        ..Message::new(topic, payload.to_vec(), Origin { device, ..Origin::inside(1) })
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use host::Host;
 use journal::Record;
-use model::{ChannelSettings, Channels, Lane, Message, Origin, Qos, Timestamp, TopicName};
+use model::{ChannelSettings, Channels, Message, Origin, Qos, Timestamp, TopicName};
 use series::{Cell, Format, Offline, QueryError, QueryLimits, Settings};
 
 /// 2026-11-22T00:00:00Z.
@@ -18,21 +18,10 @@ pub(crate) const DIR: &str = "data/series";
 
 pub(crate) fn message(topic: &str, payload: impl Into<Vec<u8>>, received_at: i64) -> Message {
     Message {
-        topic: TopicName::parse(topic).expect("a topic"),
-        payload: payload.into().into(),
         qos: Qos::AtLeastOnce,
-        retain: false,
-        dup: false,
-        lane: Lane::Telemetry,
         packet_id: 1,
-        expiry_s: None,
         received_at: Timestamp::from_micros(received_at),
-        received_mono: 0,
-        properties: None,
-        message_id: None,
-        trace_id: None,
-        to: None,
-        origin: Arc::new(Origin::inside(1)),
+        ..Message::new(TopicName::parse(topic).expect("a topic"), payload.into(), Origin::inside(1))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use host::Clock;
 use model::device_time::NOT_BEFORE_DEFAULT;
 use model::limit::CLOCK_AHEAD_MICROS_MAX;
-use model::{ChannelName, DeviceName, Lane, Message, Names, Origin, Qos, Routes, Timestamp, TopicName};
+use model::{ChannelName, DeviceName, Message, Names, Origin, Routes, Timestamp, TopicName};
 
 use super::row::Row;
 use crate::command::recording::times::millis;
@@ -109,22 +109,7 @@ impl Check {
     }
 
     fn message(&self, topic: TopicName, payload: String) -> Message {
-        Message {
-            topic,
-            payload: payload.into(),
-            qos: Qos::AtLeastOnce,
-            retain: false,
-            dup: false,
-            lane: Lane::Telemetry,
-            packet_id: 0,
-            expiry_s: None,
-            received_at: self.clock.now(),
-            received_mono: 0,
-            properties: None,
-            message_id: None,
-            trace_id: None,
-            to: None,
-            origin: Arc::clone(&self.origin),
-        }
+        let received_at = self.clock.now();
+        Message { received_at, ..Message::new(topic, payload, Arc::clone(&self.origin)) }
     }
 }
