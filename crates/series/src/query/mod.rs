@@ -107,8 +107,8 @@ impl Engine {
             .with_physical_optimizer_rule(Arc::new(yielding::Yielding))
             .build();
         let context = SessionContext::new_with_state(state);
-        functions::register(&context, &store.settings().site.zone);
         let failed = |error: DataFusionError| OpenError::Engine(error.to_string());
+        functions::register(&context, &store.settings().site.zone).map_err(failed)?;
         context
             .register_table("readings", Arc::new(readings::Readings(Arc::clone(store))))
             .map_err(failed)?;

@@ -108,6 +108,62 @@ fn a_query_has_bounds() {
 }
 
 #[test]
+fn no_expression_makes_more_than_it_may() {
+    let store = office();
+    let doubled = |times: usize, how: &str| {
+        let steps: Vec<String> =
+            (1..=times).map(|n| format!("a{n} AS (SELECT {how} AS x FROM a{})", n - 1)).collect();
+        format!(
+            "WITH a0 AS (SELECT device AS x FROM readings), {} SELECT max(length(x)) FROM a{times}",
+            steps.join(", ")
+        )
+    };
+    for sql in [
+        "SELECT repeat('a', 1000000000)",
+        "SELECT length(repeat(device, 1000000)) FROM readings",
+        "SELECT lpad('a', 1000000000)",
+        "SELECT rpad(device, 10000000, 'ab') FROM readings",
+        "SELECT replace(repeat('a', 1000000), 'a', repeat('b', 1000))",
+        "SELECT regexp_replace(repeat('a', 1000000), 'a', repeat('b', 1000), 'g')",
+        "SELECT range(0, 1000000000)",
+        "SELECT range(1000000000)",
+        "SELECT generate_series(0, -1000000000, -1)",
+        "SELECT array_repeat(1, 1000000000)",
+        "SELECT array_resize([1], 1000000000)",
+        &doubled(26, "x || x"),
+        &doubled(26, "concat(x, x)"),
+    ] {
+        let error = ask(&store, sql).expect_err(sql).to_string();
+        assert!(error.contains("would make more than 67108864 bytes"), "{sql}: {error}");
+    }
+    // What is small is as it always was.
+    assert_eq!(
+        csv(
+            &store,
+            "SELECT repeat('ab', 3) AS a, lpad('7', 3, '0') AS b, rpad('x', 2) || '|' AS c, replace('aXb', 'X', '-') AS d, \
+             range(3) AS e, range(1, 7, 3) AS f, generate_series(3, 1, -1) AS g, concat('a', NULL, 1) AS h, \
+             'a' || NULL AS i, 1 || 'b' AS j, array_repeat(1, 2) AS k, repeat('a', -1) AS l, [1] || [2] AS m"
+        ),
+        csv(
+            &store,
+            "SELECT 'ababab' AS a, '007' AS b, 'x |' AS c, 'a-b' AS d, \
+             [0, 1, 2] AS e, [1, 4] AS f, [3, 2, 1] AS g, 'a1' AS h, \
+             NULL AS i, '1b' AS j, [1, 1] AS k, '' AS l, [1, 2] AS m"
+        )
+    );
+    assert_eq!(
+        csv(
+            &store,
+            "SELECT DISTINCT device || '/' || channel AS x, repeat(device, 2) AS y FROM readings ORDER BY 1 LIMIT 1"
+        ),
+        csv(
+            &store,
+            "SELECT DISTINCT concat(device, '/', channel) AS x, concat(device, device) AS y FROM readings ORDER BY 1 LIMIT 1"
+        )
+    );
+}
+
+#[test]
 fn answers_are_written_as_promised() {
     let store = office();
     store.apply(&records(101, [telemetry("d9", START + 1, r#""note":"a,\"b\"\nc","empty":"","n":0.1"#)]));

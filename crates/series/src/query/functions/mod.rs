@@ -7,14 +7,17 @@
 //! | `date_bin(stride, time, zone)` | the moment at which the local bin begins |
 //! | `time_bucket(stride, time [, zone])` | the same; without a zone by the site's |
 //!
-//! `date_bin` without a zone, or with an origin, is the engine's own. Not here: clocks; a zone is a name of the IANA
+//! `date_bin` without a zone, or with an origin, is the engine's own. Beside them the engine's functions whose answers grow are bounded
+//! (`bounded`). Not here: clocks; a zone is a name of the IANA
 //! time zone database. The law: moments are compared as moments; local time is looked at only to find where a bin
 //! begins.
 
 mod bin;
+mod bounded;
 mod local;
 mod part;
 
+use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
 use datafusion::logical_expr::ScalarUDF;
 use jiff::tz::TimeZone;
@@ -22,7 +25,10 @@ use jiff::tz::TimeZone;
 use super::explain::nearest;
 
 /// Makes the functions known; `site` is the zone that is meant where none is named.
-pub(crate) fn register(context: &SessionContext, site: &str) {
+///
+/// # Errors
+/// The engine does not take one.
+pub(crate) fn register(context: &SessionContext, site: &str) -> Result<()> {
     let engines_own = context.state().scalar_functions().get("date_bin").cloned();
     for part in [part::LocalPart::day(site), part::LocalPart::hour(site)] {
         context.register_udf(ScalarUDF::from(part));
@@ -31,13 +37,14 @@ pub(crate) fn register(context: &SessionContext, site: &str) {
     if let Some(engines_own) = engines_own {
         context.register_udf(ScalarUDF::from(bin::LocalBin::date_bin(site, engines_own)));
     }
+    bounded::register(context)
 }
 
 /// Finds a zone by its name.
 ///
 /// # Errors
 /// What is wrong, with the name that was probably meant.
-pub(crate) fn zone(name: &str) -> Result<TimeZone, String> {
+pub(crate) fn zone(name: &str) -> std::result::Result<TimeZone, String> {
     let name = name.trim();
     if let Ok(zone) = TimeZone::get(name) {
         return Ok(zone);
