@@ -5,6 +5,7 @@ mod client;
 mod delivery;
 mod durability;
 mod exactly_once;
+mod hostile;
 mod house;
 mod persistence;
 mod protocol;
