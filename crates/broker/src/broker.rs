@@ -88,8 +88,8 @@ impl Broker {
         let shared = Arc::new(Shared::new(settings.clone(), parts));
         let archive = Archive::open(&shared)?;
         let (matched, consumer) = restore::open(&shared)?;
-        // What is durable by now is history, for everybody but the sessions that came back.
-        let reader = shared.journal.reader(matched.max(shared.journal.durable_seq()) + 1, Chains::Both);
+        // Wills of before may be durable by now, and are for everybody.
+        let reader = shared.journal.reader(matched + 1, Chains::Both);
         let tasks = Tasks {
             helpers: vec![
                 tokio::spawn(archive.run()),

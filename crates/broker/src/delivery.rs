@@ -12,6 +12,7 @@ use model::{Door, Message, Qos};
 use tokio::task::JoinHandle;
 
 use crate::fanout::{self, Touched};
+use crate::group::Group;
 use crate::link::OUTBOX;
 use crate::prepared::Variants;
 use crate::restore;
@@ -75,21 +76,35 @@ pub(crate) async fn run(shared: Arc<Shared>, mut reader: Reader, consumer: Consu
         let _ = saving.await;
     }
     let _ = save_sessions(&shared, reader.position(), &consumer).await;
+    let waiting = shared.sessions.all().into_iter().filter_map(|session| {
+        let state = session.state();
+        Some((state.will.as_ref()?.row, shared.moment(state.will_due?)))
+    });
+    if let Err(error) = store::settle_wills(&shared, waiting.collect()).await {
+        tracing::warn!(%error, "wills may be published at the next start");
+    }
 }
 
 /// Saves the sessions that changed, as of `position`: everything up to there was delivered by the caller, and nothing after.
 fn save_sessions(shared: &Arc<Shared>, position: u64, consumer: &Arc<Consumer>) -> JoinHandle<()> {
     let (now, now_mono) = (shared.host.clock.now(), shared.host.clock.mono_micros());
-    let snapshots: Vec<_> =
+    // What moves between groups and their members stands still meanwhile.
+    let moving = shared.groups.moving.write();
+    let groups: Vec<_> = shared.groups.all().iter().filter_map(Group::snapshot).collect();
+    let sessions: Vec<_> =
         shared.sessions.dirty().iter().map(|session| session.snapshot(now, now_mono, position)).collect();
+    drop(moving);
     let (shared, consumer) = (Arc::clone(shared), Arc::clone(consumer));
     tokio::spawn(async move {
-        match store::save(&shared, &snapshots, position).await {
+        match store::save(&shared, &sessions, &groups, position).await {
             Ok(()) => consumer.report(position),
             Err(error) => {
                 tracing::error!(%error, "sessions cannot be saved; they are tried again");
-                for snapshot in &snapshots {
+                for snapshot in &sessions {
                     snapshot.session.not_saved(snapshot);
+                }
+                for snapshot in &groups {
+                    snapshot.group.not_saved(snapshot);
                 }
             }
         }
@@ -113,6 +128,38 @@ fn take(shared: &Shared, batch: &journal::Batch) {
             let subscriptions = &shared.subscriptions;
             fanout::deliver(subscriptions, &record.message, record.seq, now_mono, &limits, &mut touched);
         }
+    }
+}
+
+/// Brings a group what waits for it in the journal, until no member has room or nothing waits. One at a time per group: the
+/// caller has said that it is fed.
+pub(crate) async fn feed(shared: Arc<Shared>, group: Arc<Group>) {
+    let mut reader: Option<Reader> = None;
+    while let Some(wanted) = group.wanted() {
+        let is_near =
+            |reader: &Reader| (reader.position()..=reader.position() + JUMP).contains(&(wanted - 1));
+        let mut at = match reader.take().filter(is_near) {
+            Some(reader) => reader,
+            None => shared.journal.reader(wanted, Chains::Both),
+        };
+        let batch = match at.next().await {
+            Ok(batch) => batch,
+            Err(error) => {
+                group.stop();
+                tracing::error!(%error, name = ?group.name.as_str(), "cannot bring a group what waits for it in the journal");
+                return;
+            }
+        };
+        let mut links = Vec::new();
+        let goes_on = group.feed(&shared, &batch, &mut links);
+        for link in links {
+            link.signal.wake();
+        }
+        if !goes_on {
+            return;
+        }
+        reader = Some(at);
+        tokio::task::yield_now().await;
     }
 }
 

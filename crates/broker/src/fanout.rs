@@ -4,6 +4,7 @@
 //!
 //! - A session whose subscriptions overlap gets one copy, at the highest QoS, with every subscription identifier
 //!   (MQTT 5.0, section 3.3.4).
+//! - A group of a shared subscription gets one copy, whatever its members subscribe to besides.
 //! - The trie is locked for the walk only; sessions are locked one at a time, each for one push.
 //! - Connections are woken once per caller's batch, so that many messages leave in one write.
 
@@ -14,14 +15,24 @@ use mqtt::limit::SUBSCRIPTION_IDS_MAX;
 use parking_lot::RwLock;
 use smallvec::SmallVec;
 
+use crate::group::Group;
 use crate::link::Link;
 use crate::prepared::Variants;
 use crate::session::{Filter, Limits, Session, Terms};
 use crate::trie::{Key, Trie};
 
-/// One subscription, as the trie holds it.
+/// Who subscribes to a filter, as the trie holds it.
 #[derive(Clone)]
-pub(crate) struct Subscriber {
+pub(crate) enum Subscriber {
+    /// A session.
+    Session(Subscription),
+    /// A group of sessions, of which one gets each message.
+    Group(Arc<Group>),
+}
+
+/// The subscription of a session.
+#[derive(Clone)]
+pub(crate) struct Subscription {
     pub(crate) session: Arc<Session>,
     pub(crate) qos_max: Qos,
     pub(crate) no_local: bool,
@@ -33,7 +44,7 @@ pub(crate) struct Subscriber {
 impl Subscriber {
     pub(crate) fn new(session: Arc<Session>, filter: Filter) -> Self {
         let Filter { qos_max, no_local, retain_as_published, id, .. } = filter;
-        Self { session, qos_max, no_local, retain_as_published, id }
+        Self::Session(Subscription { session, qos_max, no_local, retain_as_published, id })
     }
 }
 
@@ -72,7 +83,9 @@ pub(crate) fn deliver(
     let mut matches: SmallVec<[(Key, Subscriber); 8]> = SmallVec::new();
     subscriptions.read().matches(&message.topic, |key, subscriber| {
         // MQTT 5.0, section 3.8.3.1: No Local goes by the client id, whatever connection it has.
-        if !(subscriber.no_local && message.origin.client_id == subscriber.session.client_id) {
+        let is_own = matches!(subscriber, Subscriber::Session(own)
+            if own.no_local && message.origin.client_id == own.session.client_id);
+        if !is_own {
             matches.push((key, subscriber.clone()));
         }
     });
@@ -84,18 +97,28 @@ pub(crate) fn deliver(
     }
     let mut variants = Variants::new(message, seq, now_mono);
     for of_one in matches.chunk_by(|(a, _), (b, _)| a == b) {
-        let ids: SmallVec<[u32; 4]> = of_one
-            .iter()
-            .map(|(_, subscriber)| subscriber.id)
-            .filter(|&id| id != 0)
-            .take(SUBSCRIPTION_IDS_MAX)
-            .collect();
+        let first = match &of_one[0].1 {
+            Subscriber::Session(first) => first,
+            Subscriber::Group(group) => {
+                if message.to.is_none() {
+                    touched.0.extend(group.deliver(&mut variants, limits));
+                }
+                continue;
+            }
+        };
+        let owns = || {
+            of_one.iter().filter_map(|(_, subscriber)| match subscriber {
+                Subscriber::Session(own) => Some(own),
+                Subscriber::Group(_) => None,
+            })
+        };
+        let ids: SmallVec<[u32; 4]> =
+            owns().map(|own| own.id).filter(|&id| id != 0).take(SUBSCRIPTION_IDS_MAX).collect();
         let terms = Terms {
-            qos_max: of_one.iter().map(|(_, subscriber)| subscriber.qos_max).max().unwrap_or_default(),
-            retain_as_published: of_one.iter().any(|(_, subscriber)| subscriber.retain_as_published),
+            qos_max: owns().map(|own| own.qos_max).max().unwrap_or_default(),
+            retain_as_published: owns().any(|own| own.retain_as_published),
             ids: &ids,
         };
-        let session = &of_one[0].1.session;
-        touched.0.extend(session.deliver(&mut variants, &terms, message.to, limits));
+        touched.0.extend(first.session.deliver(&mut variants, &terms, message.to, limits));
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! ```text
 //! socket ─ connection ─ may? ─ journal ──→ durable ─┬→ PUBACK, in order (connection)
-//!              │                                    ├→ delivery ─ fanout ─ outbox ─→ QoS 1 subscribers
+//!              │                                    ├→ delivery ─ fanout ┬ outbox ─→ QoS 1 and 2 subscribers
+//!              │                                    │                    └ group ─ one member's outbox
 //!              └→ QoS 0: fanout at once             └→ archive: retained messages, in memory and in the catalog
 //! ```
 //!
 //! Not here: packet bytes (`mqtt`), who may what (`identity`), what a topic means to a feature: the door knows topics
-//! only. Shared subscriptions come in with the front door's own issue. A connection is generic
+//! only. A connection is generic
 //! over its stream, and an outbox over how its messages are acknowledged.
 //!
 //! The laws this crate keeps:
@@ -27,22 +28,30 @@
 //!   for the journal too, for only the journal knows repeats.
 //! - A session belongs to its principal: the same client id of another one gets a new session, and is refused while the
 //!   first is connected.
-//! - A will is judged when it is published, by what its client may do then. It is not published when the server stops.
+//! - A will is judged when it is published, by what its client may do then. It is not published when the server stops in good order.
 //! - What a bridge of another broker retains and says again on every connect is acknowledged, counted, and neither stored
 //!   nor delivered again; its subscriptions do not bring back what it published itself (`bridge`).
 //! - Sessions that outlive their connection outlive the process (`store`, `restore`). After a crash, not after a stop in good order,
-//!   what was delivered in the last two seconds may be delivered again, QoS 2 included; what comes in as QoS 2 is one message
-//!   whatever happens. A will is not kept over a restart, nor are retained messages that a subscription was still to be sent.
+//!   what was delivered at QoS 1 in the last two seconds may be delivered again. QoS 2 is one message whatever happens, in and out:
+//!   each step is on record before the next packet; only its releases may be repeated.
+//! - A will is durable before its client is let in. After a crash it is published when its delay is over, at the start if it has
+//!   none. A crash between its publication and the note of it publishes it twice.
+//! - Retained messages that a new subscription was still to be sent are sent when its client comes back, and after a restart.
+//! - Shared subscriptions (`group`) are served to MQTT 3.1.1 clients too, in the same words, as Mosquitto does. A member without
+//!   room is passed over; what nobody has room for waits in the journal. QoS 1 that a member has not acknowledged goes to another
+//!   when the member's session ends, not when its connection breaks (MQTT 5.0, section 4.8.2 permits both).
 //! - MQTT 3.1.1 sessions that are not clean live for [`Settings::session_expiry_max`].
 
 mod admission;
 mod archive;
+mod backlog;
 mod bridge;
 mod broker;
 mod connection;
 mod delivery;
 mod error;
 mod fanout;
+mod group;
 mod incoming;
 mod link;
 mod listener;

@@ -1,25 +1,33 @@
 //! What one session has to send: the messages that wait, those on their way, and those left in the journal.
 //!
 //! ```text
-//! push ─→ queue (memory, bounded) ─→ next ─→ in flight (bounded by the client's window) ─→ acknowledge
-//!   └───→ left (only `seq`, bounded) ─→ refill ─┘
+//! push ─→ queue (memory, bounded) ─→ in flight (bounded by the client's window) ─→ next ─→ acknowledge
+//!   └───→ left (only `seq`, bounded) ─→ refill ─┘        └─ QoS 2: on record ─┘
 //! ```
 //!
 //! Pure: no clock, no lock, no socket; time comes in. The laws:
 //!
 //! - **Order.** QoS 1 messages leave in the order they were pushed, whether they waited in memory or in the journal.
 //! - **A packet id is never used twice at once** (MQTT 5.0, section 2.2.1), however long one stays unacknowledged.
+//! - **On record first.** With [`Outbox::recording`], a message of QoS 2 leaves after its packet id and `seq` are durable, and
+//!   its release after it is durable that the client has it (MQTT 5.0, section 4.3.3): the caller says when they are.
 //! - **Bounded.** Memory is bounded in messages and in bytes; what does not fit is left in the journal; what does
 //!   not fit there either is handed back with its reason, for the caller to count.
 
-use std::collections::VecDeque;
+mod saved;
+
+use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use model::Qos;
 
+use crate::backlog::Ledger;
 use crate::prepared::Prepared;
 use crate::tally::Drop;
+use crate::trie::Key;
+
+pub(crate) use self::saved::{Back, OnRecord, Saved};
 
 /// Numbers of packet ids: 1 to 65,535 (MQTT 5.0, section 2.2.1).
 const PACKET_IDS: u64 = 65_535;
@@ -35,11 +43,25 @@ pub(crate) struct Bounds {
     pub(crate) left_max: usize,
 }
 
-/// A message that waits in the journal only, and how its delivery was meant.
+/// What a delivery comes by.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Source {
+    /// The session's own subscriptions, when the message was published.
+    #[default]
+    Own,
+    /// A retained message, for a new subscription.
+    Retained,
+    /// This shared subscription.
+    Group(Key),
+}
+
+/// A message that is known by its record, and how its delivery was meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Left {
     /// Its record.
     pub(crate) seq: u64,
+    /// What it comes by.
+    pub(crate) source: Source,
     /// The highest QoS of the delivery.
     pub(crate) qos_max: Qos,
     /// The retain flag of the delivery.
@@ -79,10 +101,50 @@ pub(crate) struct Outgoing {
     pub(crate) dup: bool,
 }
 
+/// A message that waits in memory.
+#[derive(Debug)]
+struct Waiting {
+    prepared: Arc<Prepared>,
+    source: Source,
+}
+
 #[derive(Debug)]
 struct Flight {
     serial: u64,
+    source: Source,
     freight: Freight,
+    record: Record,
+    /// It was sent, on this connection or an earlier one.
+    was_sent: bool,
+}
+
+/// How far a flight is on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Record {
+    /// It has no record to wait for: QoS 1, a session that ends with its connection, a message that is not in the journal.
+    Needless,
+    /// Its next packet is not on record, and nobody was asked for it yet.
+    Wanted,
+    /// As before, and somebody was.
+    Asked,
+    /// Its next packet may leave.
+    Durable,
+}
+
+/// What is to be durable before packets of QoS 2 are sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Steps {
+    /// Before PUBLISH: by its serial the packet id, and how the message is found again.
+    pub(crate) begun: Vec<(u64, Left)>,
+    /// Before PUBREL: the client has the messages of these serials.
+    pub(crate) received: Vec<u64>,
+}
+
+impl Steps {
+    /// Whether nothing is to be done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.begun.is_empty() && self.received.is_empty()
+    }
 }
 
 /// What a flight is to bring.
@@ -97,6 +159,18 @@ enum Freight {
 }
 
 impl Flight {
+    fn may_leave(&self) -> bool {
+        matches!(self.record, Record::Needless | Record::Durable)
+    }
+
+    fn left(&self) -> Option<Left> {
+        match &self.freight {
+            Freight::Message(prepared) => prepared.left(self.source),
+            Freight::Lost(left) => Some(left.clone()),
+            Freight::Release => None,
+        }
+    }
+
     fn qos(&self) -> Option<Qos> {
         match &self.freight {
             Freight::Message(prepared) => Some(prepared.qos()),
@@ -106,28 +180,15 @@ impl Flight {
     }
 }
 
-/// What of an outbox outlives the process.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Saved {
-    pub(crate) serial: u64,
-    /// In the order of their first sending: serial, whether it is to be released, how it is found again.
-    pub(crate) flights: Vec<(u64, bool, Left)>,
-    /// In the order of their sending.
-    pub(crate) waiting: Vec<Left>,
-}
-
-/// How much came back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Restored {
-    pub(crate) flights: usize,
-    pub(crate) waiting: usize,
-}
-
 /// What became of a PUBREC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Received {
     /// The client has the message: PUBREL is to be sent.
     Release,
+    /// The same, when it is durable that the flight with this serial has come so far.
+    Record(u64),
+    /// The client has said so before, and PUBREL follows when that is durable.
+    Awaited,
     /// The client does not want it, and its id is free.
     Refused,
     /// No such message is on its way.
@@ -137,18 +198,31 @@ pub(crate) enum Received {
 /// The outgoing side of one session.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    queue: VecDeque<Arc<Prepared>>,
+    queue: VecDeque<Waiting>,
     queue_bytes: usize,
     left: VecDeque<Left>,
     /// In the order of their first sending.
     flights: VecDeque<Flight>,
-    /// How many flights, from the back, were sent on an earlier connection and not yet on this one.
+    /// How many flights, from the back, were not sent on this connection yet.
     unsent: usize,
+    /// Messages of QoS 2 are to be on record before they leave.
+    is_recording: bool,
+    /// Flights that were on record and are over: their records are needed until the queue is saved without them.
+    over: Vec<u64>,
+    /// What of `queue` and `left` is to be saved.
+    ledger: Ledger,
+    /// While the process starts: what was begun before, and is not to be begun again.
+    known: HashSet<(u64, Source)>,
     /// Counts the packet ids given; id = serial modulo 65,535, plus 1.
     serial: u64,
 }
 
 impl Outbox {
+    /// An empty one, of a session that outlives its connection and so the process.
+    pub(crate) fn recording() -> Self {
+        Self { is_recording: true, ..Self::default() }
+    }
+
     /// Messages that wait in memory.
     pub(crate) fn queued(&self) -> usize {
         self.queue.len()
@@ -179,26 +253,25 @@ impl Outbox {
         bounds: &Bounds,
         is_full: bool,
         is_away: bool,
+        source: Source,
     ) -> Pushed {
         let bytes = prepared.bytes();
-        // One message may always wait, so that a session gets on whatever the others hold.
-        let may_wait = self.queue.is_empty() || !is_full;
-        let fits = may_wait
-            && self.queue.len() < bounds.messages_max
-            && self.queue_bytes + bytes <= bounds.bytes_max;
+        let fits = self.fits(bytes, bounds, is_full);
         if prepared.qos() == Qos::AtMostOnce {
             return match (is_away, fits) {
                 (true, _) => Pushed::Dropped(Drop::Away),
                 (false, false) => Pushed::Dropped(Drop::Slow),
-                (false, true) => self.queue(prepared, bytes),
+                (false, true) => self.queue(prepared, source),
             };
         }
         // Nobody overtakes what was left in the journal.
         if fits && (self.left.is_empty() || left.is_none()) {
-            return self.queue(prepared, bytes);
+            self.ledger.push(is_booked(&prepared, source));
+            return self.queue(prepared, source);
         }
         match left {
             Some(left) if self.left.len() < bounds.left_max => {
+                self.ledger.push(true);
                 self.left.push_back(left);
                 Pushed::Left
             }
@@ -208,12 +281,26 @@ impl Outbox {
 
     /// Forgets the message that was left last: all sessions together have no more room for such.
     pub(crate) fn take_back_left(&mut self) {
-        self.left.pop_back();
+        if self.left.pop_back().is_some() {
+            self.ledger.pop_back(1);
+        }
     }
 
-    fn queue(&mut self, prepared: Arc<Prepared>, bytes: usize) -> Pushed {
-        self.queue.push_back(prepared);
-        self.queue_bytes += bytes;
+    /// Whether so many bytes more may wait in memory.
+    pub(crate) fn fits(&self, bytes: usize, bounds: &Bounds, is_full: bool) -> bool {
+        // One message may always wait, so that a session gets on whatever the others hold.
+        let may_wait = self.queue.is_empty() || !is_full;
+        may_wait && self.queue.len() < bounds.messages_max && self.queue_bytes + bytes <= bounds.bytes_max
+    }
+
+    /// Whether a message that is given now leaves at once, within the client's window.
+    pub(crate) fn has_room(&self, window: usize) -> bool {
+        self.left.is_empty() && self.queue.len() + self.flights.len() < window
+    }
+
+    fn queue(&mut self, prepared: Arc<Prepared>, source: Source) -> Pushed {
+        self.queue_bytes += prepared.bytes();
+        self.queue.push_back(Waiting { prepared, source });
         Pushed::Queued
     }
 
@@ -226,30 +313,30 @@ impl Outbox {
         bytes_max: Option<NonZeroU32>,
         mut drop: impl FnMut(Drop),
     ) -> Option<Next> {
-        let sent = self.flights.len() - self.unsent;
-        if self.unsent > 0 {
-            if sent >= window {
-                return None;
-            }
-            let flight = &self.flights[sent];
-            self.unsent -= 1;
-            let packet_id = id_of(flight.serial);
-            return Some(match &flight.freight {
-                Freight::Message(prepared) => {
-                    Next::Publish(Outgoing { prepared: Arc::clone(prepared), packet_id, dup: true })
-                }
-                Freight::Release => Next::Release(packet_id),
-                Freight::Lost(_) => unreachable!("read again before anybody connects"),
-            });
-        }
         loop {
-            let first = self.queue.front()?;
-            let is_acknowledged = first.qos() != Qos::AtMostOnce;
-            if is_acknowledged && sent >= window {
+            let sent = self.flights.len() - self.unsent;
+            if sent < window
+                && let Some(flight) = self.flights.get_mut(sent)
+                && flight.may_leave()
+            {
+                self.unsent -= 1;
+                let packet_id = id_of(flight.serial);
+                let dup = std::mem::replace(&mut flight.was_sent, true);
+                return Some(match &flight.freight {
+                    Freight::Message(prepared) => {
+                        Next::Publish(Outgoing { prepared: Arc::clone(prepared), packet_id, dup })
+                    }
+                    Freight::Release => Next::Release(packet_id),
+                    Freight::Lost(_) => unreachable!("read again before anybody connects"),
+                });
+            }
+            let is_acknowledged = self.queue.front()?.prepared.qos() != Qos::AtMostOnce;
+            if is_acknowledged && self.flights.len() >= window {
                 return None;
             }
-            let prepared = self.queue.pop_front().expect("there is a first");
+            let Waiting { prepared, source } = self.queue.pop_front().expect("there is a first");
             self.queue_bytes -= prepared.bytes();
+            self.ledger.pop_front(is_booked(&prepared, source));
             if self.queue.is_empty() && self.queue.capacity() > 64 {
                 self.queue = VecDeque::new();
             }
@@ -258,12 +345,41 @@ impl Outbox {
             } else if bytes_max.is_some_and(|most| prepared.bytes() > most.get() as usize) {
                 drop(Drop::TooLarge);
             } else if is_acknowledged {
-                let serial = self.free_serial();
-                let freight = Freight::Message(Arc::clone(&prepared));
-                self.flights.push_back(Flight { serial, freight });
-                return Some(Next::Publish(Outgoing { prepared, packet_id: id_of(serial), dup: false }));
+                let needs_record =
+                    self.is_recording && prepared.qos() == Qos::ExactlyOnce && prepared.seq() > 0;
+                let record = if needs_record { Record::Wanted } else { Record::Needless };
+                let (serial, freight) = (self.free_serial(), Freight::Message(prepared));
+                self.flights.push_back(Flight { serial, source, freight, record, was_sent: false });
+                self.unsent += 1;
             } else {
                 return Some(Next::Publish(Outgoing { prepared, packet_id: 0, dup: false }));
+            }
+        }
+    }
+
+    /// Takes what is to be on record before it leaves.
+    pub(crate) fn steps(&mut self) -> Steps {
+        let mut steps = Steps::default();
+        if !self.is_recording || self.unsent == 0 {
+            return steps;
+        }
+        let sent = self.flights.len() - self.unsent;
+        for flight in self.flights.iter_mut().skip(sent).filter(|flight| flight.record == Record::Wanted) {
+            match flight.left() {
+                Some(left) => steps.begun.push((flight.serial, left)),
+                None => steps.received.push(flight.serial),
+            }
+            flight.record = Record::Asked;
+        }
+        steps
+    }
+
+    /// These flights are on record: their next packets may leave. `is_so` false: they are not, and are asked for again.
+    pub(crate) fn recorded(&mut self, serials: &[u64], is_so: bool) {
+        let record = if is_so { Record::Durable } else { Record::Wanted };
+        for flight in &mut self.flights {
+            if flight.record == Record::Asked && serials.contains(&flight.serial) {
+                flight.record = record;
             }
         }
     }
@@ -292,22 +408,39 @@ impl Outbox {
 
     /// PUBREC: the client has the QoS 2 message with this packet id, or (`is_refused`) does not want it.
     pub(crate) fn receive(&mut self, packet_id: u16, is_refused: bool) -> Received {
-        let flight = self.flights.iter_mut().find(|flight| id_of(flight.serial) == packet_id);
-        match flight.map(|flight| flight.qos()) {
+        match self.flight_of(packet_id).map(|flight| flight.qos()) {
             None | Some(Some(Qos::AtMostOnce | Qos::AtLeastOnce)) => Received::Unknown,
             // MQTT 5.0, section 4.3.3: it has said that it has the message, and cannot take that back.
-            Some(None) => Received::Release,
+            Some(None) => match self.flight_of(packet_id).map(|flight| flight.record) {
+                Some(Record::Asked) => Received::Awaited,
+                Some(Record::Wanted) => {
+                    let flight = self.flight_of(packet_id).expect("looked at just now");
+                    flight.record = Record::Asked;
+                    Received::Record(flight.serial)
+                }
+                _ => Received::Release,
+            },
             Some(Some(Qos::ExactlyOnce)) if is_refused => {
                 self.take_flight(packet_id, |_| true);
                 Received::Refused
             }
             Some(Some(Qos::ExactlyOnce)) => {
-                for flight in self.flights.iter_mut().filter(|flight| id_of(flight.serial) == packet_id) {
-                    flight.freight = Freight::Release;
+                let flight = self.flight_of(packet_id).expect("looked at just now");
+                if !flight.was_sent {
+                    return Received::Unknown;
                 }
-                Received::Release
+                flight.freight = Freight::Release;
+                if flight.record == Record::Needless {
+                    return Received::Release;
+                }
+                flight.record = Record::Asked;
+                Received::Record(flight.serial)
             }
         }
+    }
+
+    fn flight_of(&mut self, packet_id: u16) -> Option<&mut Flight> {
+        self.flights.iter_mut().find(|flight| id_of(flight.serial) == packet_id)
     }
 
     /// PUBCOMP: the id of a QoS 2 message is free. `false`: it was not released.
@@ -321,75 +454,14 @@ impl Outbox {
         if at >= self.flights.len() - self.unsent {
             self.unsent -= 1;
         }
-        self.flights.remove(at);
+        let flight = self.flights.remove(at).expect("it was found");
+        if flight.record != Record::Needless {
+            self.over.push(flight.serial);
+        }
         if self.flights.is_empty() && self.flights.capacity() > 64 {
             self.flights = VecDeque::new();
         }
         true
-    }
-
-    /// What of it outlives the process: everything that is in the journal. Retained messages for a new subscription are
-    /// not: whoever subscribes again gets them again.
-    pub(crate) fn save(&self) -> Saved {
-        let flight = |flight: &Flight| match &flight.freight {
-            Freight::Message(prepared) => prepared.left().map(|left| (flight.serial, false, left)),
-            Freight::Lost(left) => Some((flight.serial, false, left.clone())),
-            Freight::Release => {
-                let none = Left { seq: 0, qos_max: Qos::ExactlyOnce, retain: false, ids: None };
-                Some((flight.serial, true, none))
-            }
-        };
-        let queued = self.queue.iter().filter(|prepared| prepared.qos() != Qos::AtMostOnce);
-        let waiting = queued.filter_map(|prepared| prepared.left()).chain(self.left.iter().cloned());
-        Saved {
-            serial: self.serial,
-            flights: self.flights.iter().filter_map(flight).collect(),
-            waiting: waiting.collect(),
-        }
-    }
-
-    /// Takes back what was saved. Flights are lost until they are [`flown again`](Self::fly_again).
-    pub(crate) fn restore(&mut self, saved: Saved) -> Restored {
-        self.serial = saved.serial;
-        self.flights = saved
-            .flights
-            .into_iter()
-            .map(|(serial, is_released, left)| Flight {
-                serial,
-                freight: if is_released { Freight::Release } else { Freight::Lost(left) },
-            })
-            .collect();
-        self.unsent = self.flights.len();
-        self.left = saved.waiting.into();
-        Restored { flights: self.flights.len(), waiting: self.left.len() }
-    }
-
-    /// The records of lost flights.
-    pub(crate) fn lost_flights(&self) -> impl Iterator<Item = u64> {
-        self.flights.iter().filter_map(|flight| match &flight.freight {
-            Freight::Lost(left) => Some(left.seq),
-            _ => None,
-        })
-    }
-
-    /// Record `seq` was read: its lost flight gets what `prepare` makes of it.
-    pub(crate) fn fly_again(&mut self, seq: u64, mut prepare: impl FnMut(&Left) -> Option<Arc<Prepared>>) {
-        for flight in &mut self.flights {
-            if let Freight::Lost(left) = &flight.freight
-                && left.seq == seq
-                && let Some(prepared) = prepare(left)
-            {
-                flight.freight = Freight::Message(prepared);
-            }
-        }
-    }
-
-    /// Record `seq` is not there any more: its lost flights end. Returns how many.
-    pub(crate) fn give_up_flight(&mut self, seq: u64) -> usize {
-        let before = self.flights.len();
-        self.flights.retain(|flight| !matches!(&flight.freight, Freight::Lost(left) if left.seq == seq));
-        self.unsent = self.flights.len();
-        before - self.flights.len()
     }
 
     /// A new connection goes on with the session: everything unacknowledged is sent again first, in the order of
@@ -401,9 +473,33 @@ impl Outbox {
     /// Nobody is connected any more: QoS 0 that still waits goes. Returns how many went.
     pub(crate) fn away(&mut self) -> usize {
         let before = self.queue.len();
-        self.queue.retain(|prepared| prepared.qos() != Qos::AtMostOnce);
-        self.queue_bytes = self.queue.iter().map(|prepared| prepared.bytes()).sum();
+        self.queue.retain(|waiting| waiting.prepared.qos() != Qos::AtMostOnce);
+        self.queue_bytes = self.queue.iter().map(|waiting| waiting.prepared.bytes()).sum();
         before - self.queue.len()
+    }
+
+    /// Takes what came by shared subscriptions and was not begun: others may have it. With `is_over`, the session ends,
+    /// what is on its way at QoS 1 too; at QoS 2 nobody else may have it (MQTT 5.0, section 4.8.2, MQTT-4.8.2-5).
+    pub(crate) fn give_back(&mut self, is_over: bool) -> Vec<(Key, u64)> {
+        let mut given = Vec::new();
+        if is_over {
+            self.flights.retain(|flight| match (flight.source, flight.qos(), flight.left()) {
+                (Source::Group(group), Some(Qos::AtLeastOnce), Some(left)) => {
+                    given.push((group, left.seq));
+                    false
+                }
+                _ => true,
+            });
+        }
+        self.queue.retain(|Waiting { prepared, source }| match (*source, prepared.left(*source)) {
+            (Source::Group(group), Some(left)) if prepared.qos() != Qos::AtMostOnce => {
+                given.push((group, left.seq));
+                false
+            }
+            _ => true,
+        });
+        self.queue_bytes = self.queue.iter().map(|waiting| waiting.prepared.bytes()).sum();
+        given
     }
 
     /// The message to be read from the journal next, when memory has room for it again.
@@ -420,17 +516,28 @@ impl Outbox {
 
     /// The first message left in the journal was read, and waits in memory from now on.
     pub(crate) fn refill(&mut self, prepared: Arc<Prepared>) {
-        self.left.pop_front();
-        let bytes = prepared.bytes();
-        self.queue(prepared, bytes);
+        if self.left.pop_front().is_some() {
+            self.queue(prepared, Source::Own);
+        }
     }
 
     /// Messages left in the journal before `seq` are not there any more. Returns how many went.
     pub(crate) fn forget_left_before(&mut self, seq: u64) -> usize {
         let gone = self.left.iter().take_while(|left| left.seq < seq).count();
         self.left.drain(..gone);
+        if gone > 0 {
+            // What follows stands where these were.
+            let before = self.booked();
+            self.ledger.pop_back(gone as u64);
+            self.ledger.touch_after(before as u64);
+        }
         gone
     }
+}
+
+/// Whether a message that waits in memory is one of the backlog: of the session's own, and in the journal.
+fn is_booked(prepared: &Prepared, source: Source) -> bool {
+    source == Source::Own && prepared.qos() != Qos::AtMostOnce && prepared.seq() > 0
 }
 
 fn id_of(serial: u64) -> u16 {
@@ -439,207 +546,4 @@ fn id_of(serial: u64) -> u16 {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::HashSet;
-
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::prepared::tests::{number, prepared};
-
-    const BOUNDS: Bounds = Bounds { messages_max: 4, bytes_max: 10_000, left_max: 3 };
-
-    fn left(seq: u64) -> Option<Left> {
-        Some(Left { seq, qos_max: Qos::AtLeastOnce, retain: false, ids: None })
-    }
-
-    /// The next message.
-    fn next(
-        outbox: &mut Outbox,
-        window: usize,
-        now_mono: u64,
-        bytes_max: Option<NonZeroU32>,
-        drop: impl FnMut(Drop),
-    ) -> Option<Outgoing> {
-        outbox.next(window, now_mono, bytes_max, drop).map(|next| match next {
-            Next::Publish(outgoing) => outgoing,
-            Next::Release(packet_id) => panic!("PUBREL of {packet_id}"),
-        })
-    }
-
-    fn push(outbox: &mut Outbox, seq: u64, qos: Qos) -> Pushed {
-        outbox.push(prepared(seq, qos), left(seq), &BOUNDS, false, false)
-    }
-
-    #[test]
-    fn what_does_not_fit_in_memory_is_left_and_comes_back_in_order() {
-        let mut outbox = Outbox::default();
-        let pushed: Vec<_> = (1..=9).map(|seq| push(&mut outbox, seq, Qos::AtLeastOnce)).collect();
-        assert_eq!(pushed.iter().filter(|pushed| **pushed == Pushed::Queued).count(), 4);
-        assert_eq!(pushed.iter().filter(|pushed| **pushed == Pushed::Left).count(), 3);
-        assert_eq!(pushed[7..], [Pushed::Dropped(Drop::QueueFull), Pushed::Dropped(Drop::QueueFull)]);
-        let mut seen = Vec::new();
-        while let Some(out) = next(&mut outbox, 100, 0, None, |_| panic!("nothing expires")) {
-            seen.push(number(&out.prepared));
-            if let Some(seq) = outbox.wanted(&BOUNDS) {
-                outbox.refill(prepared(seq, Qos::AtLeastOnce));
-            }
-        }
-        assert_eq!(seen, [1, 2, 3, 4, 5, 6, 7]);
-    }
-
-    #[test]
-    fn a_resumed_session_sends_again_in_order_and_within_the_new_window() {
-        let mut outbox = Outbox::default();
-        for seq in 1..=4 {
-            push(&mut outbox, seq, Qos::AtLeastOnce);
-        }
-        let ids: Vec<_> =
-            (0..3).map(|_| next(&mut outbox, 3, 0, None, |_| {}).expect("one more").packet_id).collect();
-        assert!(next(&mut outbox, 3, 0, None, |_| {}).is_none(), "the window is full");
-        assert!(outbox.acknowledge(ids[1]));
-        assert!(!outbox.acknowledge(ids[1]), "acknowledged once");
-        outbox.resume();
-        let again = next(&mut outbox, 1, 0, None, |_| {}).expect("the first again");
-        assert_eq!((again.packet_id, again.dup, number(&again.prepared)), (ids[0], true, 1));
-        assert!(next(&mut outbox, 1, 0, None, |_| {}).is_none(), "the new window is one");
-        assert!(outbox.acknowledge(ids[0]));
-        let again = next(&mut outbox, 1, 0, None, |_| {}).expect("the third again");
-        assert_eq!((again.packet_id, again.dup), (ids[2], true));
-        assert!(outbox.acknowledge(ids[2]));
-        let fresh = next(&mut outbox, 1, 0, None, |_| {}).expect("the fourth");
-        assert_eq!((number(&fresh.prepared), fresh.dup), (4, false));
-    }
-
-    #[test]
-    fn mqtt5_4_3_3_5_what_the_client_has_is_released_and_never_published_again() {
-        let mut outbox = Outbox::default();
-        for seq in 1..=3 {
-            push(&mut outbox, seq, Qos::ExactlyOnce);
-        }
-        let ids: Vec<_> =
-            (0..3).map(|_| next(&mut outbox, 9, 0, None, |_| {}).expect("one more").packet_id).collect();
-        assert!(!outbox.acknowledge(ids[0]), "PUBACK is no answer to QoS 2");
-        assert!(!outbox.complete(ids[0]), "not released yet");
-        assert_eq!(outbox.receive(ids[0], false), Received::Release);
-        assert_eq!(outbox.receive(ids[0], true), Received::Release, "it cannot take that back");
-        assert_eq!(outbox.receive(ids[1], true), Received::Refused);
-        assert_eq!(outbox.receive(ids[1], false), Received::Unknown);
-        assert_eq!(outbox.inflight(), 2, "an id is in use until PUBCOMP");
-        outbox.resume();
-        assert!(matches!(outbox.next(9, 0, None, |_| {}), Some(Next::Release(id)) if id == ids[0]));
-        let again = next(&mut outbox, 9, 0, None, |_| {}).expect("the third again");
-        assert_eq!((again.packet_id, again.dup, number(&again.prepared)), (ids[2], true, 3));
-        assert!(outbox.complete(ids[0]) && !outbox.complete(ids[0]));
-        assert_eq!(outbox.receive(ids[2], false), Received::Release);
-        assert!(outbox.complete(ids[2]));
-        assert_eq!(outbox.inflight(), 0);
-    }
-
-    #[test]
-    fn what_is_saved_comes_back_with_its_packet_ids_and_in_its_order() {
-        let mut outbox = Outbox::default();
-        for seq in 1..=7 {
-            push(&mut outbox, seq, Qos::ExactlyOnce);
-        }
-        let ids: Vec<_> =
-            (0..3).map(|_| next(&mut outbox, 3, 0, None, |_| {}).expect("one more").packet_id).collect();
-        assert_eq!(outbox.receive(ids[1], false), Received::Release);
-        let saved = outbox.save();
-        assert_eq!(saved.waiting.iter().map(|left| left.seq).collect::<Vec<_>>(), [4, 5, 6, 7]);
-        let mut back = Outbox::default();
-        assert_eq!(back.restore(saved), Restored { flights: 3, waiting: 4 });
-        assert_eq!(back.lost_flights().collect::<Vec<_>>(), [1, 3]);
-        assert_eq!(back.give_up_flight(1), 1, "retention took it");
-        back.fly_again(3, |left| Some(prepared(left.seq, left.qos_max)));
-        back.resume();
-        assert!(matches!(back.next(9, 0, None, |_| {}), Some(Next::Release(id)) if id == ids[1]));
-        let third = next(&mut back, 9, 0, None, |_| {}).expect("the third");
-        assert_eq!((third.packet_id, third.dup, number(&third.prepared)), (ids[2], true, 3));
-        back.refill(prepared(4, Qos::ExactlyOnce));
-        let fourth = next(&mut back, 9, 0, None, |_| {}).expect("the fourth");
-        assert!(!ids.contains(&fourth.packet_id), "no id is used twice");
-        assert!(!fourth.dup);
-    }
-
-    /// emqx issue 16296: an id used again while its first message is unacknowledged loses that message.
-    #[test]
-    fn an_id_that_is_never_acknowledged_is_never_used_again() {
-        let mut outbox = Outbox::default();
-        push(&mut outbox, 0, Qos::AtLeastOnce);
-        let stuck = next(&mut outbox, 2, 0, None, |_| {}).expect("a packet").packet_id;
-        for seq in 1..=140_000 {
-            push(&mut outbox, seq, Qos::AtLeastOnce);
-            let id = next(&mut outbox, 2, 0, None, |_| {}).expect("a packet").packet_id;
-            assert_ne!(id, stuck);
-            assert_ne!(id, 0);
-            assert!(outbox.acknowledge(id));
-        }
-    }
-
-    #[test]
-    fn expired_and_oversized_messages_are_handed_back_with_their_reason() {
-        let mut outbox = Outbox::default();
-        let expiring = crate::prepared::tests::expiring(1, 1_000_000);
-        outbox.push(expiring, left(1), &BOUNDS, false, false);
-        push(&mut outbox, 2, Qos::AtLeastOnce);
-        let mut dropped = Vec::new();
-        let out = next(&mut outbox, 9, 1_000_000, NonZeroU32::new(5), |reason| dropped.push(reason));
-        assert!(out.is_none());
-        assert_eq!(dropped, [Drop::Expired, Drop::TooLarge]);
-        assert_eq!(outbox.queued_bytes(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn every_message_is_sent_acknowledged_or_counted(
-            steps in prop::collection::vec((0..6_u8, 0..8_usize, any::<bool>()), 1..200),
-        ) {
-            let mut outbox = Outbox::default();
-            let (mut seq, mut dropped, mut acknowledged) = (0_u64, 0_usize, 0_usize);
-            let mut flying: Vec<(u16, u64)> = Vec::new();
-            let mut zero_sent = 0;
-            let mut last_new = 0;
-            for (step, pick, zero) in steps {
-                match step {
-                    0..=2 => {
-                        seq += 1;
-                        let qos = if zero { Qos::AtMostOnce } else { Qos::AtLeastOnce };
-                        if let Pushed::Dropped(_) = push(&mut outbox, seq, qos) {
-                            dropped += 1;
-                        }
-                    }
-                    3 => if let Some(out) = next(&mut outbox, 3, 0, None, |_| ()) {
-                        let got = number(&out.prepared);
-                        if out.packet_id == 0 {
-                            zero_sent += 1;
-                        } else if out.dup {
-                            prop_assert!(flying.contains(&(out.packet_id, got)), "the same id again");
-                        } else {
-                            prop_assert!(got > last_new, "order");
-                            last_new = got;
-                            flying.push((out.packet_id, got));
-                        }
-                        let ids: HashSet<_> = flying.iter().map(|(id, _)| *id).collect();
-                        prop_assert_eq!(ids.len(), flying.len(), "an id is in use twice");
-                    },
-                    4 if !flying.is_empty() => {
-                        let (id, _) = flying.remove(pick % flying.len());
-                        prop_assert!(outbox.acknowledge(id));
-                        acknowledged += 1;
-                    }
-                    5 => outbox.resume(),
-                    _ => {}
-                }
-                if let Some(wanted) = outbox.wanted(&BOUNDS) {
-                    outbox.refill(prepared(wanted, Qos::AtLeastOnce));
-                }
-                let waiting = outbox.queued() + outbox.left() + outbox.inflight();
-                prop_assert_eq!(seq as usize, waiting + dropped + acknowledged + zero_sent);
-                prop_assert!(outbox.queued() <= BOUNDS.messages_max);
-                prop_assert!(outbox.left() <= BOUNDS.left_max);
-                prop_assert_eq!(outbox.inflight(), flying.len());
-            }
-        }
-    }
-}
+mod tests;

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use model::{Message, Qos};
 use mqtt::{Decoder, Delivery, Packet, PublishTemplate, Side, Version};
 
-use crate::outbox::{Left, Outgoing};
+use crate::outbox::{Left, Outgoing, Source};
 
 const SECOND_MICROS: u64 = 1_000_000;
 
@@ -34,9 +34,14 @@ pub(crate) struct Prepared {
 
 impl Prepared {
     /// How it is found again in the journal, if it is there.
-    pub(crate) fn left(&self) -> Option<Left> {
+    pub(crate) fn left(&self, source: Source) -> Option<Left> {
         let Self { seq, qos, retain, ref ids, .. } = *self;
-        (seq > 0).then(|| Left { seq, qos_max: qos, retain, ids: ids.clone() })
+        (seq > 0).then(|| Left { seq, source, qos_max: qos, retain, ids: ids.clone() })
+    }
+
+    /// Its record, or 0.
+    pub(crate) fn seq(&self) -> u64 {
+        self.seq
     }
 
     /// The QoS of the delivery.

@@ -13,7 +13,7 @@ use parking_lot::RwLock;
 use crate::fanout::{self, Subscriber, Subscriptions, Touched};
 use crate::link::Link;
 use crate::outbox::Bounds;
-use crate::session::{Limits, Session};
+use crate::session::{Filter, Limits, Session};
 use crate::tally::Tallies;
 use crate::trie::Trie;
 
@@ -68,13 +68,14 @@ impl Probe {
             false,
         ));
         session.state().link = Some(Arc::clone(&link));
-        let subscriber = Subscriber {
-            session: Arc::clone(&session),
+        let filter_of = Filter {
             qos_max: Qos::AtLeastOnce,
             no_local: false,
             retain_as_published: false,
             id: 0,
+            since: 0,
         };
+        let subscriber = Subscriber::new(Arc::clone(&session), filter_of);
         self.subscriptions.write().insert(filter, key, subscriber);
         self.held.push((session, link));
     }

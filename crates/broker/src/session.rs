@@ -11,16 +11,17 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use identity::{Action, Permissions};
-use model::{ConnectionId, Principal, Qos, Timestamp, TopicFilter};
+use model::{ConnectionId, Principal, Qos, Timestamp, TopicFilter, TopicName};
 use mqtt::{AckType, Reason, Version};
 use parking_lot::Mutex;
 
+use crate::group::Group;
 use crate::incoming::Incoming;
 use crate::link::{Link, OUTBOX};
-use crate::outbox::{Bounds, Left, Next, Outbox, Pushed, Received};
+use crate::outbox::{Bounds, Left, Next, Outbox, Pushed, Received, Source, Steps};
 use crate::prepared::{self, Variants};
 use crate::retained::Kept;
-use crate::store::{self, Queue, Snapshot};
+use crate::store::Snapshot;
 use crate::tally::{Drop, Tallies};
 use crate::trie::Key;
 use crate::view::{ConnectionView, SessionView};
@@ -68,6 +69,10 @@ pub(crate) struct State {
     pub(crate) filters: HashMap<TopicFilter, Filter>,
     /// Counts the changes of `filters`.
     pub(crate) filters_revision: u64,
+    /// The shared ones of its subscriptions.
+    pub(crate) groups: Vec<Arc<Group>>,
+    /// Retained messages that its subscriptions are still to be sent.
+    pub(crate) owed: Vec<Owed>,
     /// Releases of QoS 2 ids that are durable and have had their effect, since the last save.
     pub(crate) released: Vec<(u16, u64)>,
     pub(crate) permissions: Permissions,
@@ -84,6 +89,31 @@ pub(crate) struct State {
     pub(crate) is_refilling: bool,
 }
 
+/// Retained messages that a subscription is still to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Owed {
+    pub(crate) filter: TopicFilter,
+    pub(crate) qos_max: Qos,
+    /// Its identifier, or 0.
+    pub(crate) id: u32,
+    /// Those of records up to here, once that is known: what came later came as it was published.
+    pub(crate) upto: Option<u64>,
+    /// Those of topics behind this one, in the order in which they are found.
+    pub(crate) after: Option<TopicName>,
+}
+
+/// What became of a message that a group offers to a member.
+pub(crate) enum Offered {
+    /// It has it. The link is to be woken.
+    Taken(Option<Arc<Link>>),
+    /// Its window is full.
+    NoRoom,
+    /// It is not connected.
+    Away,
+    /// It cannot have this message.
+    Never(Drop),
+}
+
 /// How one message is to be delivered to one session: what its matching subscriptions amount to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Terms<'a> {
@@ -94,7 +124,7 @@ pub(crate) struct Terms<'a> {
 }
 
 /// What a connection takes at once.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Taken {
     /// Packets written, by QoS.
     pub(crate) sent: [u64; 3],
@@ -102,6 +132,10 @@ pub(crate) struct Taken {
     pub(crate) resent: u64,
     /// Memory has room for what was left in the journal: it is to be read from this `seq` on.
     pub(crate) refill: Option<u64>,
+    /// What is to be durable before more is sent.
+    pub(crate) steps: Steps,
+    /// Groups that have something for it: it has room.
+    pub(crate) behind: Vec<Arc<Group>>,
 }
 
 impl Session {
@@ -127,10 +161,12 @@ impl Session {
             state: Mutex::new(State {
                 link: None,
                 version,
-                outbox: Outbox::default(),
+                outbox: if is_durable { Outbox::recording() } else { Outbox::default() },
                 incoming: Incoming::default(),
                 filters: HashMap::new(),
                 filters_revision: 0,
+                groups: Vec::new(),
+                owed: Vec::new(),
                 released: Vec::new(),
                 permissions,
                 expiry_s: 0,
@@ -168,24 +204,31 @@ impl Session {
             .ends_due
             .filter(|_| state.link.is_none())
             .map(|due| now.plus_micros(i64::try_from(due.saturating_sub(now_mono)).unwrap_or(i64::MAX)));
-        let queue = Queue { outbox: state.outbox.save(), incoming: state.incoming.records() };
+        let (outbox, incoming) = (state.outbox.save(), state.incoming.records());
         // A later record is met again by the scan after a crash, and its release must be known then.
         let released = state.released.extract_if(.., |(_, seq)| *seq <= position).collect();
         let (version, expiry_s) = (state.version, state.expiry_s);
+        let (owed, filters_revision) = (state.owed.clone(), state.filters_revision);
         drop(state);
         Snapshot {
             session: Arc::clone(self),
             version,
             expiry_s,
             ends_at,
-            queue: store::queue(&queue),
+            outbox,
+            incoming,
+            owed,
+            filters_revision,
             released,
         }
     }
 
     /// It could not be saved.
     pub(crate) fn not_saved(&self, snapshot: &Snapshot) {
-        self.state.lock().released.extend_from_slice(&snapshot.released);
+        let mut state = self.state.lock();
+        state.released.extend_from_slice(&snapshot.released);
+        state.outbox.not_saved(&snapshot.outbox);
+        drop(state);
         self.touch();
     }
 
@@ -216,8 +259,12 @@ impl Session {
         }
         let retain = terms.retain_as_published && message.retain;
         let seq = variants.seq();
+        if state.outbox.is_known(seq, Source::Own) {
+            return None;
+        }
         let left = (seq > 0).then(|| Left {
             seq,
+            source: Source::Own,
             qos_max: terms.qos_max,
             retain,
             ids: (!terms.ids.is_empty()).then(|| terms.ids.into()),
@@ -227,7 +274,7 @@ impl Session {
             return None;
         };
         let bytes = prepared.bytes();
-        match state.outbox.push(prepared, left, limits.bounds, limits.is_full(), is_away) {
+        match state.outbox.push(prepared, left, limits.bounds, limits.is_full(), is_away, Source::Own) {
             Pushed::Queued => {
                 limits.tallies.queued_messages.up(1);
                 limits.tallies.queued_bytes.up(bytes as u64);
@@ -250,10 +297,49 @@ impl Session {
         link.signal.mark(OUTBOX).then(|| Arc::clone(link))
     }
 
+    /// Takes a message of the group `key`, if its window has room.
+    pub(crate) fn offer(
+        &self,
+        variants: &mut Variants<'_>,
+        terms: &Terms<'_>,
+        key: Key,
+        limits: &Limits<'_>,
+    ) -> Offered {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(link) = state.link.as_ref().filter(|_| !state.is_ended) else { return Offered::Away };
+        let message = variants.message();
+        if !state.permissions.may(Action::Receive, &message.topic).is_permitted() {
+            return Offered::Never(Drop::NotReceivable);
+        }
+        let retain = terms.retain_as_published && message.retain;
+        let Some(prepared) = variants.get(state.version, terms.qos_max, retain, terms.ids) else {
+            return Offered::Never(Drop::TooLarge);
+        };
+        let bytes = prepared.bytes();
+        // Another member may be able to receive it (MQTT 5.0, section 3.1.2.11.4).
+        if link.packet_bytes_max.is_some_and(|most| bytes > most.get() as usize) {
+            return Offered::Never(Drop::TooLarge);
+        }
+        let has_room = state.outbox.fits(bytes, limits.bounds, limits.is_full())
+            && (prepared.qos() == Qos::AtMostOnce || state.outbox.has_room(link.window));
+        if !has_room {
+            return Offered::NoRoom;
+        }
+        if prepared.qos() != Qos::AtMostOnce {
+            self.touch();
+        }
+        state.outbox.push(prepared, None, limits.bounds, limits.is_full(), false, Source::Group(key));
+        limits.tallies.queued_messages.up(1);
+        limits.tallies.queued_bytes.up(bytes as u64);
+        Offered::Taken(link.signal.mark(OUTBOX).then(|| Arc::clone(link)))
+    }
+
     /// Queues a retained message for the connection that holds the session. `false`: there is no room yet.
     pub(crate) fn deliver_retained(
         &self,
         kept: &Kept,
+        filter: &TopicFilter,
         terms: &Terms<'_>,
         now_mono: u64,
         limits: &Limits<'_>,
@@ -271,13 +357,17 @@ impl Session {
             limits.tallies.dropped(Drop::NotReceivable).one();
             return true;
         }
-        let mut variants = Variants::new(&kept.message, 0, now_mono);
+        // After a crash: it was begun before, and goes on as a flight.
+        if outbox.is_known(kept.seq, Source::Retained) {
+            return true;
+        }
+        let mut variants = Variants::new(&kept.message, kept.seq, now_mono);
         let Some(prepared) = variants.get(state.version, terms.qos_max, true, terms.ids) else {
             limits.tallies.dropped(Drop::TooLarge).one();
             return true;
         };
         let bytes = prepared.bytes();
-        match outbox.push(prepared, None, limits.bounds, false, false) {
+        match outbox.push(prepared, None, limits.bounds, false, false, Source::Retained) {
             Pushed::Dropped(reason) => {
                 limits.tallies.dropped(reason).one();
             }
@@ -286,7 +376,20 @@ impl Session {
                 limits.tallies.queued_bytes.up(bytes as u64);
             }
         }
+        if let Some(owed) = state.owed.iter_mut().find(|owed| owed.filter == *filter) {
+            owed.after = Some(kept.message.topic.clone());
+            self.touch();
+        }
         true
+    }
+
+    /// Steps of QoS 2 are on record, or cannot be put there: what waits for them goes on.
+    pub(crate) fn recorded(&self, serials: &[u64], is_so: bool) {
+        let mut state = self.state.lock();
+        state.outbox.recorded(serials, is_so);
+        if let Some(link) = &state.link {
+            link.signal.raise(OUTBOX);
+        }
     }
 
     /// The session as an operator sees it.
@@ -351,6 +454,10 @@ impl Session {
         limits.tallies.queued_messages.down((queued - outbox.queued()) as u64);
         limits.tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
         limits.tallies.inflight.up((outbox.inflight() - inflight) as u64);
+        taken.steps = outbox.steps();
+        if !state.groups.is_empty() && outbox.has_room(link.window) {
+            taken.behind = state.groups.iter().filter(|group| group.is_behind()).cloned().collect();
+        }
         if outbox.queued() != queued {
             self.touch();
         }
@@ -391,6 +498,7 @@ impl Session {
         }
         let received = state.outbox.receive(packet_id, is_refused);
         self.touch();
+        drop(state);
         if received == Received::Refused {
             tallies.inflight.down(1);
             tallies.dropped(Drop::NotWanted).one();
@@ -422,11 +530,17 @@ impl Limits<'_> {
 
 impl State {
     /// Record `seq` was read again for a flight of an earlier process.
-    pub(crate) fn fly_again(&mut self, seq: u64, variants: &mut Variants<'_>) {
+    pub(crate) fn fly_again(&mut self, seq: u64, source: Source, variants: &mut Variants<'_>) {
         let version = self.version;
-        self.outbox.fly_again(seq, |left| {
+        self.outbox.fly_again(seq, source, |left| {
             variants.get(version, left.qos_max, left.retain, left.ids.as_deref().unwrap_or_default())
         });
+    }
+
+    /// A subscription is to be sent retained messages: from the first on, if it was on its way with them already.
+    pub(crate) fn owe(&mut self, owed: Owed) {
+        self.owed.retain(|known| known.filter != owed.filter);
+        self.owed.push(owed);
     }
 
     /// Whether `link` still holds the session.
@@ -434,9 +548,10 @@ impl State {
         !self.is_ended && self.link.as_ref().is_some_and(|held| held.id == link.id)
     }
 
-    /// The session ends: gives back its filters, and counts what it still had to send.
-    pub(crate) fn end(&mut self, tallies: &Tallies) -> HashMap<TopicFilter, Filter> {
+    /// The session ends: gives back its filters and what others may have, and counts what else it still had to send.
+    pub(crate) fn end(&mut self, tallies: &Tallies) -> (HashMap<TopicFilter, Filter>, Vec<(Key, u64)>) {
         self.is_ended = true;
+        let given = self.give_back(true, tallies);
         let outbox = std::mem::take(&mut self.outbox);
         tallies.queued_messages.down(outbox.queued() as u64);
         tallies.queued_bytes.down(outbox.queued_bytes() as u64);
@@ -444,17 +559,35 @@ impl State {
         tallies.inflight.down(outbox.inflight() as u64);
         let lost = outbox.queued() + outbox.left() + outbox.inflight();
         tallies.dropped(Drop::SessionEnded).add(lost as u64);
-        std::mem::take(&mut self.filters)
+        self.groups = Vec::new();
+        self.owed = Vec::new();
+        (std::mem::take(&mut self.filters), given)
     }
 
-    /// Nobody holds the session any more: what is QoS 0 goes.
-    pub(crate) fn away(&mut self, tallies: &Tallies) {
+    /// Takes what other members of its groups may have: what was not begun, and with `is_over` what is on its way at QoS 1.
+    pub(crate) fn give_back(&mut self, is_over: bool, tallies: &Tallies) -> Vec<(Key, u64)> {
+        if self.groups.is_empty() {
+            return Vec::new();
+        }
+        let outbox = &mut self.outbox;
+        let (queued, bytes, inflight) = (outbox.queued(), outbox.queued_bytes(), outbox.inflight());
+        let given = outbox.give_back(is_over);
+        tallies.queued_messages.down((queued - outbox.queued()) as u64);
+        tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
+        tallies.inflight.down((inflight - outbox.inflight()) as u64);
+        given
+    }
+
+    /// Nobody holds the session any more: what is QoS 0 goes, and what others may have is given back.
+    pub(crate) fn away(&mut self, tallies: &Tallies) -> Vec<(Key, u64)> {
         self.link = None;
+        let given = self.give_back(false, tallies);
         let (queued, bytes) = (self.outbox.queued(), self.outbox.queued_bytes());
         let gone = self.outbox.away();
         debug_assert_eq!(queued - self.outbox.queued(), gone);
         tallies.dropped(Drop::Away).add(gone as u64);
         tallies.queued_messages.down(gone as u64);
         tallies.queued_bytes.down((bytes - self.outbox.queued_bytes()) as u64);
+        given
     }
 }

@@ -56,8 +56,12 @@ pub(crate) struct Attached {
     pub(crate) will: Option<Box<Will>>,
     /// The older session ended: its subscriptions are to go.
     pub(crate) ended: Option<Ended>,
+    /// What it had of its groups.
+    pub(crate) given: Given,
     /// The times that were set for it and no longer count.
     pub(crate) dues: Dues,
+    /// The row of a will that is not to be published any more.
+    pub(crate) will_over: Option<u64>,
 }
 
 /// A session that ended.
@@ -65,6 +69,9 @@ pub(crate) struct Ended {
     pub(crate) session: Arc<Session>,
     pub(crate) filters: HashMap<TopicFilter, Filter>,
 }
+
+/// Messages that members give back to their groups: of each the group and the record.
+pub(crate) type Given = Vec<(Key, u64)>;
 
 /// When a session without a connection is to be looked at, by the monotonic clock in microseconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -87,7 +94,12 @@ pub(crate) enum NoSession {
 pub(crate) struct After {
     pub(crate) will: Option<Box<Will>>,
     pub(crate) ended: Option<Ended>,
+    pub(crate) given: Given,
     pub(crate) dues: Dues,
+    /// The row of a will that is not to be published any more.
+    pub(crate) will_over: Option<u64>,
+    /// The row of one that is to be published, and when, by the monotonic clock.
+    pub(crate) will_waits: Option<(u64, u64)>,
 }
 
 impl Sessions {
@@ -117,7 +129,11 @@ impl Sessions {
         if is_own && !ask.clean_start && state.expiry_s > 0 {
             // MQTT 5.0, section 3.1.3.2.2: a will that would have waited is not sent to a session that goes on; one
             // that would not have waited was due when the older connection went.
-            let will = will.filter(|will| taken_over.is_some() && will.will.delay_s == 0);
+            let (will, over) = match will {
+                Some(will) if taken_over.is_some() && will.will.delay_s == 0 => (Some(will), None),
+                will => (None, will),
+            };
+            let will_over = over.map(|will| will.row);
             state.version = ask.link.version;
             state.permissions = ask.permissions;
             state.expiry_s = ask.expiry_s;
@@ -126,12 +142,22 @@ impl Sessions {
             state.link = Some(ask.link);
             drop(state);
             older.touch();
-            return Ok(Attached { session: older, is_present: true, taken_over, will, ended: None, dues });
+            let (ended, given) = (None, Given::new());
+            return Ok(Attached {
+                session: older,
+                is_present: true,
+                taken_over,
+                will,
+                ended,
+                given,
+                dues,
+                will_over,
+            });
         }
-        let filters = state.end(tallies);
+        let (filters, given) = state.end(tallies);
         drop(state);
         let made = self.make(&mut by_client, ask);
-        Ok(Attached { taken_over, will, ended: Some(Ended { session: older, filters }), dues, ..made })
+        Ok(Attached { taken_over, will, ended: Some(Ended { session: older, filters }), given, dues, ..made })
     }
 
     fn make(&self, by_client: &mut HashMap<ByteString, Arc<Session>>, ask: Ask) -> Attached {
@@ -161,7 +187,9 @@ impl Sessions {
             taken_over: None,
             will: None,
             ended: None,
+            given: Given::new(),
             dues: Dues::default(),
+            will_over: None,
         }
     }
 
@@ -180,19 +208,18 @@ impl Sessions {
         if !state.is_held_by(link) {
             return After::default();
         }
-        if !keeps_will {
-            state.will = None;
-        }
-        state.away(tallies);
+        let will_over = if keeps_will { None } else { state.will.take().map(|will| will.row) };
+        let mut given = state.away(tallies);
         session.touch();
         let due = |seconds: u32| now_mono + u64::from(seconds) * SECOND_MICROS;
         if state.expiry_s == 0 {
             let will = state.will.take();
-            let filters = state.end(tallies);
+            let (filters, more) = state.end(tallies);
             drop(state);
+            given.extend(more);
             remove(&mut by_client, session, tallies);
             let ended = Some(Ended { session: Arc::clone(session), filters });
-            return After { will, ended, dues: Dues::default() };
+            return After { will, ended, given, will_over, ..After::default() };
         }
         // MQTT 5.0, section 3.1.3.2.2: at the end of its delay or of the session, whichever comes first.
         let delay_s = state.will.as_ref().map_or(0, |will| will.will.delay_s.min(state.expiry_s));
@@ -200,7 +227,8 @@ impl Sessions {
         state.will_due = state.will.is_some().then(|| due(delay_s));
         state.ends_due = Some(due(state.expiry_s));
         let dues = Dues { will: state.will_due, end: state.ends_due };
-        After { will, ended: None, dues }
+        let will_waits = state.will.as_ref().map(|will| will.row).zip(dues.will);
+        After { will, ended: None, given, dues, will_over, will_waits }
     }
 
     /// A time that was set for `session` has come: does what is due at `now_mono`.
@@ -217,8 +245,9 @@ impl Sessions {
             after.will = state.will.take();
         }
         if is_ending {
-            let filters = state.end(tallies);
+            let (filters, given) = state.end(tallies);
             drop(state);
+            after.given = given;
             remove(&mut by_client, session, tallies);
             after.ended = Some(Ended { session: Arc::clone(session), filters });
         }

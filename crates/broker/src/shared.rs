@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use host::{Host, Shutdown};
 use identity::Identity;
 use journal::Journal;
-use model::{ConnectionId, Routes};
+use model::{ConnectionId, Routes, Timestamp};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -20,6 +20,7 @@ use crate::admission::Admission;
 use crate::archive::Applied;
 use crate::bridge;
 use crate::fanout::Subscriptions;
+use crate::group::{self, Groups};
 use crate::link::Link;
 use crate::logbook::Logbook;
 use crate::outbox;
@@ -30,6 +31,7 @@ use crate::store;
 use crate::tally::{End, Tallies};
 use crate::timetable::Timetable;
 use crate::trie::Trie;
+use crate::will;
 
 /// What all tasks of the door share.
 pub(crate) struct Shared {
@@ -42,6 +44,7 @@ pub(crate) struct Shared {
     pub(crate) tallies: Tallies,
     pub(crate) subscriptions: Subscriptions,
     pub(crate) sessions: Sessions,
+    pub(crate) groups: Groups,
     pub(crate) retained: Retained,
     pub(crate) applied: Applied,
     pub(crate) timetable: Timetable,
@@ -68,6 +71,7 @@ impl Shared {
             tallies: Tallies::new(),
             subscriptions: RwLock::new(Trie::default()),
             sessions: Sessions::default(),
+            groups: Groups::default(),
             retained: Retained::new(retained::Bounds {
                 messages_max: settings.retained_messages_max,
                 bytes_max: settings.retained_bytes_max,
@@ -108,24 +112,37 @@ impl Shared {
         }
     }
 
+    /// The time of day at a moment of the monotonic clock.
+    pub(crate) fn moment(&self, mono: u64) -> Timestamp {
+        let (now, now_mono) = (self.host.clock.now(), self.host.clock.mono_micros());
+        now.plus_micros(i64::try_from(mono.saturating_sub(now_mono)).unwrap_or(i64::MAX))
+    }
+
     /// Lets `link` go of its session, for `why`.
     pub(crate) fn detach(self: &Arc<Self>, session: &Arc<Session>, link: &Link, why: End) {
         // MQTT 5.0, section 3.1.2.5: a will goes with every end but the client's own goodbye. A server that stops is no
         // fault of the client's: its devices come back, and nobody is to be alarmed.
         let keeps_will = !matches!(why, End::Client | End::Shutdown);
         let now_mono = self.host.clock.mono_micros();
+        let _moving = self.groups.moving.read();
         let after = self.sessions.detach(session, link, keeps_will, now_mono, &self.tallies);
         self.timetable.set(session, after.dues);
         self.carry_out(after);
     }
 
-    /// Does what the end of a connection or of a session brings about.
+    /// Does what the end of a connection or of a session brings about. Whoever has what is given back holds
+    /// [`moving`](Groups::moving) meanwhile.
     pub(crate) fn carry_out(self: &Arc<Self>, after: After) {
         if let Some(Ended { session, filters }) = after.ended {
+            let (in_groups, own): (Vec<_>, Vec<_>) =
+                filters.keys().partition(|filter| group::shared(filter).is_some());
             let mut trie = self.subscriptions.write();
-            let removed = filters.keys().filter(|filter| trie.remove(filter, session.key).is_some()).count();
-            self.tallies.subscriptions.down(removed as u64);
+            let removed = own.iter().filter(|filter| trie.remove(filter, session.key).is_some()).count();
             drop(trie);
+            for name in &in_groups {
+                self.groups.leave(self, &session, name);
+            }
+            self.tallies.subscriptions.down((removed + in_groups.len()) as u64);
             if session.is_durable {
                 let (shared, id) = (Arc::clone(self), session.id);
                 tokio::spawn(async move {
@@ -134,6 +151,13 @@ impl Shared {
                     }
                 });
             }
+        }
+        self.groups.take_back(self, after.given);
+        if let Some(row) = after.will_over {
+            will::settle(self, row, None);
+        }
+        if let Some((row, due_mono)) = after.will_waits {
+            will::settle(self, row, Some(due_mono));
         }
         if let Some(will) = after.will {
             will.publish(self);
@@ -144,6 +168,7 @@ impl Shared {
     pub(crate) fn look_at_the_time(self: &Arc<Self>) {
         let now_mono = self.host.clock.mono_micros();
         for session in self.timetable.take_due(now_mono) {
+            let _moving = self.groups.moving.read();
             let after = self.sessions.due(&session, now_mono, &self.tallies);
             self.carry_out(after);
         }

@@ -1,7 +1,8 @@
 //! What a client wants said when it goes without a word (MQTT 5.0, section 3.1.2.5).
 //!
 //! A will is a publish like any other: reserved topics, permissions, routes and the journal judge it when it is
-//! published, by what its client may do then. Not here: when that is (`sessions`).
+//! published, by what its client may do then. It is durable before its client hears that it is connected, so that the end of the
+//! server without a word ends nobody's will. Not here: when it is published (`sessions`).
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use model::{Keep, Message, Origin, Qos, Route};
 
 use crate::fanout::{self, Touched};
 use crate::shared::Shared;
+use crate::store;
 use crate::tally::Drop;
 
 /// A will and who left it.
@@ -19,12 +21,44 @@ pub(crate) struct Will {
     pub(crate) will: mqtt::Will,
     pub(crate) who: Who,
     pub(crate) origin: Arc<Origin>,
+    /// Its row in the catalog.
+    pub(crate) row: u64,
+}
+
+/// What became of a will is put on its row: it is over, or due at a moment of the monotonic clock.
+pub(crate) fn settle(shared: &Arc<Shared>, row: u64, due_mono: Option<u64>) {
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let due = due_mono.map(|due| shared.moment(due));
+        if let Err(error) = store::settle_will(&shared, row, due).await {
+            tracing::warn!(%error, "what became of a will is not known after a restart");
+        }
+    });
 }
 
 impl Will {
-    /// Publishes it, or counts why not.
+    /// Publishes it, or counts why not. Its row goes when it is durable: after a crash in between it is published again.
     pub(crate) fn publish(self, shared: &Arc<Shared>) {
-        let Self { will, who, origin } = self;
+        let row = self.row;
+        match self.message(shared) {
+            None => settle(shared, row, None),
+            // Wills come in crowds when a network breaks: each waits for room on its own, nobody waits for it.
+            Some(message) => {
+                let shared = Arc::clone(shared);
+                tokio::spawn(async move {
+                    if let Err(error) = shared.journal.append(vec![message]).await {
+                        shared.tallies.dropped(Drop::NotJournalled).one();
+                        tracing::warn!(%error, "will not published");
+                    }
+                    settle(&shared, row, None);
+                });
+            }
+        }
+    }
+
+    /// The message for the journal, if it is to go there; what is delivered at once is.
+    fn message(self, shared: &Arc<Shared>) -> Option<Message> {
+        let Self { will, who, origin, row: _ } = self;
         let drop = |reason: Drop, why: &str| {
             let before = shared.tallies.dropped(reason).one();
             if before < 10 || before.is_multiple_of(1_000) {
@@ -38,8 +72,14 @@ impl Will {
         };
         match reserved::publish(&will.topic) {
             PublishVerdict::Ordinary => {}
-            PublishVerdict::Drop => return drop(Drop::Reserved, "`$SYS/` is never delivered"),
-            PublishVerdict::Refuse(why) => return drop(Drop::TopicNotAccepted, why),
+            PublishVerdict::Drop => {
+                drop(Drop::Reserved, "`$SYS/` is never delivered");
+                return None;
+            }
+            PublishVerdict::Refuse(why) => {
+                drop(Drop::TopicNotAccepted, why);
+                return None;
+            }
         }
         let permissions = shared.identity.permissions(&who, &origin.client_id);
         let mut actions = [Action::Publish].into_iter().chain(will.retain.then_some(Action::RetainPublish));
@@ -48,7 +88,8 @@ impl Will {
             identity::Decision::Refused(reason) => Some(reason),
         });
         if let Some(reason) = refused {
-            return drop(Drop::WillNotPermitted, reason.hint());
+            drop(Drop::WillNotPermitted, reason.hint());
+            return None;
         }
         let route = shared.routes.find(&will.topic);
         let message = Message {
@@ -80,16 +121,6 @@ impl Will {
                 &mut Touched::default(),
             );
         }
-        if keep == Keep::None {
-            return;
-        }
-        // Wills come in crowds when a network breaks: each waits for room on its own, nobody waits for it.
-        let shared = Arc::clone(shared);
-        tokio::spawn(async move {
-            if let Err(error) = shared.journal.append(vec![message]).await {
-                shared.tallies.dropped(Drop::NotJournalled).one();
-                tracing::warn!(%error, "will not published");
-            }
-        });
+        (keep != Keep::None).then_some(message)
     }
 }

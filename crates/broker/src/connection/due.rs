@@ -8,18 +8,36 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use model::{Qos, TopicFilter};
+use model::{Qos, TopicFilter, TopicName};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Connection;
 use crate::retained::Kept;
-use crate::session::Terms;
+use crate::session::{Owed, Terms};
 
 /// A subscription that wants its retained messages.
 pub(crate) struct DueFilter {
     pub(crate) filter: TopicFilter,
     pub(crate) qos_max: Qos,
     pub(crate) id: u32,
+    /// See [`Owed`].
+    pub(crate) upto: Option<u64>,
+    pub(crate) after: Option<TopicName>,
+}
+
+impl DueFilter {
+    /// As the session has it.
+    pub(crate) fn owed(&self) -> Owed {
+        let Self { filter, qos_max, id, upto, after } = self;
+        Owed { filter: filter.clone(), qos_max: *qos_max, id: *id, upto: *upto, after: after.clone() }
+    }
+
+    /// Whether a retained message is one of those that are to be sent.
+    fn wants(&self, kept: &Kept) -> bool {
+        // In the order of the levels: that is how they are found.
+        let is_behind = |after: &TopicName| kept.message.topic.split('/').gt(after.split('/'));
+        self.upto.is_none_or(|upto| kept.seq <= upto) && self.after.as_ref().is_none_or(is_behind)
+    }
 }
 
 /// What is still to be sent.
@@ -57,6 +75,18 @@ impl Due {
     }
 }
 
+impl Due {
+    /// What a session is still owed from before.
+    pub(crate) fn of(owed: &[Owed]) -> Self {
+        let filter = |owed: &Owed| {
+            let Owed { filter, qos_max, id, upto, after } = owed.clone();
+            // Nothing of this connection comes before it.
+            (DueFilter { filter, qos_max, id, upto, after }, 0)
+        };
+        Self { filters: owed.iter().map(filter).collect(), ..Self::default() }
+    }
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Feeds what there is room for.
     pub(super) fn feed_due(&mut self, now_mono: u64) {
@@ -84,8 +114,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return false;
                 }
             }
-            let found =
-                due.found.get_or_insert_with(|| shared.retained.matches(&filter.filter, now_mono).into());
+            if due.found.is_none() {
+                let found = shared.retained.matches(&filter.filter, now_mono).into_iter();
+                let found: VecDeque<_> = found.filter(|kept| filter.wants(kept)).collect();
+                let newest = found.iter().map(|kept| kept.seq).max().unwrap_or(0);
+                let upto = filter.upto.unwrap_or_else(|| newest.max(due.barrier.unwrap_or(0)));
+                if self.session().is_durable {
+                    let mut state = self.session().state();
+                    if let Some(owed) = state.owed.iter_mut().find(|owed| owed.filter == filter.filter) {
+                        owed.upto = Some(upto);
+                    }
+                }
+                due.found = Some(found);
+            }
+            let found = due.found.get_or_insert_default();
             let ids = [filter.id];
             let terms = Terms {
                 qos_max: filter.qos_max,
@@ -93,7 +135,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 ids: if filter.id == 0 { &[] } else { &ids },
             };
             while let Some(kept) = found.front() {
-                if !self.session().deliver_retained(kept, &terms, now_mono, &shared.limits()) {
+                if !self.session().deliver_retained(kept, &filter.filter, &terms, now_mono, &shared.limits())
+                {
                     return false;
                 }
                 self.has_outgoing = true;
@@ -101,6 +144,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             due.found = None;
             due.barrier = None;
+            if self.session().is_durable {
+                self.session().state().owed.retain(|owed| owed.filter != filter.filter);
+                self.session().touch();
+            }
             due.filters.pop_front();
         }
         true

@@ -18,6 +18,7 @@ use model::{Door, Kind, Origin, partition};
 use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Side, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::due::Due;
 use super::{Connection, Held};
 use crate::Settings;
 use crate::bridge;
@@ -28,9 +29,9 @@ use crate::session::Session;
 use crate::sessions::{After, Ask, Attached, NoSession};
 use crate::settings::Auth;
 use crate::shared::Shared;
-use crate::store;
+use crate::store::{self, KeptWill};
 use crate::tally::{End, Refusal};
-use crate::will::Will;
+use crate::will::{self, Will};
 
 /// Largest CONNECT in bytes, if `packet_bytes_max` is not lower: a will of 64 KiB, and room for names. It is read from
 /// people whom nobody knows yet.
@@ -141,10 +142,11 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         (Version::V311, false) => u32::MAX,
     };
     let expiry_s = asked_s.min(expiry_max_s(settings));
-    let will = connect
-        .will
-        .take()
-        .map(|will| Box::new(Will { will: unpinned(will), who: who.clone(), origin: Arc::clone(&origin) }));
+    let will = connect.will.take().map(|will| {
+        let row = shared.host.random.number() >> 1;
+        Box::new(Will { will: unpinned(will), who: who.clone(), origin: Arc::clone(&origin), row })
+    });
+    let kept_will = will.as_deref().map(KeptWill::of);
     let is_bridge = will.as_ref().is_some_and(|will| bridge::is_state(&will.will.topic))
         || shared.refused_bridges.has(peer.ip(), &link.client_id);
     let ask = Ask {
@@ -158,11 +160,19 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         id: shared.host.random.number() >> 1,
         since: shared.journal.durable_seq(),
     };
-    let attached = match shared.sessions.attach(ask, settings.sessions_max, &shared.tallies) {
+    let attached = {
+        let _moving = shared.groups.moving.read();
+        let mut attached = shared.sessions.attach(ask, settings.sessions_max, &shared.tallies);
+        if let Ok(attached) = &mut attached {
+            shared.groups.take_back(shared, std::mem::take(&mut attached.given));
+        }
+        attached
+    };
+    let attached = match attached {
         Ok(attached) => attached,
         Err(no) => return Err((stream, no_session(no, settings, &connect))),
     };
-    let Attached { session, is_present, taken_over, will, ended, dues } = attached;
+    let Attached { session, is_present, taken_over, will, ended, dues, will_over, given: _ } = attached;
     shared.links.lock().insert(id, Arc::clone(&link));
     let mut held = Held { shared: Arc::clone(shared), session, link, why: End::Panic };
     let old_key = ended.as_ref().map_or(held.session.key, |ended| ended.session.key);
@@ -174,12 +184,25 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         let _ = tokio::time::timeout(TAKEOVER_WAIT, older.closed()).await;
     }
     let forgotten = ended.as_ref().filter(|ended| ended.session.is_durable).map(|ended| ended.session.id);
-    shared.carry_out(After { will, ended, ..After::default() });
+    shared.carry_out(After { will, ended, will_over, ..After::default() });
     // MQTT 5.0, section 4.1: what CONNACK says of the session is true after a crash too.
     let kept = match forgotten {
         _ if !is_present && held.session.is_durable => store::create(shared, &held.session).await,
         Some(id) => store::remove(shared, id).await,
         None => Ok(()),
+    };
+    let kept = match (kept, kept_will) {
+        (Ok(()), Some(will)) => {
+            let session = if held.session.is_durable { held.session.id } else { 0 };
+            let row = will.id;
+            let kept = store::keep_will(shared, will, session).await;
+            if !held.session.state().is_held_by(&held.link) {
+                // Taken over meanwhile, and its will dealt with before it had a row.
+                will::settle(shared, row, None);
+            }
+            kept
+        }
+        (kept, _) => kept,
     };
     if let Err(error) = kept {
         tracing::error!(%error, "a session cannot be saved");
@@ -205,7 +228,6 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
                 packet_bytes_max: u32::try_from(settings.packet_bytes_max).ok().and_then(NonZeroU32::new),
                 assigned_client_id: assigned.then(|| held.link.client_id.clone()),
                 topic_alias_max: settings.topic_aliases_max,
-                shared_available: false,
                 server_keep_alive_s: (keep_alive_s != connect.keep_alive_s).then_some(keep_alive_s),
                 ..ConnAckProperties::default()
             },
@@ -222,7 +244,11 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     if is_present {
         connection.drop_withdrawn_filters();
         connection.has_outgoing = true;
-        connection.unreleased = connection.held.session.state().incoming.len();
+        let state = connection.held.session.state();
+        let (unreleased, due) = (state.incoming.len(), Due::of(&state.owed));
+        drop(state);
+        connection.unreleased = unreleased;
+        connection.due = (due.filters() > 0).then(|| Box::new(due));
     }
     // A CONNACK of ours is smaller than any packet a client may refuse; one that cannot be encoded is our fault, and ends
     // the connection at its first turn.

@@ -70,6 +70,8 @@ pub(crate) struct Connection<S> {
     due: Option<Box<Due>>,
     /// Releases of QoS 2 ids that this read has brought and that are to be durable.
     releases: Vec<(u16, u64)>,
+    /// QoS 2 messages that this read said the client has, by serial, and their packet ids.
+    received_ids: Vec<(u64, u16)>,
     /// Answers that wait for the catalog.
     unsaved: usize,
     /// The other side is another broker.
@@ -230,6 +232,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             known: Known::default(),
             due: None,
             releases: Vec::new(),
+            received_ids: Vec::new(),
             unsaved: 0,
             bridge: None,
             done: Vec::new(),
@@ -245,7 +248,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.forget_unjournalled(&waiting.batch);
             waiting.batch.len()
         });
-        let unfed = self.due.take().map_or(0, |due| due.found());
+        // What a session that goes on is owed, it still has.
+        let is_over = !self.session().is_durable;
+        let unfed = self.due.take().filter(|_| is_over).map_or(0, |due| due.found());
         self.shared().tallies.dropped(Dropped::ConnectionEnded).add((lost + unfed) as u64);
         let Self { mut stream, held, mut output, .. } = *self;
         if let Some(packet) = packet

@@ -18,11 +18,20 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::due::DueFilter;
 use super::{Connection, Goodbye, Moment};
 use crate::fanout::Subscriber;
+use crate::group;
 use crate::logbook::shown;
-use crate::outbox::Received;
-use crate::session::Filter;
-use crate::store;
+use crate::outbox::{Received, Steps};
+use crate::session::{self, Filter};
+use crate::store::{self, Subscribed};
 use crate::tally::{End, Refusal};
+
+/// Why a subscription is not made.
+enum Not {
+    /// Another connection holds the session.
+    Held,
+    /// There are as many as there may be.
+    Room,
+}
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Does what one packet asks for.
@@ -59,7 +68,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.has_outgoing = true;
     }
 
-    /// PUBREC: the client has a QoS 2 message; its id is to be released.
+    /// PUBREC: the client has a QoS 2 message; its id is to be released, when that is durable.
     fn received_twice(&mut self, ack: &Ack) -> Result<(), Goodbye> {
         let is_refused = ack.reason.is_failure();
         let received = self.session().receive(self.link(), ack.packet_id, is_refused, &self.shared().tallies);
@@ -68,6 +77,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.has_outgoing = true;
                 return Ok(());
             }
+            (Received::Record(serial), _) => {
+                self.received_ids.push((serial, ack.packet_id));
+                return Ok(());
+            }
+            (Received::Awaited, _) => return Ok(()),
             // MQTT 5.0, section 4.3.3: what was refused is over, and has no PUBREL.
             (Received::Unknown, _) if is_refused => return Ok(()),
             (Received::Unknown, Version::V5) => Reason::PacketIdentifierNotFound,
@@ -100,6 +114,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             _ => Reason::Success,
         };
         self.send(&Packet::PubComp(Ack::new(packet_id, reason)))
+    }
+
+    /// Puts on record that the client has the messages of this read's PUBRECs, and releases their ids then.
+    pub(super) fn save_received(&mut self) {
+        if !self.received_ids.is_empty() {
+            let received = std::mem::take(&mut self.received_ids);
+            self.unsaved += received.len();
+            let (serials, ids): (Vec<_>, Vec<_>) = received.into_iter().unzip();
+            self.put_on_record(Steps { begun: Vec::new(), received: serials }, ids);
+        }
+    }
+
+    /// Puts steps of QoS 2 on their way out on record: their packets leave then, and PUBREL of these ids.
+    pub(super) fn put_on_record(&self, steps: Steps, ids: Vec<u16>) {
+        let (shared, session, link) =
+            (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
+        tokio::spawn(async move {
+            let begun = steps.begun.iter().map(|(serial, _)| *serial);
+            let serials: Vec<u64> = begun.chain(steps.received.iter().copied()).collect();
+            let recorded = store::record(&shared, session.id, steps).await;
+            session.recorded(&serials, recorded.is_ok());
+            match recorded {
+                Ok(()) if ids.is_empty() => {}
+                Ok(()) => {
+                    link.answer(ids.into_iter().map(|id| Packet::PubRel(Ack::new(id, Reason::Success))));
+                }
+                Err(error) => {
+                    tracing::error!(%error, client_id = ?session.client_id, "QoS 2 cannot go on");
+                    link.end(End::Catalog);
+                }
+            }
+        });
     }
 
     /// Makes the releases of this read durable, and answers them then.
@@ -139,13 +185,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.unsaved += 1;
         let (shared, session, link) =
             (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
-        let (filters, revision) = {
-            let mut state = session.state();
-            state.filters_revision += 1;
-            (store::filters(&state.filters), state.filters_revision)
-        };
+        let subscribed = Subscribed::of(&mut session.state());
         tokio::spawn(async move {
-            match store::save_filters(&shared, session.id, filters, revision).await {
+            match store::save_filters(&shared, session.id, subscribed).await {
                 Ok(()) => link.answer([answer]),
                 Err(error) => {
                     tracing::error!(%error, client_id = ?session.client_id, "subscriptions cannot be saved");
@@ -163,7 +205,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         for (filter, options) in &subscribe.filters {
             let reason = match self.may_subscribe(filter) {
                 Err(reason) => reason,
-                Ok(()) => self.subscribe_one(filter.filter(), *options, id, &mut due)?,
+                Ok(()) => self.subscribe_one(filter, *options, id, &mut due)?,
             };
             reasons.push(reason);
         }
@@ -179,16 +221,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn may_subscribe(&mut self, filter: &SubscriptionFilter) -> Result<(), Reason> {
-        let (refusal, reason, why, hint) = if filter.group().is_some() {
-            let why = "shared subscriptions are not served yet".to_owned();
-            (Refusal::Subscription, Reason::SharedSubscriptionsNotSupported, why, String::new())
-        } else if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
-            (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
-        } else if let Decision::Refused(why) = self.permissions.may(Action::Subscribe, filter.filter()) {
-            (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
-        } else {
-            return Ok(());
-        };
+        let (refusal, reason, why, hint) =
+            if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
+                (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
+            } else if let Decision::Refused(why) = self.permissions.may(Action::Subscribe, filter.filter()) {
+                (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
+            } else {
+                return Ok(());
+            };
         self.shared().tallies.refused(refusal).one();
         self.log_refusal(refusal, || {
             (format!("subscription to `{}`: {why}", shown(&filter.to_string())), hint)
@@ -198,35 +238,64 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn subscribe_one(
         &mut self,
-        filter: &TopicFilter,
+        asked: &SubscriptionFilter,
         options: SubscribeOptions,
         id: u32,
         due: &mut VecDeque<DueFilter>,
     ) -> Result<Reason, Goodbye> {
         let qos_max = options.qos_max;
+        let is_shared = asked.group().is_some();
         // The packet's buffer is not to be held for as long as the subscription lives.
-        let filter = TopicFilter::parse(ByteString::from(filter.as_str())).expect("a filter is a filter");
+        let Ok(name) = TopicFilter::parse(ByteString::from(asked.to_string())) else {
+            // With its group it has more levels than a filter may have.
+            self.shared().tallies.refused(Refusal::Subscription).one();
+            return Ok(Reason::TopicFilterInvalid);
+        };
         let wanted = Filter {
             qos_max,
             // As another Mosquitto would: a bridge knows what it published, and passes on what is retained as such.
-            no_local: options.no_local || self.bridge.is_some(),
+            no_local: options.no_local || (self.bridge.is_some() && !is_shared),
             retain_as_published: options.retain_as_published || self.bridge.is_some(),
             id,
             since: self.shared().journal.durable_seq(),
         };
-        let subscriber = Subscriber::new(Arc::clone(self.session()), wanted);
         let (shared, session) = (Arc::clone(self.shared()), Arc::clone(self.session()));
         let most = shared.settings.filters_per_session_max;
-        let is_new = {
-            let mut state = session.state();
+        // Subscribing again and again, and reading nothing, must not pile up retained messages to send either.
+        let owed = due.len() + self.due.as_ref().map_or(0, |due| due.filters());
+        let may = |state: &session::State| {
             if !state.is_held_by(self.link()) {
-                return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver));
+                return Err(Not::Held);
             }
-            // Subscribing again and again, and reading nothing, must not pile up retained messages to send either.
-            let owed = due.len() + self.due.as_ref().map_or(0, |due| due.filters());
-            let is_one_more = state.filters.len() >= most && !state.filters.contains_key(&filter);
-            if is_one_more || owed >= most {
-                drop(state);
+            let is_one_more = state.filters.len() >= most && !state.filters.contains_key(&name);
+            if is_one_more || owed >= most { Err(Not::Room) } else { Ok(()) }
+        };
+        let subscribed = if is_shared {
+            let row = (shared.host.random.number() >> 1, wanted.since);
+            shared.groups.join(&shared.subscriptions, &session, &name, row, |group| {
+                let mut state = session.state();
+                may(&state)?;
+                // What the group still has is older than this member.
+                let filter = Filter { since: group.since, ..wanted };
+                if state.filters.insert(name.clone(), filter).is_none() {
+                    state.groups.push(Arc::clone(group));
+                }
+                Ok(filter)
+            })
+        } else {
+            let mut state = session.state();
+            may(&state).map(|()| {
+                let subscriber = Subscriber::new(Arc::clone(&session), wanted);
+                // Under the session's lock: a session that ends meanwhile finds everything it has to take away.
+                let is_new = shared.subscriptions.write().insert(&name, session.key, subscriber).is_none();
+                state.filters.insert(name.clone(), wanted);
+                is_new
+            })
+        };
+        let is_new = match subscribed {
+            Ok(is_new) => is_new,
+            Err(Not::Held) => return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver)),
+            Err(Not::Room) => {
                 shared.tallies.refused(Refusal::Subscription).one();
                 self.log_refusal(Refusal::Subscription, || {
                     let why = format!("it has {most} subscriptions already");
@@ -234,45 +303,60 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 });
                 return Ok(Reason::QuotaExceeded);
             }
-            // Under the session's lock: a session that ends meanwhile finds everything it has to take away.
-            let is_new = shared.subscriptions.write().insert(&filter, session.key, subscriber).is_none();
-            state.filters.insert(filter.clone(), wanted);
-            is_new
         };
         if is_new {
             shared.tallies.subscriptions.up(1);
         }
         let wants_retained = match options.retain_handling {
+            // MQTT 5.0, section 4.8.2: a shared subscription is sent no retained messages.
+            _ if is_shared => false,
             RetainHandling::Always => true,
             RetainHandling::IfNew => is_new,
             RetainHandling::Never => false,
         };
+        if is_shared {
+            // It may be the one that others waited for.
+            self.has_outgoing = true;
+        }
         if wants_retained {
-            due.push_back(DueFilter { filter, qos_max, id });
+            let filter = DueFilter { filter: name, qos_max, id, upto: None, after: None };
+            if session.is_durable {
+                session.state().owe(filter.owed());
+            }
+            due.push_back(filter);
         }
         Ok(Reason::granted(qos_max))
     }
 
     fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), Goodbye> {
+        let is_ended = |filter: &SubscriptionFilter| {
+            TopicFilter::parse(filter.to_string()).is_ok_and(|name| self.unsubscribe_one(&name))
+        };
         let reasons = unsubscribe
             .filters
             .iter()
-            .map(|filter| match filter.group().is_none() && self.unsubscribe_one(filter.filter()) {
-                true => Reason::Success,
-                false => Reason::NoSubscriptionExisted,
-            })
+            .map(|filter| if is_ended(filter) { Reason::Success } else { Reason::NoSubscriptionExisted })
             .collect();
         let packet_id = unsubscribe.packet_id;
         self.answer_saved(Packet::UnsubAck(UnsubAck { packet_id, reasons, properties: None }))
     }
 
-    fn unsubscribe_one(&self, filter: &TopicFilter) -> bool {
+    fn unsubscribe_one(&self, name: &TopicFilter) -> bool {
         let (shared, session) = (self.shared(), self.session());
-        let mut state = session.state();
-        if !state.is_held_by(self.link()) || state.filters.remove(filter).is_none() {
-            return false;
+        {
+            let mut state = session.state();
+            if !state.is_held_by(self.link()) || state.filters.remove(name).is_none() {
+                return false;
+            }
+            state.owed.retain(|owed| owed.filter != *name);
+            state.groups.retain(|group| group.name != *name);
+            if group::shared(name).is_none() {
+                shared.subscriptions.write().remove(name, session.key);
+            }
         }
-        shared.subscriptions.write().remove(filter, session.key);
+        if group::shared(name).is_some() {
+            shared.groups.leave(shared, session, name);
+        }
         shared.tallies.subscriptions.down(1);
         true
     }
@@ -321,7 +405,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return;
             }
             state.permissions = self.permissions.clone();
-            let may = |filter: &&TopicFilter| self.permissions.may(Action::Subscribe, filter).is_permitted();
+            let may = |name: &&TopicFilter| {
+                self.permissions.may(Action::Subscribe, &group::topics(name)).is_permitted()
+            };
             state.filters.keys().filter(|filter| !may(filter)).cloned().collect()
         };
         for filter in withdrawn {

@@ -301,6 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.touched.wake();
         self.save_releases();
+        self.save_received();
         if self.batch.is_empty() && self.answers.is_empty() {
             return;
         }

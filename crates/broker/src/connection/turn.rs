@@ -191,6 +191,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tally.add(n);
         }
         shared.tallies.resent.add(taken.resent);
+        if !taken.steps.is_empty() {
+            self.put_on_record(taken.steps, Vec::new());
+        }
+        for group in taken.behind {
+            group.wake(shared);
+        }
         if let Some(from) = taken.refill {
             tokio::spawn(delivery::refill(Arc::clone(shared), Arc::clone(&held.session), from));
         }

@@ -2,9 +2,11 @@
 
 mod bounds;
 mod client;
+mod crashes;
 mod delivery;
 mod durability;
 mod exactly_once;
+mod groups;
 mod hostile;
 mod house;
 mod persistence;

@@ -186,18 +186,20 @@ async fn a_filter_that_is_not_served_is_refused_alone() {
     let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
     let options = SubscribeOptions::default();
     let asked = [
-        ("$share/g/a", Reason::SharedSubscriptionsNotSupported),
+        ("$share/g/$aws/things/x", Reason::TopicFilterInvalid),
         ("$aws/things/x", Reason::TopicFilterInvalid),
         ("a", Reason::Success),
-        ("b", Reason::Success),
+        ("$share/g/a", Reason::Success),
         ("c", Reason::QuotaExceeded),
+        ("$share/g/c", Reason::QuotaExceeded),
+        ("$share/g/a", Reason::Success),
         ("a", Reason::Success),
     ];
     for (filter, reason) in asked {
         assert_eq!(client.subscribe_with(filter, options, None).await, [reason], "{filter}");
     }
     let stats = house.broker.stats();
-    assert_eq!((stats.refused(Refusal::Subscription), stats.subscriptions), (3, 2));
+    assert_eq!((stats.refused(Refusal::Subscription), stats.subscriptions), (4, 2));
 }
 
 #[tokio::test]
