@@ -45,10 +45,16 @@ docs:
 soak: strangers ## The long versions of the promises: 50 rounds of kill -9, more property cases
 	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
 
-fuzz: ## Throw bytes at the packet decoder (FUZZ_SECONDS=60)
+# Each target for FUZZ_SECONDS; what is found grows beside what is built, seeds stay in fuzz/corpus.
+FUZZ_TARGETS ?= mqtt_decode session
+
+fuzz: ## Throw bytes at the packet decoder and at sessions (FUZZ_SECONDS=60, each)
 	@command -v cargo-fuzz >/dev/null || { echo "Installing cargo-fuzz."; cargo install --locked cargo-fuzz; }
-	@mkdir -p $(CARGO_TARGET_DIR)/fuzz-found
-	RUSTC_BOOTSTRAP=1 cargo fuzz run mqtt_decode $(CARGO_TARGET_DIR)/fuzz-found fuzz/corpus/mqtt_decode -- -max_total_time=$${FUZZ_SECONDS:-60}
+	@for target in $(FUZZ_TARGETS); do \
+		mkdir -p "$(CARGO_TARGET_DIR)/fuzz-found/$$target"; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target "$(CARGO_TARGET_DIR)/fuzz-found/$$target" fuzz/corpus/$$target -- \
+			-max_total_time=$${FUZZ_SECONDS:-60} -timeout=120 || exit 1; \
+	done
 
 bench: bench-crates bench-store bench-ingest bench-peers ## Every figure of the README, beside its peers
 
