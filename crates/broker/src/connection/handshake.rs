@@ -236,8 +236,17 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     tracing::debug!(
         %peer, client_id = ?held.link.client_id, version = %connect.version, session = is_present, "connected"
     );
+    // Its limits cannot be left out: a client that has no room for them is not let in (MQTT 5.0, section 3.1.2.11.4).
+    let most = held.link.packet_bytes_max.map_or(usize::MAX, |most| most.get() as usize);
+    let mut output = BytesMut::new();
+    if mqtt::encode_within(&Packet::ConnAck(Box::new(answer)), connect.version, most, &mut output).is_err() {
+        // It was never in: no will is said for it.
+        held.why = End::Client;
+        return Err((stream, no_room(&connect, most)));
+    }
     let mut connection =
         Connection::new(stream, held, who, permissions, origin, decoder, input, keep_alive_s);
+    connection.output = output;
     if is_bridge {
         connection.becomes_bridge();
     }
@@ -250,9 +259,6 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         connection.unreleased = unreleased;
         connection.due = (due.filters() > 0).then(|| Box::new(due));
     }
-    // A CONNACK of ours is smaller than any packet a client may refuse; one that cannot be encoded is our fault, and ends
-    // the connection at its first turn.
-    let _ = connection.send(&Packet::ConnAck(Box::new(answer)));
     Ok(connection)
 }
 
@@ -327,6 +333,18 @@ fn not_saved(connect: &Connect) -> Box<Refused> {
         client_id: connect.client_id.clone(),
         reason: "its session cannot be saved".to_owned(),
         hint: "Look at the disk of the data directory".to_owned(),
+        bridge: None,
+    })
+}
+
+fn no_room(connect: &Connect, most: usize) -> Box<Refused> {
+    Box::new(Refused {
+        why: Refusal::NotServed,
+        answer: Some(refusal(Reason::PacketTooLarge)),
+        version: connect.version,
+        client_id: connect.client_id.clone(),
+        reason: format!("it takes packets of at most {most} bytes, and the answer to its CONNECT is larger"),
+        hint: "Raise the client's maximum packet size".to_owned(),
         bridge: None,
     })
 }
