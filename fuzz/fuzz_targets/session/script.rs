@@ -199,7 +199,10 @@ impl Script<'_> {
         if let Some(sent) = peer.sent.get(&packet_id).cloned().filter(|_| qos == Qos::ExactlyOnce) {
             let again = match sent.is_received {
                 true => Packet::PubRel(Ack::new(id, Reason::Success)),
-                false => Packet::Publish(Publish { dup: true, ..sent.publish }),
+                false => {
+                    let properties = sent.publish.properties.filter(|_| peer.version == Version::V5);
+                    Packet::Publish(Publish { dup: true, properties, ..sent.publish })
+                }
             };
             return peer.send(&again).await;
         }

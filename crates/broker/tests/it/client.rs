@@ -155,6 +155,29 @@ impl Client {
         }
     }
 
+    /// The bytes of the next packet, as they came; `None` when the server has closed.
+    pub(crate) async fn frame(&mut self) -> Option<Vec<u8>> {
+        let read = async {
+            loop {
+                // The type, a length of one to four bytes, and as many bytes as it says.
+                let ends = self.input.iter().skip(1).take(4).position(|byte| byte & 0x80 == 0);
+                if let Some(more) = ends {
+                    let length = self.input[1..=more + 1].iter().rev();
+                    let body = length.fold(0, |sum, byte| sum << 7 | usize::from(byte & 0x7f));
+                    let whole = 2 + more + body;
+                    if self.input.len() >= whole {
+                        return Some(self.input.split_to(whole).to_vec());
+                    }
+                }
+                match self.stream.read_buf(&mut self.input).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(_) => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, read).await.expect("an answer in time")
+    }
+
     pub(crate) async fn expect(&mut self, packet: Packet) {
         assert_eq!(self.receive().await, Some(packet));
     }

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod client;
+mod conformance;
 mod crashes;
 mod delivery;
 mod durability;

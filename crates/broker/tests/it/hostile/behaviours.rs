@@ -141,7 +141,7 @@ pub(super) const ROWS: &[Row] = &[
                 client.send(&subscribe(&format!("f/{n}/+"))).await;
                 match client.receive().await {
                     Some(Packet::SubAck(ack)) => {
-                        refused += usize::from(ack.reasons == [Reason::QuotaExceeded])
+                        refused += usize::from(ack.reasons == [Reason::QuotaExceeded]);
                     }
                     other => return Err(format!("{other:?}")),
                 }

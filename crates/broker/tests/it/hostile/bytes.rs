@@ -5,7 +5,7 @@
 ///
 /// # Panics
 /// When it is none.
-pub(super) fn of(text: &str) -> Vec<u8> {
+pub(crate) fn of(text: &str) -> Vec<u8> {
     // The bytes of the open braces, from the outside in.
     let mut levels = vec![Vec::new()];
     let mut chars = text.chars();
@@ -43,7 +43,7 @@ pub(super) fn of(text: &str) -> Vec<u8> {
 }
 
 /// A Variable Byte Integer (MQTT 5.0, section 1.5.5).
-pub(super) fn length(mut bytes: usize) -> Vec<u8> {
+pub(crate) fn length(mut bytes: usize) -> Vec<u8> {
     let mut out = Vec::new();
     loop {
         let low = u8::try_from(bytes % 128).expect("below 128");

@@ -6,7 +6,7 @@
 //! own message comes back to it, somebody new connects and leaves, and at the end everything that was held is given back.
 
 mod behaviours;
-mod bytes;
+pub(crate) mod bytes;
 mod cuts;
 mod packets;
 mod transports;
@@ -23,7 +23,7 @@ use crate::house::{House, PATIENCE, Plan};
 
 /// What must come of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expect {
+pub(crate) enum Expect {
     /// The connection is closed without a word.
     Closed,
     /// MQTT 5: a DISCONNECT with this reason, then the end. MQTT 3.1.1: the end.
@@ -85,7 +85,7 @@ impl Battery {
                 other => panic!("the canary heard {other:?} after {name}"),
             }
         }
-        let version = if self.songs % 2 == 0 { Version::V311 } else { Version::V5 };
+        let version = if self.songs.is_multiple_of(2) { Version::V311 } else { Version::V5 };
         Client::open(self.house.anonymous(), version, "newcomer").await.leave().await;
     }
 
@@ -110,7 +110,7 @@ impl Battery {
 }
 
 /// Connects by the hand of a stranger.
-async fn stranger(house: &House, version: Option<Version>) -> Client {
+pub(crate) async fn stranger(house: &House, version: Option<Version>) -> Client {
     match version {
         Some(version) => Client::open(house.anonymous(), version, "stranger").await,
         None => Client::socket(house.anonymous(), Version::V5).await,
@@ -118,7 +118,7 @@ async fn stranger(house: &House, version: Option<Version>) -> Client {
 }
 
 /// Whether `client` meets what it must meet.
-async fn meets(client: &mut Client, expect: Expect) -> Result<(), String> {
+pub(crate) async fn meets(client: &mut Client, expect: Expect) -> Result<(), String> {
     let met = |is_so: bool, got: String| if is_so { Ok(()) } else { Err(format!("{got}, not {expect:?}")) };
     match expect {
         Expect::Told(reason) if client.version == Version::V5 => {
