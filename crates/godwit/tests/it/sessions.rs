@@ -1,6 +1,7 @@
 //! Sessions and QoS 2 over `kill -9`, through the real binary: a publisher and a subscriber that follow the standard.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc;
 
 use crate::raw::Raw;
 use crate::server::{Home, Server};
@@ -140,4 +141,99 @@ fn qos_2_is_one_message_and_queues_outlive_kills() {
     }
     assert!(got.values().all(|times| *times == 1), "none twice, so none is missing");
     assert!(order.is_sorted(), "in the order they were published");
+}
+
+/// A QoS 2 subscriber of MQTT 3.1.1 with a session, as the standard wants it: by packet id, what it has and what is not released.
+struct Subscriber {
+    name: &'static str,
+    filter: &'static str,
+    held: BTreeSet<u16>,
+}
+
+impl Subscriber {
+    fn connect(&self, server: &Server, is_first: bool) -> Raw {
+        let mut raw = Raw::open(server.mqtt);
+        raw.connect_persistent(self.name);
+        if is_first {
+            let length = u8::try_from(self.filter.len()).expect("short");
+            raw.send(0x82, &[&[0, 1, 0, length], self.filter.as_bytes(), &[2]].concat());
+            assert_eq!(raw.packet(), Some((0x90, vec![0, 1, 2])), "SUBACK");
+        }
+        raw
+    }
+
+    /// Takes what comes until the connection ends. Each number that is new is said to `taken`.
+    fn run(&mut self, mut raw: Raw, taken: &mpsc::Sender<(&'static str, u64)>) {
+        while let Some((head, body)) = raw.packet() {
+            let answer = match head & 0xf0 {
+                0x30 => {
+                    assert_eq!(head & 0x06, 0x04, "QoS 2");
+                    let topic = usize::from(u16::from_be_bytes([body[0], body[1]]));
+                    let (id, number) = body[2 + topic..].split_at(2);
+                    if self.held.insert(u16::from_be_bytes([id[0], id[1]])) {
+                        let number = String::from_utf8(number.to_vec()).expect("text");
+                        taken.send((self.filter, number.parse().expect("a number"))).expect("somebody counts");
+                    }
+                    [0x50, 2, id[0], id[1]]
+                }
+                0x60 => {
+                    self.held.remove(&u16::from_be_bytes([body[0], body[1]]));
+                    [0x70, 2, body[0], body[1]]
+                }
+                // A goodbye of a server that stops is none of MQTT 3.1.1.
+                other => panic!("{other:#x}"),
+            };
+            if std::io::Write::write_all(&mut raw.socket, &answer).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The server is killed in the middle of QoS 2 exchanges, in and out: of one subscriber, and of two that share.
+#[test]
+fn qos_2_arrives_once_whenever_the_server_is_killed() {
+    let (alone, group) = ("plain/n", "$share/two/plain/n");
+    let home = Home::new();
+    let subscriber = |name, filter| Subscriber { name, filter, held: BTreeSet::new() };
+    let mut subscribers = [subscriber("alone", alone), subscriber("one", group), subscriber("two", group)];
+    let mut publisher = Publisher::default();
+    let (taken, counted) = mpsc::channel();
+    for round in 0..=rounds() {
+        let is_last = round == rounds();
+        let server = home.start();
+        let raws: Vec<_> = subscribers.iter().map(|one| one.connect(&server, round == 0)).collect();
+        let pid = server.pid();
+        std::thread::scope(|scope| {
+            for (subscriber, raw) in subscribers.iter_mut().zip(raws) {
+                let taken = taken.clone();
+                scope.spawn(move || subscriber.run(raw, &taken));
+            }
+            let kill = || {
+                let kill = std::process::Command::new("kill").args(["-9", &pid.to_string()]).status();
+                assert!(kill.expect("kill runs").success());
+            };
+            publisher.run(&server, if is_last { u64::MAX } else { 20 + chance() % 1_500 }, is_last, kill);
+            if !is_last {
+                return server.kill();
+            }
+            // All of it arrives. What came twice would come before the server has stopped.
+            let all = publisher.next as usize;
+            let mut got: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+            let mut count = |(filter, number)| got.entry(filter).or_default().push(number);
+            for n in 0..2 * all {
+                let patience = std::time::Duration::from_secs(60);
+                count(counted.recv_timeout(patience).unwrap_or_else(|_| panic!("{n} of {}", 2 * all)));
+            }
+            server.stop();
+            counted.try_iter().for_each(count);
+            for (filter, mut numbers) in got {
+                if filter == alone {
+                    assert!(numbers.is_sorted(), "in the order they were published");
+                }
+                numbers.sort_unstable();
+                assert_eq!(numbers, (0..publisher.next).collect::<Vec<_>>(), "{filter}: each once");
+            }
+        });
+    }
 }
