@@ -434,9 +434,9 @@ impl Groups {
                 continue;
             }
             state.is_dirty = true;
-            state.returned.insert(*seq);
+            let is_new = state.returned.insert(*seq);
             group.is_behind.store(true, Ordering::SeqCst);
-            shared.tallies.left_messages.up(1);
+            shared.tallies.left_messages.up(u64::from(is_new));
         }
         for group in groups.values().filter(|group| given.iter().any(|(key, _)| *key == group.key)) {
             group.wake(shared);

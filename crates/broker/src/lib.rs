@@ -40,6 +40,9 @@
 //! - Shared subscriptions (`group`) are served to MQTT 3.1.1 clients too, in the same words, as Mosquitto does. A member without
 //!   room is passed over; what nobody has room for waits in the journal. QoS 1 that a member has not acknowledged goes to another
 //!   when the member's session ends, not when its connection breaks (MQTT 5.0, section 4.8.2 permits both).
+//! - Reason strings go with every refusal of MQTT 5 (`connection/explain`), to those who want them. Response Information is given
+//!   to nobody: request and response need no topics of ours. Topic aliases are taken, and none are used on the way out: of a 100 B
+//!   payload on a topic of 28 B they would save 18 %, to the few clients that announce any, for an encoding of their own.
 //! - MQTT 3.1.1 sessions that are not clean live for [`Settings::session_expiry_max`].
 
 mod admission;

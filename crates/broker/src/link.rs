@@ -53,6 +53,8 @@ pub(crate) struct Link {
     pub(crate) window: usize,
     /// The largest packet it takes.
     pub(crate) packet_bytes_max: Option<NonZeroU32>,
+    /// It wants to be told why (Request Problem Information; MQTT 5.0, section 3.1.2.11.7). MQTT 3.1.1 cannot be told.
+    pub(crate) is_explained: bool,
     pub(crate) signal: Signal,
     inbox: Mutex<Inbox>,
     is_bridge: AtomicBool,
@@ -84,6 +86,7 @@ impl Link {
             connected_at,
             window: inflight_max.min(connect.properties.receive_maximum.get()).into(),
             packet_bytes_max: connect.properties.packet_bytes_max,
+            is_explained: connect.version == Version::V5 && connect.properties.request_problem_information,
             signal: Signal::default(),
             inbox: Mutex::default(),
             is_bridge: AtomicBool::new(false),

@@ -65,7 +65,9 @@ pub(crate) fn open(shared: &Arc<Shared>) -> Result<(u64, Consumer), StartError> 
         match_again(shared, position, durable, subscriptions, &mut known)?;
         release(&sessions, &released);
         for session in &sessions {
-            session.state().outbox.settle();
+            let mut state = session.state();
+            let is_over = state.owed.is_empty();
+            state.outbox.settle(is_over);
         }
         tracing::info!(sessions = sessions.len(), position, durable, "sessions are back");
     }

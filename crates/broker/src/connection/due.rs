@@ -145,7 +145,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             due.found = None;
             due.barrier = None;
             if self.session().is_durable {
-                self.session().state().owed.retain(|owed| owed.filter != filter.filter);
+                let mut state = self.session().state();
+                state.owed.retain(|owed| owed.filter != filter.filter);
+                // Whoever subscribes anew is sent all of it anew.
+                if state.owed.is_empty() {
+                    state.outbox.settle(true);
+                }
+                drop(state);
                 self.session().touch();
             }
             due.filters.pop_front();

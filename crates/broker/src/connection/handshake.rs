@@ -59,6 +59,8 @@ pub(super) struct Refused {
     /// What is sent before it is closed.
     answer: Option<Packet>,
     version: Version,
+    /// The largest packet that the client takes, as far as it came to say so.
+    packet_bytes_max: Option<NonZeroU32>,
     client_id: ByteString,
     /// For the log: what happened, and what to do.
     reason: String,
@@ -93,6 +95,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
                     why: Refusal::NoConnect,
                     answer: error.answer(),
                     version: error.version.unwrap_or(Version::V311),
+                    packet_bytes_max: None,
                     client_id: ByteString::new(),
                     hint: error.hint().unwrap_or_default().to_owned(),
                     reason: error.to_string(),
@@ -273,6 +276,7 @@ fn authorize(
             why,
             answer: Some(refusal(reason)),
             version: connect.version,
+            packet_bytes_max: connect.properties.packet_bytes_max,
             client_id: connect.client_id.clone(),
             reason: text,
             hint,
@@ -330,6 +334,7 @@ fn not_saved(connect: &Connect) -> Box<Refused> {
         why: Refusal::SessionNotSaved,
         answer: Some(refusal(Reason::ServerUnavailable)),
         version: connect.version,
+        packet_bytes_max: connect.properties.packet_bytes_max,
         client_id: connect.client_id.clone(),
         reason: "its session cannot be saved".to_owned(),
         hint: "Look at the disk of the data directory".to_owned(),
@@ -342,6 +347,7 @@ fn no_room(connect: &Connect, most: usize) -> Box<Refused> {
         why: Refusal::NotServed,
         answer: Some(refusal(Reason::PacketTooLarge)),
         version: connect.version,
+        packet_bytes_max: connect.properties.packet_bytes_max,
         client_id: connect.client_id.clone(),
         reason: format!("it takes packets of at most {most} bytes, and the answer to its CONNECT is larger"),
         hint: "Raise the client's maximum packet size".to_owned(),
@@ -354,6 +360,7 @@ fn journal_behind(connect: &Connect) -> Box<Refused> {
         why: Refusal::JournalFailed,
         answer: Some(refusal(Reason::ServerBusy)),
         version: connect.version,
+        packet_bytes_max: connect.properties.packet_bytes_max,
         client_id: connect.client_id.clone(),
         reason: "the journal has not taken what its last connection brought".to_owned(),
         hint: "Look at the disk of the journal".to_owned(),
@@ -380,6 +387,7 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refu
         why,
         answer: Some(refusal(reason)),
         version: connect.version,
+        packet_bytes_max: connect.properties.packet_bytes_max,
         client_id: connect.client_id.clone(),
         reason: text,
         hint,
@@ -417,9 +425,20 @@ impl Refused {
             );
         }
         let mut out = BytesMut::new();
-        if let Some(answer) = &self.answer {
+        if let Some(mut answer) = self.answer {
+            if let Packet::ConnAck(connack) = &mut answer
+                && self.version == Version::V5
+            {
+                // Who is not known is not told what is: whether there is such a name is no stranger's business.
+                let text = match self.why {
+                    Refusal::Unauthenticated => "user name and password are not accepted".to_owned(),
+                    _ => self.reason,
+                };
+                connack.properties.reason_string.get_or_insert_with(|| text.into());
+            }
             // MQTT 3.1.1 has no code for some refusals: the connection is closed without a word (section 3.2.2.3).
-            let _ = mqtt::encode(answer, self.version, &mut out);
+            let most = self.packet_bytes_max.map_or(usize::MAX, |most| most.get() as usize);
+            let _ = mqtt::encode_within(&answer, self.version, most, &mut out);
         }
         out
     }

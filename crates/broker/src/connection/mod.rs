@@ -6,6 +6,7 @@
 
 mod batches;
 mod due;
+mod explain;
 mod handshake;
 mod packets;
 mod publish;
@@ -19,9 +20,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use bytestring::ByteString;
 use identity::{Permissions, Who};
 use model::{Message, Origin, Timestamp};
-use mqtt::{Decoder, Disconnect, Packet, Reason, Version};
+use mqtt::{Decoder, Disconnect, DisconnectProperties, Packet, Reason, Version};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::Sleep;
 
@@ -55,6 +57,8 @@ pub(crate) struct Connection<S> {
     batch: Vec<Message>,
     batch_bytes: usize,
     answers: Answers,
+    /// Why publishes are refused, by packet id: what is told with their answers.
+    refusals: Vec<(u16, ByteString)>,
     /// How many of `answers` are PUBACK.
     pubacks: usize,
     /// QoS 2 packet ids that are not released, as of the last look.
@@ -107,9 +111,17 @@ struct Goodbye {
 }
 
 impl Goodbye {
-    /// An end with a DISCONNECT of this reason.
+    /// An end with a DISCONNECT of this reason, and what it means. That may be told whatever the client wants to be told
+    /// (MQTT-3.1.2-29).
     fn new(why: End, reason: Reason) -> Self {
-        Self { why, packet: Some(Packet::Disconnect(Disconnect::new(reason))) }
+        let mut disconnect = Disconnect::new(reason);
+        disconnect.properties = explain::end(why, reason).map(|text| {
+            Box::new(DisconnectProperties {
+                reason_string: Some(text.into()),
+                ..DisconnectProperties::default()
+            })
+        });
+        Self { why, packet: Some(Packet::Disconnect(disconnect)) }
     }
 
     /// An end without a word.
@@ -222,6 +234,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             batch: Vec::new(),
             batch_bytes: 0,
             answers: Answers::new(),
+            refusals: Vec::new(),
             pubacks: 0,
             unreleased: 0,
             received: [0; 3],

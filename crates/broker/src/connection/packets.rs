@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use identity::{Action, Decision};
 use model::TopicFilter;
+use model::limit::TOPIC_LEVELS_MAX;
 use model::reserved::{self, SubscribeVerdict};
 use mqtt::{
     Ack, AckType, Disconnect, Packet, Reason, RetainHandling, SubAck, Subscribe, SubscribeOptions,
@@ -16,6 +17,7 @@ use mqtt::{
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::due::DueFilter;
+use super::explain;
 use super::{Connection, Goodbye, Moment};
 use crate::fanout::Subscriber;
 use crate::group;
@@ -87,7 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (Received::Unknown, Version::V5) => Reason::PacketIdentifierNotFound,
             (Received::Release, _) | (Received::Unknown, Version::V311) => Reason::Success,
         };
-        self.send(&Packet::PubRel(Ack::new(ack.packet_id, reason)))
+        self.send(&Packet::PubRel(explain::unknown(self.link(), ack.packet_id, reason)))
     }
 
     /// PUBREL: a packet id of the client's is free (MQTT 5.0, section 4.3.3).
@@ -113,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (false, Version::V5) => Reason::PacketIdentifierNotFound,
             _ => Reason::Success,
         };
-        self.send(&Packet::PubComp(Ack::new(packet_id, reason)))
+        self.send(&Packet::PubComp(explain::unknown(self.link(), packet_id, reason)))
     }
 
     /// Puts on record that the client has the messages of this read's PUBRECs, and releases their ids then.
@@ -202,14 +204,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let id = subscribe.subscription_id.map_or(0, std::num::NonZeroU32::get);
         let mut due = VecDeque::new();
         let mut reasons = Vec::with_capacity(subscribe.filters.len());
+        // Of the first one that is refused: there is one place for all.
+        let mut why = None;
         for (filter, options) in &subscribe.filters {
-            let reason = match self.may_subscribe(filter) {
-                Err(reason) => reason,
+            let subscribed = match self.may_subscribe(filter) {
                 Ok(()) => self.subscribe_one(filter, *options, id, &mut due)?,
+                Err(refused) => Err(refused),
             };
-            reasons.push(reason);
+            reasons.push(subscribed.unwrap_or_else(|(reason, text)| {
+                if why.is_none() {
+                    why = explain::text(self.link(), || format!("`{}`: {text}", shown(&filter.to_string())));
+                }
+                reason
+            }));
         }
-        let answer = SubAck { packet_id: subscribe.packet_id, reasons, properties: None };
+        let properties = explain::properties(why);
+        let answer = SubAck { packet_id: subscribe.packet_id, reasons, properties };
         self.answer_saved(Packet::SubAck(answer))?;
         if !due.is_empty() {
             // What this read has brought so far was published before the subscription was asked for.
@@ -220,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    fn may_subscribe(&mut self, filter: &SubscriptionFilter) -> Result<(), Reason> {
+    fn may_subscribe(&mut self, filter: &SubscriptionFilter) -> Result<(), (Reason, String)> {
         let (refusal, reason, why, hint) =
             if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
                 (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
@@ -233,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.log_refusal(refusal, || {
             (format!("subscription to `{}`: {why}", shown(&filter.to_string())), hint)
         });
-        Err(reason)
+        Err((reason, why))
     }
 
     fn subscribe_one(
@@ -242,14 +252,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         options: SubscribeOptions,
         id: u32,
         due: &mut VecDeque<DueFilter>,
-    ) -> Result<Reason, Goodbye> {
+    ) -> Result<Result<Reason, (Reason, String)>, Goodbye> {
         let qos_max = options.qos_max;
         let is_shared = asked.group().is_some();
         // The packet's buffer is not to be held for as long as the subscription lives.
         let Ok(name) = TopicFilter::parse(ByteString::from(asked.to_string())) else {
             // With its group it has more levels than a filter may have.
             self.shared().tallies.refused(Refusal::Subscription).one();
-            return Ok(Reason::TopicFilterInvalid);
+            let why = format!("with its group it has more than {TOPIC_LEVELS_MAX} levels");
+            return Ok(Err((Reason::TopicFilterInvalid, why)));
         };
         let wanted = Filter {
             qos_max,
@@ -297,11 +308,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(Not::Held) => return Err(Goodbye::new(End::TakenOver, Reason::SessionTakenOver)),
             Err(Not::Room) => {
                 shared.tallies.refused(Refusal::Subscription).one();
+                let why = format!("it has {most} subscriptions already");
                 self.log_refusal(Refusal::Subscription, || {
-                    let why = format!("it has {most} subscriptions already");
-                    (why, "Use wildcards, or raise `mqtt.filters_per_session_max`".to_owned())
+                    (why.clone(), "Use wildcards, or raise `mqtt.filters_per_session_max`".to_owned())
                 });
-                return Ok(Reason::QuotaExceeded);
+                return Ok(Err((Reason::QuotaExceeded, why)));
             }
         };
         if is_new {
@@ -325,7 +336,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             due.push_back(filter);
         }
-        Ok(Reason::granted(qos_max))
+        Ok(Ok(Reason::granted(qos_max)))
     }
 
     fn unsubscribe(&mut self, unsubscribe: &Unsubscribe) -> Result<(), Goodbye> {

@@ -17,6 +17,7 @@ use mqtt::{Publish, Reason, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batches::Answer;
+use super::explain;
 use super::topics::Verdict;
 use super::{Connection, Goodbye, Moment, Waiting};
 use crate::bridge::{self, Held};
@@ -135,10 +136,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if message.retain && (keep == Keep::None || shared.retained.is_full_for(&message)) {
             if qos != Qos::AtMostOnce && keep != Keep::None && self.version() == Version::V5 {
                 shared.tallies.refused(Refusal::Retained).one();
+                let why = format!("retained message on `{}` exceeds the bounds", shown(&message.topic));
+                let text = explain::text(self.link(), || why.clone());
+                self.refusals.extend(text.map(|text| (packet_id, text)));
                 self.log_refusal(Refusal::Retained, || {
-                    let topic = shown(&message.topic);
                     let hint = "Raise `mqtt.retained_messages_max` or `mqtt.retained_bytes_max`, or clear topics with an empty payload";
-                    (format!("retained message on `{topic}` exceeds the bounds"), hint.to_owned())
+                    (why, hint.to_owned())
                 });
                 self.promise_refusal(qos, packet_id, Reason::QuotaExceeded);
                 return Ok(());
@@ -278,7 +281,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 tallies.refused(refusal).one();
             }
         }
-        self.log_refusal(refusal, why);
+        let (why, hint) = why();
+        if qos != Qos::AtMostOnce {
+            let text = explain::text(self.link(), || why.clone());
+            self.refusals.extend(text.map(|text| (packet_id, text)));
+        }
+        self.log_refusal(refusal, || (why, hint));
         match (qos, self.version()) {
             (Qos::AtMostOnce, _) => Ok(()),
             (_, Version::V5) => {

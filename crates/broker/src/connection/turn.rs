@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use model::Kind;
-use mqtt::{AckType, Reason, Version};
+use mqtt::{Ack, AckType, Packet, Reason, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batches::Answer;
+use super::explain;
 use super::{Connection, Goodbye, Moment};
 use crate::link::{APPLIED, DONE, END, OUTBOX, RIGHTS};
 use crate::tally::End;
@@ -165,6 +166,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             for mut answer in answers {
                 if answer.reason == Reason::Success {
                     answer.reason = failed;
+                    let text = explain::text(self.link(), || failure.text.to_string());
+                    self.refusals.extend(text.map(|text| (answer.packet_id, text)));
                 }
                 self.send_answer(answer)?;
             }
@@ -174,6 +177,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn send_answer(&mut self, Answer { packet_id, reason, is_rec }: Answer) -> Result<(), Goodbye> {
+        if reason.is_failure()
+            && let Some(at) = self.refusals.iter().position(|(id, _)| *id == packet_id)
+        {
+            let (_, text) = self.refusals.remove(at);
+            let ack = Ack { packet_id, reason, properties: explain::properties(Some(text)) };
+            return self.send(&if is_rec { Packet::PubRec(ack) } else { Packet::PubAck(ack) });
+        }
         let ack = if is_rec { AckType::PubRec } else { AckType::PubAck };
         mqtt::encode_ack(ack, packet_id, reason, self.version(), &mut self.output)
             .map_err(|_| Goodbye::new(End::Protocol, Reason::ImplementationSpecific))

@@ -142,10 +142,9 @@ impl Outbox {
         self.known.contains(&(seq, source))
     }
 
-    /// Everything is matched again.
-    pub(crate) fn settle(&mut self) {
-        // Retained messages that are owed are looked for later.
-        self.known.retain(|(_, source)| *source == Source::Retained);
+    /// Everything is matched again. What is retained and owed is looked for later, and all of it is when `is_over`.
+    pub(crate) fn settle(&mut self, is_over: bool) {
+        self.known.retain(|(_, source)| *source == Source::Retained && !is_over);
         self.known.shrink_to_fit();
     }
 

@@ -158,7 +158,7 @@ impl Table {
         for seq in from.into_iter().filter(|seq| !outbox.is_known(*seq, Source::Own)).collect::<Vec<_>>() {
             push_wide(&mut outbox, seq);
         }
-        outbox.settle();
+        outbox.settle(true);
         outbox.resume();
         outbox
     }

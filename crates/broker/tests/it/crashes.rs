@@ -195,7 +195,7 @@ async fn retained_messages_that_a_subscription_was_still_to_be_sent_are_sent_aft
         subscriber.subscribe("a/#", qos).await;
         let mut taken = Vec::new();
         let (mut house, mut ids, mut packets) = (house, Vec::new(), 0);
-        while taken.len() < 20 {
+        while taken.len() < 20 || !ids.is_empty() {
             packets += 1;
             if packets == 4 || packets == 14 {
                 if packets == 14 {
@@ -228,5 +228,15 @@ async fn retained_messages_that_a_subscription_was_still_to_be_sent_are_sent_aft
         }
         taken.sort();
         assert_eq!(taken, (10..=29).map(|n| n.to_string()).collect::<Vec<_>>(), "each once");
+        // Whoever subscribes anew is sent all of it anew.
+        subscriber.subscribe("a/#", qos).await;
+        for n in 10..=29 {
+            let got = if qos == Qos::ExactlyOnce {
+                subscriber.take_exactly_once().await
+            } else {
+                subscriber.take().await
+            };
+            assert_eq!(got.payload, n.to_string());
+        }
     }
 }

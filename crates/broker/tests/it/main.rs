@@ -7,6 +7,7 @@ mod crashes;
 mod delivery;
 mod durability;
 mod exactly_once;
+mod explained;
 mod groups;
 mod hostile;
 mod house;

@@ -26,7 +26,8 @@ async fn mqtt5_4_1_0_1() {
     me.subscribe("a", Qos::AtLeastOnce).await;
     clock.advance(Duration::from_secs(3_000));
     house.until("looked at", |stats| stats.sessions == 1).await;
-    me.publish_durably("a", 1, "x").await;
+    let mut other = Client::open(house.anonymous(), Version::V5, "other").await;
+    other.publish_durably("a", 1, "x").await;
     assert_eq!(me.take().await.payload, "x");
 }
 
