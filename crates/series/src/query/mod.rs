@@ -371,9 +371,13 @@ impl Engine {
     }
 
     /// Runs on this thread; what it spawns runs on the engine's.
+    ///
+    /// Unconstrained: the streams of the engine give way when the budget of their task is used up. On a thread that is
+    /// within a task already, as at start, that budget would be the task's, which is not renewed before this returns:
+    /// the work would give way for ever.
     pub(crate) fn block_on<T>(&self, work: impl Future<Output = T>) -> T {
         let _entered = self.handle.enter();
-        futures::executor::block_on(work)
+        futures::executor::block_on(tokio::task::unconstrained(work))
     }
 
     /// Ends all queries. Does not wait for them.

@@ -62,6 +62,23 @@ async fn what_is_acknowledged_is_seen_and_survives_a_restart() {
     journal.close().await;
 }
 
+/// The engine's streams give way after some steps of a task, and a start is one step of whoever starts the room.
+#[tokio::test]
+async fn a_start_ends_however_many_files_its_newest_readings_are_in() {
+    const DAYS: i64 = 200;
+    let machine = Machine::new(1);
+    let store = crate::support::open(&machine.host());
+    let sent = (0..DAYS).map(|n| telemetry("d", START + n * 24 * 60 * MINUTE, &format!(r#""t":{n}"#)));
+    store.apply(&crate::support::records(1, sent));
+    store.flush().expect("written");
+    assert_eq!(store.series().stats().files, DAYS as u64, "a file for each day");
+    drop(store);
+    let (journal, series) = start_on(&Machine::new(2), &machine, &Settings::default());
+    assert_eq!(csv(&series, "SELECT value FROM latest").await, format!("value\n{}\n", DAYS - 1));
+    series.close().await;
+    journal.close().await;
+}
+
 #[tokio::test]
 async fn messages_are_found_with_their_reason() {
     let machine = Machine::new(1);
