@@ -100,6 +100,36 @@ fn psql_asks_and_its_commands_are_answered() {
     assert_eq!(server.metric("godwit_postgres_connections"), 0.0);
 }
 
+/// By `godwit query` (HTTP), by the simple protocol (psql) and by the extended one (psycopg).
+#[test]
+fn a_query_of_more_operators_than_1000_is_refused_on_every_way_in_and_nobody_falls() {
+    let home = Home::new();
+    let server = home.start();
+    office(&server);
+    let too_many = [format!("SELECT {}", ["1"; 5_000].join("+")), {
+        format!("SELECT count(*) FROM readings WHERE {}", ["value = 7"; 2_000].join(" OR "))
+    }];
+    let port = server.postgres.expect("served").port().to_string();
+    for (sql, operators) in too_many.iter().zip(["4999", "4000"]) {
+        let expect = format!("query has {operators} operators; the most are 1000");
+        let by_http = server.run(&["query", sql]);
+        let said = String::from_utf8_lossy(&by_http.stderr).into_owned();
+        assert!(!by_http.status.success() && said.contains(&expect) && said.contains("hint:"), "{said}");
+        let by_psql = psql(&server).args(["-c", sql]).output().expect("psql is there");
+        let said = String::from_utf8_lossy(&by_psql.stderr).into_owned();
+        assert!(!by_psql.status.success() && said.contains(&expect) && said.contains("HINT"), "{said}");
+        let prepared = "import sys, psycopg\n\
+            where = f'host=127.0.0.1 port={sys.argv[1]} user=local dbname=godwit password={sys.argv[2]}'\n\
+            with psycopg.connect(where, autocommit=True) as c:\n    \
+                try:\n        c.execute(sys.argv[3], prepare=True)\n    \
+                except psycopg.Error as error:\n        print(error.sqlstate, error.diag.message_primary)\n    \
+                print(c.execute('SELECT 1+1', prepare=True).fetchone()[0])";
+        let said = python::run(prepared, &[&port, &server.token, sql]);
+        assert_eq!(said, format!("54001 {expect}\n2\n"), "the connection lives on");
+    }
+    assert_eq!(server.value("SELECT count(*) FROM readings"), "200");
+}
+
 #[test]
 fn psycopg_prepares_binds_cancels_and_is_refused_properly() {
     let home = Home::new();

@@ -285,3 +285,39 @@ fn a_newest_reading_is_the_same_with_and_without_the_engine() {
         }
     }
 }
+
+/// Each operator nests its expression or the plan by one level, and every step of the engine goes down so far.
+#[test]
+fn more_operators_than_the_stack_has_room_for_are_refused_and_as_many_as_it_has_are_answered() {
+    let store = office();
+    let many = |before: &str, one: &str, between: &str, count: usize| {
+        format!("SELECT {before}{}", vec![one; count].join(between))
+    };
+    for (before, one, between) in [
+        ("", "1", "+"),
+        ("", "1", " - "),
+        ("", "'a'", " || "),
+        ("count(*) AS n FROM readings WHERE ", "value = 7", " OR "),
+        ("", "true", " AND "),
+        ("NOT ", "true", " AND NOT "),
+        ("", "1", " UNION ALL SELECT "),
+    ] {
+        let too_many = many(before, one, between, 1_200);
+        let error = ask(&store, &too_many).expect_err(before);
+        let said = error.to_string();
+        assert!(said.contains(" operators; the most are 1000"), "{said}");
+        assert!(said.split(' ').any(|word| word.parse::<usize>().is_ok_and(|count| count > 1_000)), "{said}");
+        assert_eq!(error.kind(), model::Kind::Invalid);
+        assert!(error.hint().is_some_and(|hint| hint.contains("IN (")), "{error:?}");
+    }
+    assert_eq!(csv(&store, &format!("{} AS n", many("", "1", "+", 1_001))), "n\n1001\n");
+    // What is long without being deep is answered.
+    let list: Vec<String> = (0..5_000).map(|n| n.to_string()).collect();
+    let sql =
+        format!("SELECT count(*) AS n FROM readings WHERE channel = 'co2' AND value IN ({})", list.join(","));
+    assert_eq!(csv(&store, &sql), "n\n100\n");
+    // What stands in parentheses is bounded by the parser.
+    let deep = format!("SELECT {}1{}", "(".repeat(5_000), ")".repeat(5_000));
+    let error = ask(&store, &deep).expect_err("deep");
+    assert!(error.kind() == model::Kind::Invalid && error.to_string().len() < 300, "{error}");
+}
