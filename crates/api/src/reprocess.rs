@@ -53,6 +53,7 @@ struct Route {
     replaced: u64,
     repeated: u64,
     outdated: u64,
+    beyond: u64,
     undecodable: u64,
     reasons: Vec<Reason>,
 }
@@ -73,6 +74,7 @@ fn shown(status: Reprocessing) -> Shown {
         replaced: route.replaced,
         repeated: route.repeated,
         outdated: route.outdated,
+        beyond: route.beyond,
         undecodable: route.undecodable,
         reasons: route
             .reasons

@@ -6,23 +6,17 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashMap;
 use journal::Record;
 use model::route::Routes;
-use model::sparkplug::{EdgeNode, Heard, Sparkplug};
-use model::{
-    Channels, ClockSeen, Decoded, DeviceClock, DeviceName, Flags, Keep, Names, Reading, Repeats, Sample,
-    Timestamp,
-};
+use model::sparkplug::{EdgeNode, Sparkplug};
+use model::{Channels, Decoded, Flags, Keep, Message, Names, Sample, Timestamp};
 
 use crate::latest::Latest;
+use crate::learnt::{Bounds, Learnt};
 use crate::rollup::{LiveRollup, RollupDay, Rollups};
 use crate::store::LiveFile;
-use crate::table::Table;
+use crate::table::{Puts, Table};
 use crate::tally::Tally;
-
-/// Times that tell nothing of a device's clock: of receipt, of history that was kept, of values that were cached.
-const CLOCKLESS: Flags = Flags::RECEIPT_TIME.union(Flags::LATE).union(Flags::POSSIBLY_CACHED);
 
 /// Most nodes that wait to be asked for their births: one that finds no room asks again within a minute or more.
 const REBIRTHS_MAX: usize = 1_000;
@@ -78,15 +72,10 @@ pub(crate) struct Live {
     pub rollups: Rollups,
     pub latest: Latest,
     pub tally: Tally,
-    pub clocks: HashMap<DeviceName, DeviceClock>,
-    pub offsets: HashMap<DeviceName, i64>,
-    /// The newest time that a device of cached values told since this process started. Of this process alone: what is
-    /// judged by it is in memory or on disk already, also when a crash leads to the same records again.
-    pub told: HashMap<DeviceName, i64>,
+    /// What is known of senders.
+    pub learnt: Learnt,
     pub position: u64,
-    /// What edge nodes of Sparkplug said.
-    pub sparkplug: Sparkplug,
-    /// Whether it differs from what the newest manifest's file, or the memory set aside for it, says.
+    /// Whether what edge nodes said differs from what the newest manifest's file, or the memory set aside for it, says.
     pub is_sparkplug_new: bool,
     /// Nodes to ask for their births, and when what made that necessary was received.
     pub rebirths: Vec<(EdgeNode, Timestamp)>,
@@ -114,71 +103,54 @@ impl Live {
             Effect::Undecodable { reason, error } => {
                 self.tally.undecodable(record.seq, message, reason, error);
             }
-            Effect::Decoded(mut decoded) => {
-                if let Some(heard) = decoded.sparkplug.take() {
-                    decoded.samples = self.hear(*heard, message.received_at);
-                }
-                if !decoded.notes.is_empty() {
-                    self.tally.notes(decoded.notes);
-                }
-                if decoded.samples.is_empty() {
-                    self.tally.without_readings += 1;
-                }
-                let received_ms = message.received_at.micros().div_euclid(1_000);
-                for mut sample in decoded.samples {
-                    if decoded.repeats == Repeats::NotNewer && self.is_cached_repeat(&sample) {
-                        self.tally.cached_repeats += 1;
-                        continue;
-                    }
-                    let refused = self.latest.bound(&mut sample, channels_per_device);
-                    if refused > 0 {
-                        self.tally.channels_beyond(&sample.device, refused);
-                        if sample.readings.is_empty() {
-                            continue;
-                        }
-                    }
-                    if !sample.flags.intersects(CLOCKLESS) {
-                        let seen = self.observe(&sample.device, sample.time, message.received_at);
-                        sample.flags |= seen.flags;
-                    }
-                    if !sample.flags.is_empty() {
-                        self.tally.flags(&sample.device, sample.flags);
-                    }
-                    let beyond = out_of_range(&mut sample, channels);
-                    for sample in [Some(sample), beyond].into_iter().flatten() {
-                        if sample.flags.contains(Flags::OUT_OF_RANGE) {
-                            self.tally.out_of_range(&sample);
-                        }
-                        self.tally.put(self.active.put(message, &sample, channels));
-                        for place in self.latest.put(&sample, received_ms, channels) {
-                            self.tally.type_changed(&sample.device, &sample.readings[place].channel);
-                        }
-                    }
-                }
+            Effect::Decoded(decoded) => self.take_decoded(message, decoded, channels, channels_per_device),
+        }
+    }
+
+    fn take_decoded(
+        &mut self,
+        message: &Message,
+        mut decoded: Decoded,
+        channels: &Channels,
+        channels_per_device: usize,
+    ) {
+        if let Some(heard) = decoded.sparkplug.take() {
+            let (samples, rebirth) = self.learnt.hear(*heard, &mut self.tally);
+            decoded.samples = samples;
+            self.is_sparkplug_new = true;
+            // A replay asks too; who sends the requests leaves out those that are of the past.
+            if self.rebirths.len() < REBIRTHS_MAX {
+                self.rebirths.extend(rebirth.map(|node| (node, message.received_at)));
+            }
+        }
+        if !decoded.notes.is_empty() {
+            self.tally.notes(decoded.notes);
+        }
+        if decoded.samples.is_empty() {
+            self.tally.without_readings += 1;
+        }
+        for sample in decoded.samples {
+            let bounds = Bounds { latest: &self.latest, beside: None, channels, channels_per_device };
+            let (repeats, received_at) = (decoded.repeats, message.received_at);
+            let judged = self.learnt.judge(sample, repeats, received_at, bounds, &mut self.tally);
+            for sample in judged.samples.into_iter().flatten() {
+                let puts = self.put(message, &sample, channels);
+                self.tally.put(puts);
             }
         }
     }
 
-    /// Whether a sender that repeats what it has cached only repeats: what it says is older than what it said, or as old
-    /// and the same.
-    fn is_cached_repeat(&mut self, sample: &Sample) -> bool {
-        if sample.flags.contains(Flags::RECEIPT_TIME) {
-            return false;
+    /// Puts a sample into memory and among the newest.
+    pub(crate) fn put(&mut self, message: &Message, sample: &Sample, channels: &Channels) -> Puts {
+        if sample.flags.contains(Flags::OUT_OF_RANGE) {
+            self.tally.out_of_range(sample);
         }
-        let time = sample.time.micros();
-        match self.told.get_mut(sample.device.as_str()) {
-            None => {
-                self.told.insert(sample.device.clone(), time);
-                false
-            }
-            Some(newest) if time > *newest => {
-                *newest = time;
-                false
-            }
-            // Of the same moment there may be more to say: a lamp that was switched since it was heard.
-            Some(newest) if time == *newest => self.latest.holds(sample),
-            Some(_) => true,
+        let puts = self.active.put(message, sample, channels);
+        let received_ms = message.received_at.micros().div_euclid(1_000);
+        for place in self.latest.put(sample, received_ms, channels) {
+            self.tally.type_changed(&sample.device, &sample.readings[place].channel);
         }
+        puts
     }
 
     /// What is set aside to be written has a manifest after the one that stands: it must not undo what was counted.
@@ -211,58 +183,4 @@ impl Live {
         });
         self.rollups = Arc::new(rollups.collect());
     }
-
-    /// What an edge node said, as samples.
-    fn hear(&mut self, heard: Heard, received_at: Timestamp) -> Vec<Sample> {
-        let told = self.sparkplug.take(heard);
-        self.is_sparkplug_new = true;
-        for (name, _) in told.noted.iter_names() {
-            self.tally.note(format!("sparkplug_{}", name.to_lowercase()));
-        }
-        // A replay asks too; who sends the requests leaves out those that are of the past.
-        if self.rebirths.len() < REBIRTHS_MAX {
-            self.rebirths.extend(told.rebirth.map(|node| (node, received_at)));
-        }
-        told.samples
-    }
-
-    fn observe(&mut self, device: &DeviceName, time: Timestamp, received_at: Timestamp) -> ClockSeen {
-        if !self.clocks.contains_key(device.as_str()) {
-            let clock = self.latest.newest(device).map(DeviceClock::resume).unwrap_or_default();
-            self.clocks.insert(device.clone(), clock);
-        }
-        let clock = self.clocks.get_mut(device.as_str()).expect("there or just made");
-        let seen = clock.observe(time, received_at);
-        if let Some(offset) = seen.offset_micros {
-            match self.offsets.get_mut(device.as_str()) {
-                Some(known) => *known = offset,
-                None => {
-                    self.offsets.insert(device.clone(), offset);
-                }
-            }
-        }
-        seen
-    }
-}
-
-/// Takes the readings out that cannot be true by their channel's bounds: a sample of their own, flagged. They are
-/// stored like others, since only a person can tell which of the two is wrong.
-pub(crate) fn out_of_range(sample: &mut Sample, channels: &Channels) -> Option<Sample> {
-    if !channels.has_bounds() {
-        return None;
-    }
-    let is_beyond = |reading: &Reading| {
-        reading.value.number().is_some_and(|value| !channels.find(&reading.channel).allows(value))
-    };
-    if !sample.readings.iter().any(is_beyond) {
-        return None;
-    }
-    let (beyond, within) = std::mem::take(&mut sample.readings).into_iter().partition(is_beyond);
-    sample.readings = within;
-    Some(Sample {
-        device: sample.device.clone(),
-        time: sample.time,
-        flags: sample.flags | Flags::OUT_OF_RANGE,
-        readings: beyond,
-    })
 }

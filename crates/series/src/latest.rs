@@ -102,22 +102,32 @@ impl Latest {
         })
     }
 
-    /// Takes the readings out of `sample` whose channels would be more than `channels_max` of their device. Returns how
-    /// many they are.
-    pub(crate) fn bound(&self, sample: &mut Sample, channels_max: usize) -> u64 {
-        let channels = self.devices.get(sample.device.as_str()).map_or(&[][..], Vec::as_slice);
+    /// Takes the readings out of `sample` whose channels would be more than `channels_max` of their device, those that
+    /// are known `beside` included. Returns how many they are.
+    pub(crate) fn bound(&self, beside: Option<&Self>, sample: &mut Sample, channels_max: usize) -> u64 {
+        let (own, others) =
+            (self.of(&sample.device), beside.map_or(&[][..], |other| other.of(&sample.device)));
         let before = sample.readings.len();
-        if channels.len() + before <= channels_max {
+        if own.len() + others.len() + before <= channels_max {
             return 0;
         }
-        let mut room = channels_max.saturating_sub(channels.len());
+        let is_among = |known: &[Newest], channel: &str| {
+            known.binary_search_by(|known| (*known.channel).cmp(channel)).is_ok()
+        };
+        let known = own.len() + others.iter().filter(|other| !is_among(own, &other.channel)).count();
+        let mut room = channels_max.saturating_sub(known);
         sample.readings.retain(|reading| {
-            let is_known = channels.binary_search_by(|known| (*known.channel).cmp(&reading.channel)).is_ok();
+            let is_known = is_among(own, &reading.channel) || is_among(others, &reading.channel);
             let fits = is_known || room > 0;
             room -= usize::from(fits && !is_known);
             fits
         });
         (before - sample.readings.len()) as u64
+    }
+
+    /// The channels of a device, by their names.
+    fn of(&self, device: &str) -> &[Newest] {
+        self.devices.get(device).map_or(&[][..], Vec::as_slice)
     }
 
     /// Takes in a sample, in the order of `seq`. Returns the places in it of readings that are a text where a number

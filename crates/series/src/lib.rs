@@ -22,6 +22,7 @@ mod files;
 mod fold;
 mod foreign;
 mod latest;
+mod learnt;
 mod manifest;
 mod offline;
 mod pace;

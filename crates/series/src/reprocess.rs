@@ -4,8 +4,10 @@
 //! journal, since … until ─→ decode with today's routes ─→ compare with what is stored ─→ memory ─→ column files
 //! ```
 //!
-//! Runs on a thread of its own, of low priority, one at a time; what comes in meanwhile goes its usual way. Decoders that
-//! keep state start clean. Not here: the routes. The laws:
+//! Runs on a thread of its own, of low priority, one at a time; what comes in meanwhile goes its usual way. What is judged
+//! by what came before (clocks, cached repeats, births of edge nodes) is judged as it is when messages come in
+//! (`learnt`), from a clean start: data by alias are understood from the first birth of the range on. Not here: the
+//! routes. The laws:
 //!
 //! - What comes out belongs to the moment of its message: it takes the place of a reading whose message was received at the
 //!   same time or earlier, never of one that came later.
@@ -21,16 +23,19 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
 use journal::{Chains, Journal, Record};
 use model::{
-    ChannelName, Channels, DeviceClock, DeviceName, Flags, Keep, Lane, Message, Names, Origin, Reading,
-    Sample, Timestamp, TopicFilter, TopicName, Value, unrouted,
+    ChannelName, Channels, Decoded, DeviceName, Flags, Keep, Lane, Message, Names, Origin, Reading, Sample,
+    Timestamp, TopicFilter, TopicName, Value, unrouted,
 };
 
-use crate::fold::{Effect, Live, out_of_range};
+use crate::fold::{Effect, Live};
+use crate::latest::Latest;
+use crate::learnt::{Bounds, Learnt};
 use crate::query::parts;
 use crate::schema;
 use crate::service::{Inner, Series};
 use crate::store::chain;
 use crate::table::Wanted;
+use crate::tally::Tally;
 
 /// Readings that are compared at once: each comparison reads the column files of their times.
 const READINGS_AT_ONCE: usize = 200_000;
@@ -146,6 +151,8 @@ pub struct RouteCount {
     pub repeated: u64,
     /// Of these, how many gave way to a value that came later.
     pub outdated: u64,
+    /// Of these, how many are of more channels than their device may have.
+    pub beyond: u64,
     /// Messages that cannot be decoded.
     pub undecodable: u64,
     /// Why, with how many and an example.
@@ -220,6 +227,7 @@ enum Verdict {
     Replaced,
     Repeated,
     Outdated,
+    Beyond,
 }
 
 impl Again {
@@ -241,7 +249,11 @@ struct Work {
     journal: Journal,
     status: Reprocessing,
     names: Names,
-    clocks: HashMap<DeviceName, DeviceClock>,
+    /// What is learnt on this way of senders, and the newest of what they said.
+    learnt: Learnt,
+    latest: Latest,
+    /// What is noticed on this way: it was counted when the messages came.
+    noticed: Tally,
     again: Vec<Again>,
     /// Patterns under which messages without a route are counted, and how many of them have one now.
     to_life: BTreeMap<String, u64>,
@@ -256,7 +268,9 @@ impl Work {
             journal,
             status,
             names: Names::new(),
-            clocks: HashMap::new(),
+            learnt: Learnt::default(),
+            latest: Latest::default(),
+            noticed: Tally::default(),
             again: Vec::new(),
             to_life: BTreeMap::new(),
             is_unmarked: false,
@@ -350,12 +364,7 @@ impl Work {
             return;
         }
         match Effect::of(record, routes, &mut self.names) {
-            Effect::Decoded(decoded) => {
-                counts.readings += decoded.readings() as u64;
-                for sample in decoded.samples {
-                    self.sample(place, message, sample, inner.store.channels());
-                }
-            }
+            Effect::Decoded(decoded) => self.decoded(place, message, decoded, inner),
             Effect::Undecodable { reason, error } => {
                 counts.undecodable += 1;
                 let has_room = counts.reasons.len() < REASONS_MAX;
@@ -371,25 +380,42 @@ impl Work {
         }
     }
 
-    fn sample(&mut self, route: usize, message: &Message, mut sample: Sample, channels: &Channels) {
-        if !sample.flags.contains(Flags::RECEIPT_TIME) {
-            let clock = self.clocks.entry(sample.device.clone()).or_default();
-            sample.flags |= clock.observe(sample.time, message.received_at).flags;
+    /// What a message means goes the way of those that come in.
+    fn decoded(&mut self, route: usize, message: &Message, mut decoded: Decoded, inner: &Inner) {
+        if let Some(heard) = decoded.sparkplug.take() {
+            // Who is to be asked for births is asked when he is heard now.
+            (decoded.samples, _) = self.learnt.hear(*heard, &mut self.noticed);
         }
-        let beyond = out_of_range(&mut sample, channels);
-        for sample in [Some(sample), beyond].into_iter().flatten() {
-            let Sample { device, time, flags, readings } = sample;
-            self.again.extend(readings.into_iter().map(|Reading { channel, value }| Again {
-                route,
-                device: device.clone(),
-                channel,
-                time,
-                value,
-                flags,
-                topic: message.topic.clone(),
-                received_at: message.received_at,
-                verdict: Verdict::New,
-            }));
+        let (channels, received_at) = (inner.store.channels(), message.received_at);
+        let received_ms = received_at.micros().div_euclid(1_000);
+        for sample in decoded.samples {
+            let judged = inner.store.with_latest(|beside| {
+                let bounds = Bounds {
+                    latest: &self.latest,
+                    beside: Some(beside),
+                    channels,
+                    channels_per_device: inner.store.settings().channels_per_device,
+                };
+                self.learnt.judge(sample, decoded.repeats, received_at, bounds, &mut self.noticed)
+            });
+            let counts = &mut self.status.routes[route];
+            counts.readings += judged.refused;
+            counts.beyond += judged.refused;
+            for sample in judged.samples.into_iter().flatten() {
+                self.latest.put(&sample, received_ms, channels);
+                counts.readings += sample.readings.len() as u64;
+                self.again.extend(sample.readings.into_iter().map(|Reading { channel, value }| Again {
+                    route,
+                    device: sample.device.clone(),
+                    channel,
+                    time: sample.time,
+                    value,
+                    flags: sample.flags,
+                    topic: message.topic.clone(),
+                    received_at,
+                    verdict: Verdict::New,
+                }));
+            }
         }
     }
 
@@ -407,7 +433,9 @@ impl Work {
                 break;
             }
             let again = &mut self.again;
-            if inner.store.put_older(freezes, |live, channels| put(again, live, channels)).is_some() {
+            let channels_max = inner.store.settings().channels_per_device;
+            let put = |live: &mut Live, channels: &Channels| put(again, live, channels, channels_max);
+            if inner.store.put_older(freezes, put).is_some() {
                 self.is_unmarked = true;
                 break;
             }
@@ -419,6 +447,7 @@ impl Work {
                 Verdict::Replaced => &mut counts.replaced,
                 Verdict::Repeated => &mut counts.repeated,
                 Verdict::Outdated => &mut counts.outdated,
+                Verdict::Beyond => &mut counts.beyond,
             } += 1;
         }
         if inner.store.is_full() { self.mark(series).await } else { Ok(()) }
@@ -534,7 +563,7 @@ fn judge(again: &mut [Again], batch: &RecordBatch, identities: &Identities, chan
 }
 
 /// Puts what belongs there into memory, but for what was overtaken since it was judged.
-fn put(again: &mut [Again], live: &mut Live, channels: &Channels) {
+fn put(again: &mut [Again], live: &mut Live, channels: &Channels, channels_max: usize) {
     for again in again {
         if !matches!(again.verdict, Verdict::New | Verdict::Replaced) {
             continue;
@@ -546,17 +575,22 @@ fn put(again: &mut [Again], live: &mut Live, channels: &Channels) {
             continue;
         }
         let reading = Reading { channel: again.channel.clone(), value: again.value.clone() };
-        let sample = Sample {
+        let mut sample = Sample {
             device: again.device.clone(),
             time: again.time,
             flags: again.flags,
             readings: vec![reading],
         };
+        // Others may have come to be known since it was judged.
+        if live.latest.bound(None, &mut sample, channels_max) > 0 {
+            again.verdict = Verdict::Beyond;
+            continue;
+        }
         let message = Message { topic: again.topic.clone(), ..mark(again.received_at, 0, 0) };
+        // What it takes the place of is known from the comparison.
+        live.put(&message, &sample, channels);
         live.tally.readings += 1;
         live.tally.replaced += u64::from(again.verdict == Verdict::Replaced);
-        live.active.put(&message, &sample, channels);
-        live.latest.put(&sample, again.received_ms(), channels);
     }
 }
 

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hashbrown::HashMap;
 use host::{Disk, Host};
 use journal::Record;
 use model::route::Routes;
@@ -23,6 +22,7 @@ use crate::error::{OpenError, StoreError};
 use crate::files::{Files, Stored};
 use crate::fold::{Effect, Frozen, Live};
 use crate::latest::Latest;
+use crate::learnt::Learnt;
 use crate::manifest::{self, FileEntry, LatestEntry, Manifest};
 use crate::rollup::{self, LiveRollup, Resolution, RollupFile, Rollups};
 use crate::rows::{Key, Rows};
@@ -110,10 +110,7 @@ impl Store {
             rollups: Arc::new(rollups.collect()),
             latest: Latest::default(),
             tally: manifest.tally.clone(),
-            clocks: HashMap::new(),
-            offsets: HashMap::new(),
-            told: HashMap::new(),
-            sparkplug: read_sparkplug(&manifest, &files),
+            learnt: Learnt::resume(read_sparkplug(&manifest, &files)),
             is_sparkplug_new: false,
             rebirths: Vec::new(),
             position: manifest.position,
@@ -281,7 +278,7 @@ impl Store {
             seq_from: durable + 1,
             seq_to: live.position,
             tally: live.tally.clone(),
-            sparkplug: std::mem::take(&mut live.is_sparkplug_new).then(|| live.sparkplug.clone()),
+            sparkplug: std::mem::take(&mut live.is_sparkplug_new).then(|| live.learnt.sparkplug.clone()),
         });
         live.frozen = Some(Arc::clone(&frozen));
         self.freezes.fetch_add(1, Ordering::Relaxed);
@@ -405,7 +402,7 @@ impl Store {
 
     /// Whether a birth of this node would still help.
     pub(crate) fn wants_birth(&self, node: &EdgeNode) -> bool {
-        self.live.read().sparkplug.wants_birth(node)
+        self.live.read().learnt.sparkplug.wants_birth(node)
     }
 
     /// Writes the newest readings now, and names the file.
@@ -594,6 +591,11 @@ impl Store {
         self.live.read().latest.known(wanted.devices.as_ref())
     }
 
+    /// Looks at the newest readings.
+    pub(crate) fn with_latest<T>(&self, look: impl FnOnce(&Latest) -> T) -> T {
+        look(&self.live.read().latest)
+    }
+
     /// Newest readings of these devices, or of all.
     pub(crate) fn latest(&self, wanted: &Wanted) -> arrow::array::RecordBatch {
         self.live.read().latest.rows(wanted.devices.as_ref())
@@ -656,7 +658,7 @@ impl Store {
         let live = self.live.read();
         let frozen = live.frozen.as_ref();
         let mut offsets: Vec<(String, i64)> =
-            live.offsets.iter().map(|(device, micros)| (device.to_string(), *micros)).collect();
+            live.learnt.offsets.iter().map(|(device, micros)| (device.to_string(), *micros)).collect();
         offsets.sort_unstable_by_key(|(_, micros)| std::cmp::Reverse(micros.unsigned_abs()));
         offsets.truncate(crate::stats::OFFSETS_MAX);
         crate::Stats {

@@ -76,6 +76,7 @@ struct Route {
     replaced: u64,
     repeated: u64,
     outdated: u64,
+    beyond: u64,
     undecodable: u64,
     reasons: Vec<Reason>,
 }
@@ -142,13 +143,29 @@ fn told(status: &Status, since: Option<Timestamp>, until: Option<Timestamp>) -> 
         let _ = writeln!(text, "{} messages of the journal are damaged or gone", status.lost);
     }
     for route in &status.routes {
-        let Route { filter, messages, readings, new, replaced, repeated, outdated, undecodable, reasons } =
-            route;
+        let Route {
+            filter,
+            messages,
+            readings,
+            new,
+            replaced,
+            repeated,
+            outdated,
+            beyond,
+            undecodable,
+            reasons,
+        } = route;
         let _ = writeln!(
             text,
             "{filter}: {messages} messages, {readings} readings: {new} {would}new, {replaced} {would}replaced, \
              {repeated} there already, {outdated} gave way to newer ones"
         );
+        if *beyond > 0 {
+            let _ = writeln!(
+                text,
+                "  {beyond} readings are of more channels than a device may have (`series.channels_per_device`)"
+            );
+        }
         if *undecodable > 0 {
             let _ = writeln!(text, "  {undecodable} messages cannot be decoded:");
         }

@@ -10,6 +10,7 @@ mod files;
 mod python;
 mod query;
 mod readings;
+mod reprocess;
 mod retention;
 mod rollups;
 mod s3;

@@ -38,7 +38,7 @@ fn received(publish: &Publish, at: i64) -> Message {
 }
 
 /// A node and a device behind it that speak by alias; among it a gap, a death, and a new connection.
-fn a_day() -> Vec<Message> {
+pub(crate) fn a_day() -> Vec<Message> {
     let mut edge = Edge::new("plant", "line", 0);
     let mut messages = Vec::new();
     for second in 0..60_i64 {
