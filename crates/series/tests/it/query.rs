@@ -321,3 +321,26 @@ fn more_operators_than_the_stack_has_room_for_are_refused_and_as_many_as_it_has_
     let error = ask(&store, &deep).expect_err("deep");
     assert!(error.kind() == model::Kind::Invalid && error.to_string().len() < 300, "{error}");
 }
+
+/// Ours asks the engine without the zone, which is UTC: the same moments, before 1970 too.
+#[test]
+fn a_time_is_truncated_as_the_engine_does_it() {
+    let store = open(&Machine::new(1).host());
+    let times = [-1_i64, -3_600_000_001, 0, START + 59 * MINUTE + 59_999_999, START + 40 * 86_400_000_000];
+    let sent = times.iter().map(|at| telemetry("d0", at.max(&946_684_800_000_001).to_owned(), r#""t":1"#));
+    store.apply(&records(1, sent));
+    store.flush().expect("written");
+    for unit in ["microsecond", "second", "minute", "hour", "day", "week", "month", "quarter", "year"] {
+        let of = |time: &str| format!("SELECT date_trunc('{unit}', {time}) AS t FROM readings ORDER BY time");
+        let plain = csv(&store, &of("arrow_cast(time, 'Timestamp(Microsecond, None)')"));
+        assert_eq!(csv(&store, &of("time")).replace('Z', ""), plain.replace('Z', ""), "{unit}");
+        let nanos = csv(&store, &of("arrow_cast(time, 'Timestamp(Nanosecond, Some(\"+00:00\"))')"));
+        assert_eq!(nanos.replace('Z', ""), plain.replace('Z', ""), "{unit}");
+    }
+    assert_eq!(
+        csv(&store, "SELECT date_trunc('hour', TIMESTAMP '1969-12-31T23:59:59Z') AS t"),
+        "t\n1969-12-31T23:00:00Z\n"
+    );
+    let grouped = "SELECT date_trunc('hour', time) AS t, count(*) AS n FROM readings GROUP BY 1 ORDER BY 1 DESC LIMIT 1";
+    assert_eq!(csv(&store, grouped), "t,n\n2027-01-01T00:00:00Z,1\n");
+}

@@ -7,8 +7,8 @@
 //! | `date_bin(stride, time, zone)` | the moment at which the local bin begins |
 //! | `time_bucket(stride, time [, zone])` | the same; without a zone by the site's |
 //!
-//! `date_bin` without a zone, or with an origin, is the engine's own. Beside them the engine's functions whose answers grow are bounded
-//! (`bounded`). Not here: clocks; a zone is a name of the IANA
+//! `date_bin` without a zone, or with an origin, is the engine's own; so is `date_trunc`, which is helped to be quick (`trunc`).
+//! Beside them the engine's functions whose answers grow are bounded (`bounded`). Not here: clocks; a zone is a name of the IANA
 //! time zone database. The law: moments are compared as moments; local time is looked at only to find where a bin
 //! begins.
 
@@ -16,6 +16,7 @@ mod bin;
 mod bounded;
 mod local;
 mod part;
+mod trunc;
 
 use datafusion::error::Result;
 use datafusion::execution::context::SessionContext;
@@ -36,6 +37,10 @@ pub(crate) fn register(context: &SessionContext, site: &str) -> Result<()> {
     context.register_udf(ScalarUDF::from(bin::LocalBin::time_bucket(site)));
     if let Some(engines_own) = engines_own {
         context.register_udf(ScalarUDF::from(bin::LocalBin::date_bin(site, engines_own)));
+    }
+    let engines_own = context.state().scalar_functions().get("date_trunc").cloned();
+    if let Some(engines_own) = engines_own {
+        context.register_udf(ScalarUDF::from(trunc::UtcTrunc::of(engines_own)));
     }
     bounded::register(context)
 }
