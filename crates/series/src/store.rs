@@ -520,7 +520,7 @@ impl Store {
         (time_min, time_max): (i64, i64),
     ) -> Result<(RollupFile, Arc<FileReader>), StoreError> {
         let stem = manifest::rollup_stem(day, resolution, self.next_file.fetch_add(1, Ordering::Relaxed));
-        let encoded = rollup::encode(batch)
+        let encoded = rollup::encode(resolution, batch)
             .map_err(|error| StoreError::Encode { name: stem.clone(), reason: chain(&error) })?;
         let Stored { name, bytes, checksums, sealed, .. } = self.files.write(&stem, &encoded)?;
         let rows = batch.num_rows() as u64;

@@ -31,6 +31,13 @@ pub(crate) enum Form {
     Delayed,
     /// One input: bits.
     Flags,
+    /// A number, and steps of its last binary digit from there.
+    Nudged,
+    /// A time, and units of so many microseconds from there; either may be absent.
+    After { unit: i64 },
+    /// Start of a bucket of so many microseconds, a time in it, and microseconds: the seconds from the time to the bucket's
+    /// end, less those; absent where one of them is.
+    Standing { length: i64 },
 }
 
 /// A logical column made of a file's own columns.
@@ -74,16 +81,21 @@ impl fmt::Display for Decoded {
 impl PhysicalExpr for Decoded {
     fn data_type(&self, _: &Schema) -> Result<DataType> {
         Ok(match self.form {
-            Form::Value { .. } => DataType::Float64,
+            Form::Value { .. } | Form::Nudged | Form::Standing { .. } => DataType::Float64,
             Form::Flags => DataType::Int32,
-            Form::Time { .. } | Form::PacedTime { .. } | Form::Received | Form::Delayed => {
-                schema::timestamp()
-            }
+            Form::Time { .. }
+            | Form::PacedTime { .. }
+            | Form::Received
+            | Form::Delayed
+            | Form::After { .. } => schema::timestamp(),
         })
     }
 
     fn nullable(&self, _: &Schema) -> Result<bool> {
-        Ok(matches!(self.form, Form::Value { .. }))
+        Ok(matches!(
+            self.form,
+            Form::Value { .. } | Form::Nudged | Form::After { .. } | Form::Standing { .. }
+        ))
     }
 
     fn evaluate(&self, batch: &RecordBatch) -> Result<ColumnarValue> {
@@ -146,6 +158,33 @@ impl Form {
                 integers(&inputs[0]).values().iter().map(|bits| *bits as i32),
             )),
             Self::Value { decimals } => values(decimals, inputs),
+            Self::Nudged => {
+                let numbers = inputs[0].as_primitive::<Float64Type>();
+                let both = numbers.values().iter().zip(integers(&inputs[1]).values());
+                let nudged = both.map(|(number, ulps)| {
+                    f64::from_bits((number.to_bits() as i64).wrapping_add(*ulps) as u64)
+                });
+                Arc::new(Float64Array::new(nudged.collect(), numbers.nulls().cloned()))
+            }
+            Self::After { unit } => {
+                let from = inputs[0].as_primitive::<TimestampMicrosecondType>();
+                let both = from.values().iter().zip(integers(&inputs[1]).values());
+                let times = both.map(|(from, after)| from.wrapping_add(after.wrapping_mul(*unit)));
+                let valid = NullBuffer::union(from.nulls(), inputs[1].nulls());
+                let times = TimestampMicrosecondArray::new(times.collect(), valid);
+                Arc::new(times.with_timezone("+00:00"))
+            }
+            Self::Standing { length } => {
+                let start = inputs[0].as_primitive::<TimestampMicrosecondType>().values();
+                let first = inputs[1].as_primitive::<TimestampMicrosecondType>();
+                let all = start.iter().zip(first.values()).zip(integers(&inputs[2]).values());
+                let seconds = all.map(|((start, first), short)| {
+                    let most = start.wrapping_add(*length).wrapping_sub(*first);
+                    most.wrapping_sub(*short) as f64 / 1e6
+                });
+                let valid = NullBuffer::union(first.nulls(), inputs[2].nulls());
+                Arc::new(Float64Array::new(seconds.collect(), valid))
+            }
         }
     }
 }

@@ -45,7 +45,7 @@ pub(crate) fn encode(rows: &Rows) -> Result<Vec<u8>, EncodeError> {
     columns.extend(time(rows)?);
     columns.extend(values(rows)?);
     columns.extend(rest(rows)?);
-    write(&columns)
+    write(&columns, Types::Plain)
 }
 
 /// A file of the columns of `batch` as they are.
@@ -64,10 +64,14 @@ pub(crate) fn decode_plain(bytes: bytes::Bytes) -> Result<Vec<RecordBatch>, Enco
 
 /// How a column's values are laid out in its pages; zstd comes on top of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Layout {
+pub(crate) enum Layout {
+    /// Each value once, and its place.
     Dictionary,
+    /// Integers: steps from one to the next.
     Delta,
+    /// Texts: their lengths, then all of them.
     DeltaText,
+    /// Numbers: their first bytes, then their second, …
     Split,
 }
 
@@ -83,7 +87,7 @@ impl Layout {
 }
 
 /// A column as it will be written.
-struct Column {
+pub(crate) struct Column {
     name: String,
     array: ArrayRef,
     layout: Layout,
@@ -94,7 +98,7 @@ struct Column {
 
 impl Column {
     /// Tries every layout on the sample and keeps the smallest.
-    fn smallest(
+    pub(crate) fn smallest(
         name: impl Into<String>,
         array: ArrayRef,
         layouts: &[Layout],
@@ -104,6 +108,9 @@ impl Column {
         let rows = column.array.len();
         // The middle, so that neither the first device nor the last decides alone.
         let sample = column.array.slice(rows.saturating_sub(SAMPLE_ROWS) / 2, rows.min(SAMPLE_ROWS));
+        if layouts.len() == 1 {
+            return Ok(column);
+        }
         for &layout in layouts {
             let tried = Self {
                 name: column.name.clone(),
@@ -112,7 +119,7 @@ impl Column {
                 statistics: EnabledStatistics::None,
                 bytes: 0,
             };
-            let bytes = write(std::slice::from_ref(&tried))?.len();
+            let bytes = write(std::slice::from_ref(&tried), Types::Plain)?.len();
             if bytes < column.bytes {
                 (column.bytes, column.layout) = (bytes, layout);
             }
@@ -120,7 +127,8 @@ impl Column {
         Ok(column)
     }
 
-    fn integers(name: impl Into<String>, array: Int64Array) -> Result<Self, EncodeError> {
+    /// A column of integers without statistics.
+    pub(crate) fn integers(name: impl Into<String>, array: Int64Array) -> Result<Self, EncodeError> {
         Self::smallest(name, Arc::new(array), &[Layout::Delta, Layout::Dictionary], EnabledStatistics::None)
     }
 
@@ -136,7 +144,17 @@ impl Column {
     }
 }
 
-fn write(columns: &[Column]) -> Result<Vec<u8>, EncodeError> {
+/// Whether a file says the types of its columns in the words of Arrow too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Types {
+    /// Its columns are integers, numbers and texts: Parquet's own words say it all.
+    Plain,
+    /// Among them are times with a zone.
+    Arrow,
+}
+
+/// The bytes of a file of one row group.
+pub(crate) fn write(columns: &[Column], types: Types) -> Result<Vec<u8>, EncodeError> {
     let field = |column: &Column| {
         Field::new(&column.name, column.array.data_type().clone(), column.array.null_count() > 0)
     };
@@ -151,8 +169,9 @@ fn write(columns: &[Column]) -> Result<Vec<u8>, EncodeError> {
     for column in columns {
         properties = column.properties(properties);
     }
-    let options =
-        ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
+    let options = ArrowWriterOptions::new()
+        .with_properties(properties.build())
+        .with_skip_arrow_metadata(types == Types::Plain);
     let batch = RecordBatch::try_new(
         Arc::clone(&schema),
         columns.iter().map(|column| Arc::clone(&column.array)).collect(),
@@ -207,7 +226,7 @@ impl<'a> Words<'a> {
 }
 
 /// The coarsest unit in which every one of `micros` is whole.
-fn unit_of(micros: impl Iterator<Item = i64> + Clone) -> (&'static str, i64) {
+pub(crate) fn unit_of(micros: impl Iterator<Item = i64> + Clone) -> (&'static str, i64) {
     UNITS
         .into_iter()
         .find(|(_, unit)| micros.clone().all(|micros| micros % unit == 0))
@@ -306,6 +325,17 @@ fn scaled(value: f64, decimals: usize) -> Option<i64> {
     let exact =
         digits.abs() < 9_007_199_254_740_992.0 && (digits / POWERS[decimals]).to_bits() == value.to_bits();
     exact.then_some(digits as i64)
+}
+
+/// The integer whose quotient by 10^`decimals` is at most `ulps_max` steps of the last binary digit from `value`, and
+/// these steps.
+pub(crate) fn scaled_near(value: f64, decimals: usize, ulps_max: i64) -> Option<(i64, i64)> {
+    // Adding zero turns -0.0, which an integer cannot say, into 0.0.
+    let digits = (value * POWERS[decimals]).round() + 0.0;
+    let quotient = digits / POWERS[decimals];
+    let ulps = (value.to_bits() as i64).wrapping_sub(quotient.to_bits() as i64);
+    let is_near = digits.abs() < 9_007_199_254_740_992.0 && ulps.unsigned_abs() <= ulps_max.unsigned_abs();
+    is_near.then_some((digits as i64, ulps))
 }
 
 fn values(rows: &Rows) -> Result<Vec<Column>, EncodeError> {

@@ -24,7 +24,10 @@ mod encode;
 mod reader;
 
 pub(crate) use adapter::ColumnsAdapterFactory;
-pub(crate) use encode::{decode_plain, encode, encode_plain};
+pub(crate) use decode::{Decoded, Form};
+pub(crate) use encode::{
+    Column, EncodeError, Layout, Types, decode_plain, encode, encode_plain, scaled_near, unit_of, write,
+};
 pub(crate) use reader::{AWAY_MARK, FAULT_MARK, FileCache, FileReader, ReaderFactory};
 
 /// Most rows of one file: a row group that is decided on, encoded and held in memory as a whole.

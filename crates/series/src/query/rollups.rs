@@ -35,7 +35,7 @@ use super::fold::{FoldExec, Scope, ScopeExec};
 use super::readings::{self, Part};
 use super::wanted::wanted;
 use crate::column::{FileReader, ReaderFactory};
-use crate::rollup::{self, Buckets, LiveRollup, Resolution, RollupFile, rollup_schema};
+use crate::rollup::{self, Buckets, LiveRollup, Resolution, RollupAdapterFactory, RollupFile, rollup_schema};
 use crate::schema;
 use crate::store::{LiveFile, Store};
 use crate::table::Wanted;
@@ -378,6 +378,7 @@ fn files_exec(
     let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
         .with_file_groups(groups)
         .with_projection_indices(Some(projection.to_vec()))?
+        .with_expr_adapter(Some(Arc::new(RollupAdapterFactory)))
         .with_output_ordering(if is_sorted { vec![order] } else { Vec::new() });
     Ok(DataSourceExec::from_data_source(config.build()))
 }

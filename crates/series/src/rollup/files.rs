@@ -1,21 +1,15 @@
-//! Rollup files: what the manifest says of them, and how their columns are laid out.
+//! Rollup files: what the manifest says of them.
 //!
-//! Parquet that any reader can open, in the very columns of the table; sorted by device, channel and time; named
-//! `rollup-1h-2015-02-04-00000017-….parquet.sealed`. Not here: who writes them to disk (`store`). The law: what is encoded comes
-//! back bit for bit.
+//! Parquet that any reader can open; sorted by device, channel and time; named
+//! `rollup-1h-2015-02-04-00000017-….parquet.sealed`. Not here: their columns (`columns`), who writes them to disk (`store`). The
+//! law: a day says which column files its rollups are made of.
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use parquet::arrow::ArrowWriter;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
-use parquet::errors::ParquetError;
-use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
-use parquet::schema::types::ColumnPath;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::Resolution;
-use crate::column::{FileReader, PAGE_ROWS};
+use crate::column::FileReader;
 use crate::files::Stored;
 use crate::rows::Key;
 
@@ -138,34 +132,4 @@ impl LiveRollup {
         let files = self.day.files.iter().zip(&self.readers);
         files.filter(move |(file, _)| file.resolution == resolution)
     }
-}
-
-/// The bytes of a rollup file.
-pub(crate) fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ParquetError> {
-    let mut properties = WriterProperties::builder()
-        .set_writer_version(WriterVersion::PARQUET_2_0)
-        .set_created_by(concat!("godwit ", env!("CARGO_PKG_VERSION")).to_owned())
-        .set_compression(Compression::ZSTD(ZstdLevel::default()))
-        .set_data_page_row_count_limit(PAGE_ROWS)
-        .set_write_batch_size(PAGE_ROWS)
-        .set_max_row_group_row_count(None)
-        .set_statistics_enabled(EnabledStatistics::None);
-    let path = |name: &str| ColumnPath::new(vec![name.to_owned()]);
-    for name in ["time", "device", "channel"] {
-        properties = properties.set_column_statistics_enabled(path(name), EnabledStatistics::Page);
-    }
-    for name in ["time", "first_time", "last_time"] {
-        properties = properties
-            .set_column_dictionary_enabled(path(name), false)
-            .set_column_encoding(path(name), Encoding::DELTA_BINARY_PACKED);
-    }
-    // Hardly two are alike.
-    for name in ["sum", "weighted_sum", "seconds"] {
-        properties = properties
-            .set_column_dictionary_enabled(path(name), false)
-            .set_column_encoding(path(name), Encoding::BYTE_STREAM_SPLIT);
-    }
-    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties.build()))?;
-    writer.write(batch)?;
-    writer.into_inner()
 }

@@ -24,6 +24,7 @@
 
 mod bucket;
 mod buckets;
+mod columns;
 mod files;
 mod redo;
 mod rows;
@@ -34,7 +35,8 @@ use std::sync::Arc;
 
 pub(crate) use bucket::{Bucket, Counted, HOUR, Resolution, Rules};
 pub(crate) use buckets::{Buckets, is_frozen};
-pub(crate) use files::{LiveRollup, RollupDay, RollupFile, encode};
+pub(crate) use columns::{RollupAdapterFactory, encode};
+pub(crate) use files::{LiveRollup, RollupDay, RollupFile};
 pub(crate) use redo::{Redone, redo, to_redo};
 pub(crate) use rows::{CHANNEL, DEVICE, FROZEN, RollupRows, TIME, key_at, rollup_schema, times};
 pub(crate) use sum::ExactSum;
