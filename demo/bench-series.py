@@ -82,9 +82,12 @@ class Godwit:
 
     def __init__(self, binary, home):
         self.binary, self.home, self.data = binary, home, os.path.join(home, "data")
-        with open(os.path.join(home, "godwit.toml"), "w") as settings:
-            settings.write('[[listener]]\ndoor = "mqtt"\nbind = "127.0.0.1:0"\nauth = "anonymous"\n[http]\nbind = "127.0.0.1:0"\n')
+        self.settings("")
         self.start()
+
+    def settings(self, more):
+        with open(os.path.join(self.home, "godwit.toml"), "w") as settings:
+            settings.write('[[listener]]\ndoor = "mqtt"\nbind = "127.0.0.1:0"\nauth = "anonymous"\n[http]\nbind = "127.0.0.1:0"\n' + more)
 
     def start(self):
         about = os.path.join(self.data, "server.json")
@@ -147,6 +150,18 @@ class Godwit:
     def bytes(self):
         # All of it: manifest, newest readings and, where there are any, rollups.
         return bytes_of(os.path.join(self.data, "series"))
+
+    def rollup_bytes(self):
+        series = os.path.join(self.data, "series")
+        return sum(os.path.getsize(os.path.join(series, name)) for name in os.listdir(series) if name.startswith("rollup-"))
+
+    def measure_without_rollups(self, day, month, end):
+        self.stop()
+        self.settings("[series.query]\nrollups = false\n")
+        self.start()
+        asked = self.questions(day, month, end)
+        names = ["5-minute means of a month", "hourly means over all"]
+        return {f"{name}, raw": median_ms(lambda sql=asked[name]: self.ask(sql)) for name in names}
 
     def questions(self, day, month, end):
         del month
@@ -326,6 +341,8 @@ def main():
         rate = godwit.take_in(csv, rows)
         found[godwit.name] = {"readings/s in": rate, "bytes per reading": godwit.bytes() / rows, **godwit.measure(day, month, end)}
         found[godwit.name]["resident MB, over all"] = godwit.peak()
+        found[godwit.name]["bytes per reading, rollups"] = godwit.rollup_bytes() / rows
+        found[godwit.name].update(godwit.measure_without_rollups(day, month, end))
         running.pop().stop()
         table(found, rows)
     finally:
@@ -343,10 +360,10 @@ def table(found, rows):
             return f"{value / 1e6:.2f} M"
         return f"{value:.2f}" if value < 100 else f"{value:.0f}"
     print(f"\n{rows:,} readings, {os.cpu_count()} cores; times in ms, medians of {ROUNDS}; ratios are Godwit's figure over the other's\n")
-    print(f"{'':28}{names[0]:>12}{names[1]:>12}{'ratio':>8}{names[2]:>18}{'ratio':>8}")
+    print(f"{'':31}{names[0]:>12}{names[1]:>12}{'ratio':>8}{names[2]:>18}{'ratio':>8}")
     for what in found["Godwit"]:
         ours = found["Godwit"][what]
-        line = f"{what:28}{shown(ours, what):>12}"
+        line = f"{what:31}{shown(ours, what):>12}"
         for name, width in zip(names[1:], (12, 18)):
             theirs = found[name].get(what)
             line += f"{shown(theirs, what):>{width}}{f'{ours / theirs:.2f}' if theirs else '-':>8}"

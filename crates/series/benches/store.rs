@@ -90,9 +90,67 @@ fn run(rows: usize, receipt: Receipt, encrypt: bool) {
         stats.files
     );
     if !encrypt {
-        columns(dir.path());
+        columns(dir.path(), "20", stats.file_readings);
+    }
+    let rolled = roll_up(&store);
+    let all = bytes_of(dir.path()) as f64 / stats.file_readings as f64;
+    println!("with them   {all:8.3} bytes per reading, everything in the directory included");
+    if !encrypt {
+        columns(dir.path(), "rollup-1h", rolled);
     }
     questions(&store, rows);
+    repairs(&store, rows);
+}
+
+/// What the rollups of all days cost: rows that are written. Beside apply, flush and merge of the same run.
+fn roll_up(store: &Offline) -> u64 {
+    let started = Instant::now();
+    let rows = store.roll_up().expect("rolled up");
+    let took = started.elapsed().as_secs_f64();
+    let readings = store.series().stats().file_readings as f64;
+    println!(
+        "roll up     {took:8.2} s  {:6.2} M readings/s  ({rows} rows, {:.1} readings each)",
+        readings / took / 1e6,
+        readings / rows as f64
+    );
+    rows
+}
+
+/// What it costs to put a day right again after late readings: of all devices, of one.
+fn repairs(store: &Offline, rows: usize) {
+    let origin = Arc::new(Origin::inside(1));
+    let at = START_MS + 86_400_000 * (rows as i64 * PACE_MS / 86_400_000 / 2) + 43_200_000;
+    let received_at = Timestamp::from_micros((START_MS + rows as i64 * PACE_MS + 86_400_000) * 1_000);
+    for (late, name) in
+        [(1, "one late reading"), (100, "100 of 100 devices"), (DEVICES, "one of each device")]
+    {
+        let mut took = Vec::new();
+        for round in 0..5 {
+            let from = store.series().stats().applied + 1;
+            let records = (0..late).map(|device| {
+                let topic = TopicName::parse(format!("dt/device-{device:04}/climate")).expect("a topic");
+                let payload = format!("{{\"ts\":{},\"temperature\":20.5}}", at + round * 1_000 + 7);
+                Record {
+                    seq: from + device as u64,
+                    id_reused: false,
+                    message: Message { received_at, ..Message::new(topic, payload, Arc::clone(&origin)) },
+                }
+            });
+            store.apply(&records.collect::<Vec<_>>());
+            store.flush().expect("written");
+            let started = Instant::now();
+            let redone = store.roll_up().expect("rolled up");
+            took.push(started.elapsed().as_secs_f64() * 1e3);
+            assert!(redone > 0, "the day was touched");
+        }
+        took.sort_by(f64::total_cmp);
+        println!("repair      {:8.2} ms median of a day of rollups: {name}", took[2]);
+    }
+}
+
+fn bytes_of(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).expect("listed");
+    entries.map(|entry| entry.expect("listed").metadata().expect("there").len()).sum()
 }
 
 fn ingest(store: &Offline, rows: usize, receipt: Receipt) {
@@ -162,32 +220,28 @@ fn ingest(store: &Offline, rows: usize, receipt: Receipt) {
     );
 }
 
-/// Bytes per column over all files.
-fn columns(dir: &Path) {
+/// Bytes per column over all files whose names begin so, for each of `rows`.
+fn columns(dir: &Path, prefix: &str, rows: u64) {
     use parquet::file::reader::{FileReader, SerializedFileReader};
-    let mut columns = std::collections::BTreeMap::<String, (u64, i64, i64)>::new();
+    let mut columns = std::collections::BTreeMap::<String, (u64, i64)>::new();
     for entry in std::fs::read_dir(dir).expect("listed") {
         let path = entry.expect("listed").path();
-        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("20")) {
+        if !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix)) {
             continue;
         }
         let file = SerializedFileReader::new(std::fs::File::open(&path).expect("opened")).expect("Parquet");
         let mut rest = std::fs::metadata(&path).expect("there").len() as i64;
-        for group in file.metadata().row_groups() {
-            for column in group.columns() {
-                let entry = columns.entry(column.column_path().string()).or_default();
-                entry.0 += 1;
-                entry.1 += column.compressed_size();
-                entry.2 += group.num_rows();
-                rest -= column.compressed_size();
-            }
-            let entry = columns.entry("(footers)".to_owned()).or_default();
-            entry.0 += 1;
-            entry.1 += rest;
-            entry.2 += group.num_rows();
+        let mut count = |name: String, bytes: i64| {
+            let (files, sum) = columns.entry(name).or_default();
+            (*files, *sum) = (*files + 1, *sum + bytes);
+        };
+        for column in file.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+            count(column.column_path().string(), column.compressed_size());
+            rest -= column.compressed_size();
         }
+        count("(footers)".to_owned(), rest);
     }
-    for (name, (files, bytes, rows)) in columns {
+    for (name, (files, bytes)) in columns {
         println!("            {:8.3} bytes  {name} (in {files} files)", bytes as f64 / rows as f64);
     }
 }
@@ -227,18 +281,23 @@ fn questions(store: &Offline, rows: usize) {
         ("count(*)", "SELECT count(*) FROM readings".to_owned()),
     ];
     for (name, sql) in asked {
-        let mut times = Vec::new();
-        let mut lines = 0;
-        for _ in 0..9 {
-            let started = Instant::now();
-            let answer = block_on(async {
-                let answer = store.series().query(&sql, &QueryLimits::default()).await.expect("a query");
-                answer.whole(Format::Csv).await.expect("an answer")
-            });
-            times.push(started.elapsed().as_secs_f64() * 1e3);
-            lines = answer.lines().count() - 1;
-        }
-        times.sort_by(f64::total_cmp);
-        println!("query       {:8.2} ms median, {:.2} best: {name} ({lines} rows)", times[4], times[0]);
+        let medians = [true, false].map(|rollups| {
+            let limits = QueryLimits { rollups, ..QueryLimits::default() };
+            let mut times = Vec::new();
+            let mut lines = 0;
+            for _ in 0..9 {
+                let started = Instant::now();
+                let answer = block_on(async {
+                    let answer = store.series().query(&sql, &limits).await.expect("a query");
+                    answer.whole(Format::Csv).await.expect("an answer")
+                });
+                times.push(started.elapsed().as_secs_f64() * 1e3);
+                lines = answer.lines().count() - 1;
+            }
+            times.sort_by(f64::total_cmp);
+            (times[4], lines)
+        });
+        let [(with, lines), (without, _)] = medians;
+        println!("query       {with:8.2} ms median, {without:8.2} without rollups: {name} ({lines} rows)");
     }
 }
