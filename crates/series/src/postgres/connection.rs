@@ -17,8 +17,9 @@ use tokio_util::codec::{Framed, FramedParts};
 
 use super::Shared;
 use super::fault::Fault;
-use super::handler::{Handler, Ready};
+use super::handler::Handler;
 use super::login::Login;
+use super::planned::Ready;
 use super::session::Session;
 use super::socket::{Io, Opening, Socket, TooLong, open};
 

@@ -15,15 +15,19 @@
 
 mod catalog;
 mod connection;
+mod extended;
 mod fault;
 mod handler;
 mod login;
+mod planned;
 mod rows;
 mod scram;
 mod session;
 mod settings;
+mod simple;
 mod socket;
 mod statement;
+mod text;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
