@@ -5,9 +5,11 @@ export CARGO_TARGET_DIR ?= $(HOME)/.cache/godwit/target
 # One place for everything that is built; tests run the binary from there.
 DEMO_BINARY := $(CARGO_TARGET_DIR)/demo/godwit
 RECORDING ?= ../shared/data/occupancy-office.csv
-SECONDS_PER_RUN ?= 5
+SECONDS_PER_RUN ?= 3
+ROUNDS ?= 5
+SCENARIO ?=
 
-.PHONY: help demo build test format lint unit docs strangers soak fuzz bench bench-ingest bench-store bench-crates bench-peers deny mosquitto victoria-metrics clean
+.PHONY: help demo build test format lint unit docs strangers soak fuzz bench bench-mqtt bench-store bench-crates bench-peers deny mosquitto victoria-metrics clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -56,7 +58,7 @@ fuzz: ## Throw bytes at the packet decoder and at sessions (FUZZ_SECONDS=60, eac
 			-max_total_time=$${FUZZ_SECONDS:-60} -timeout=120 || exit 1; \
 	done
 
-bench: bench-crates bench-store bench-ingest bench-peers ## Every figure of the README, beside its peers
+bench: bench-crates bench-store bench-mqtt bench-peers ## Every figure of the README, beside its peers
 
 bench-crates: ## Codec, journal (beside fjall), permissions, decoders
 	cargo bench --locked --profile demo -p mqtt -p model -p identity -p catalog -p journal -p broker
@@ -64,8 +66,8 @@ bench-crates: ## Codec, journal (beside fjall), permissions, decoders
 bench-store: ## 10 million readings: stored per second, bytes each, four queries
 	cargo bench --locked --profile demo -p series
 
-bench-ingest: build mosquitto ## Durable ingest through the real binary, beside Mosquitto
-	@demo/bench-ingest "$(DEMO_BINARY)" $(SECONDS_PER_RUN)
+bench-mqtt: build mosquitto ## The MQTT door through the real binary, beside Mosquitto (SCENARIO=fanin-1, ROUNDS=5)
+	@demo/bench-mqtt "$(DEMO_BINARY)" --scenario "$(SCENARIO)" --rounds $(ROUNDS) --seconds $(SECONDS_PER_RUN)
 
 bench-peers: build victoria-metrics ## 10 million readings in, stored and asked, beside DuckDB and VictoriaMetrics
 	@demo/bench-series "$(DEMO_BINARY)"

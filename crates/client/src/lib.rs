@@ -7,7 +7,7 @@
 //!                              └ reconnects with back-off, resumes, gives up when its patience ends
 //! ```
 //!
-//! Not here: what a message means, files, TLS (a [`Transport`] is any byte stream, so it fits), QoS 2.
+//! Not here: what a message means, files, TLS (a [`Transport`] is any byte stream, so it fits).
 //! The laws it keeps:
 //!
 //! - **Order.** Messages of one caller leave in the order of its calls, and what must be sent again is sent again

@@ -29,7 +29,7 @@ pub struct Received {
 
 /// The messages of a client's subscriptions, in the order in which they came.
 ///
-/// A QoS 1 message is acknowledged to the server when it is put here. Up to
+/// A QoS 1 message is acknowledged to the server when it is put here; a QoS 2 message comes here once. Up to
 /// [`Options::deliveries`](crate::Options::deliveries) wait; a reader that falls behind further stops the reading
 /// of the socket, acknowledgements of its own publishes included.
 #[derive(Debug)]

@@ -11,12 +11,15 @@ use crate::{Outgoing, Received};
 /// Filters, and how each is to be served.
 pub(crate) type Filters = Vec<(SubscriptionFilter, SubscribeOptions)>;
 
-/// Acknowledges the delivery `id`, if it wants that.
-pub(crate) fn acknowledge(wire: &mut Wire, id: u16) {
-    if id != 0 {
-        // A PUBACK of two bytes of body is refused by no bound.
-        let _ = wire.put(&Packet::PubAck(Ack::new(id, Reason::Success)));
-    }
+/// Acknowledges the delivery `id`, if its QoS wants that: QoS 2 is not over with it.
+pub(crate) fn acknowledge(wire: &mut Wire, qos: Qos, id: u16) {
+    let ack = Ack::new(id, Reason::Success);
+    // Two bytes of body are refused by no bound.
+    let _ = match qos {
+        Qos::AtMostOnce => return,
+        Qos::AtLeastOnce => wire.put(&Packet::PubAck(ack)),
+        Qos::ExactlyOnce => wire.put(&Packet::PubRec(ack)),
+    };
 }
 
 pub(crate) fn publish(packet_id: u16, message: Outgoing, version: Version) -> Packet {
@@ -42,9 +45,6 @@ pub(crate) fn subscribe(packet_id: u16, filters: Filters) -> Packet {
 
 /// What came as a message, and the id to acknowledge (0: none).
 pub(crate) fn received(publish: Publish) -> Option<(Received, u16)> {
-    if publish.qos == Qos::ExactlyOnce {
-        return None;
-    }
     let told = publish.properties.map(|told| *told).unwrap_or_default();
     let message = Received {
         topic: publish.topic?,

@@ -1,10 +1,10 @@
-//! A bare connection for a load generator: the stream, and the acknowledgements in it.
+//! A bare connection for a load generator: the stream, and the packets in it.
 //!
 //! No task, no window, no second attempt, no keep-alive: whoever measures a server wants as little as possible of
 //! the client in the figures. Everybody else takes a [`Client`](crate::Client).
 
 use bytes::BytesMut;
-use mqtt::{DecodeError, Decoder, Packet, Reason};
+use mqtt::{DecodeError, Decoder, Packet};
 
 use crate::handshake::attempt;
 use crate::{ConnectError, Options, Transport};
@@ -13,7 +13,7 @@ use crate::{ConnectError, Options, Transport};
 pub struct Plain {
     /// The stream, past CONNACK.
     pub stream: Box<dyn Transport>,
-    /// What was read behind CONNACK, and what will be read: [`Plain::next_ack`] takes from its front.
+    /// What was read behind CONNACK, and what will be read: [`Plain::next_packet`] takes from its front.
     pub input: BytesMut,
     /// How many unacknowledged messages the server takes.
     pub receive_maximum: usize,
@@ -32,17 +32,11 @@ impl Plain {
         Ok(Self { stream, input, receive_maximum, decoder })
     }
 
-    /// The next acknowledgement of what was read: packet id and reason. Other packets are passed over.
+    /// The next packet of what was read; `None`: more must be read first.
     ///
     /// # Errors
     /// [`DecodeError`] when the server sent garbage.
-    pub fn next_ack(&mut self) -> Result<Option<(u16, Reason)>, DecodeError> {
-        loop {
-            match self.decoder.decode(&mut self.input)? {
-                Some(Packet::PubAck(ack)) => return Ok(Some((ack.packet_id, ack.reason))),
-                Some(_) => {}
-                None => return Ok(None),
-            }
-        }
+    pub fn next_packet(&mut self) -> Result<Option<Packet>, DecodeError> {
+        self.decoder.decode(&mut self.input)
     }
 }

@@ -23,7 +23,7 @@ pub struct Outgoing {
     pub topic: TopicName,
     /// What.
     pub payload: Bytes,
-    /// How sure: at most once or at least once.
+    /// How sure: at most once, at least once, exactly once.
     pub qos: Qos,
     /// Whether it is kept for later subscribers.
     pub retain: bool,
@@ -78,11 +78,8 @@ impl Publisher {
     /// leave in the order of the calls.
     ///
     /// # Errors
-    /// [`PublishError::Invalid`] for QoS 2; [`PublishError::Ended`] when the client has ended.
+    /// [`PublishError::Ended`] when the client has ended.
     pub async fn publish(&self, message: Outgoing) -> Result<Ticket, PublishError> {
-        if message.qos == Qos::ExactlyOnce {
-            return Err(PublishError::Invalid("QoS 2 is not spoken by this client; use QoS 1".to_owned()));
-        }
         let Ok(place) = Arc::clone(&self.window).acquire_owned().await else {
             return Err(ended(&self.ended).into());
         };

@@ -4,13 +4,13 @@
 //! and goes on where it stopped. All state is its own: no lock. The law it keeps: whatever ends it, why is
 //! written down before any ticket learns that there will be no answer.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use model::Qos;
-use mqtt::{Ack, Disconnect, EncodeError, Packet, Reason, SubscribeOptions};
+use mqtt::{Ack, Disconnect, EncodeError, Packet, Reason};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::backoff::Backoff;
@@ -92,6 +92,7 @@ impl Client {
             unsure: VecDeque::new(),
             subscriptions: Vec::new(),
             held: None,
+            taken: HashSet::new(),
             closing: false,
             lost_since: None,
         };
@@ -113,18 +114,12 @@ impl Client {
     }
 
     /// Subscribes, and gives the QoS that the server granted per filter. Made again by itself when a server has
-    /// forgotten the session. At most QoS 1 is asked for.
+    /// forgotten the session.
     ///
     /// # Errors
     /// [`SubscribeError::Refused`] names the first filter that the server refused.
     pub async fn subscribe(&self, filters: Filters) -> Result<Vec<Qos>, SubscribeError> {
         let texts: Vec<String> = filters.iter().map(|(filter, _)| filter.to_string()).collect();
-        let filters = filters
-            .into_iter()
-            .map(|(filter, how)| {
-                (filter, SubscribeOptions { qos_max: how.qos_max.min(Qos::AtLeastOnce), ..how })
-            })
-            .collect();
         let (answer, answered) = oneshot::channel();
         let gone = || SubscribeError::from(ended(&self.publisher.ended));
         self.publisher.orders.send(Order::Subscribe { filters, answer }).map_err(|_| gone())?;
@@ -179,6 +174,8 @@ struct Task {
     subscriptions: Filters,
     /// A delivery for which the reader has no room yet, and the id to acknowledge then (0: none).
     held: Option<(Received, u16)>,
+    /// QoS 2 deliveries that were taken and are not released by the server: what comes again under these ids is known.
+    taken: HashSet<u16>,
     closing: bool,
     /// When the connection was lost, until a new one has brought a packet.
     lost_since: Option<u64>,
@@ -272,6 +269,9 @@ impl Task {
         self.on_wire = 0;
         self.again.clear();
         let waiting: Vec<u16> = self.flight.ids().collect();
+        if !session_present {
+            self.taken.clear();
+        }
         if !session_present && !self.subscriptions.is_empty() && self.flight.room() > 0 {
             let filters = self.subscriptions.clone();
             let since_micros = self.machine.clock.mono_micros();
@@ -331,10 +331,11 @@ impl Task {
                 }
                 place = deliveries.reserve(), if !reading => {
                     if let Some((message, id)) = self.held.take() {
+                        let qos = message.qos;
                         if let Ok(place) = place {
                             place.send(message);
                         }
-                        acknowledge(&mut wire, id);
+                        acknowledge(&mut wire, qos, id);
                         life.spoke = true;
                     }
                 }
@@ -425,7 +426,24 @@ impl Task {
 
     fn on_packet(&mut self, packet: Packet, wire: &mut Wire, life: &mut Life, now: u64) -> ControlFlow<Loss> {
         match packet {
-            Packet::PubAck(ack) => self.on_puback(ack, now),
+            Packet::PubAck(ack) => self.on_last_answer(ack, now),
+            // What the server does not know any more it has released: the message arrived.
+            Packet::PubComp(ack) => self.on_last_answer(Ack::new(ack.packet_id, Reason::Success), now),
+            Packet::PubRec(ack) if ack.reason.is_failure() => self.on_last_answer(ack, now),
+            Packet::PubRec(ack) => {
+                let release = Packet::PubRel(Ack::new(ack.packet_id, Reason::Success));
+                if let Some(sent) = self.flight.get_mut(ack.packet_id) {
+                    // From here on the release is sent again, never the message (MQTT 5.0, section 4.3.3).
+                    sent.packet = release.clone();
+                }
+                let _ = wire.put(&release);
+                life.spoke = true;
+            }
+            Packet::PubRel(ack) => {
+                self.taken.remove(&ack.packet_id);
+                let _ = wire.put(&Packet::PubComp(Ack::new(ack.packet_id, Reason::Success)));
+                life.spoke = true;
+            }
             Packet::SubAck(answer) => {
                 if let Some(sent) = self.take(answer.packet_id) {
                     self.on_suback(sent, answer.reasons);
@@ -433,13 +451,18 @@ impl Task {
             }
             Packet::Publish(publish) => {
                 let Some((message, id)) = received(publish) else {
-                    return lost("the server sent a topic alias or QoS 2, which nobody asked for");
+                    return lost("the server sent a topic alias, which nobody asked for");
                 };
+                let qos = message.qos;
+                if qos == Qos::ExactlyOnce && !self.taken.insert(id) {
+                    acknowledge(wire, qos, id);
+                    return ControlFlow::Continue(());
+                }
                 match self.deliveries.try_send(message) {
                     Err(mpsc::error::TrySendError::Full(message)) => self.held = Some((message, id)),
                     // Without a reader it is acknowledged all the same: the server is not to keep it for nobody.
                     Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {
-                        acknowledge(wire, id);
+                        acknowledge(wire, qos, id);
                         life.spoke = true;
                     }
                 }
@@ -459,7 +482,8 @@ impl Task {
         Some(sent)
     }
 
-    fn on_puback(&mut self, ack: Ack, now: u64) {
+    /// The answer that ends a message: PUBACK, PUBCOMP, or a refusal of QoS 2.
+    fn on_last_answer(&mut self, ack: Ack, now: u64) {
         let Some(Sent { waits: Waits::Publisher(reply), since_micros, .. }) = self.take(ack.packet_id) else {
             tracing::debug!(id = ack.packet_id, "acknowledgement of nothing");
             return;

@@ -48,6 +48,19 @@ pub fn same_volume(a: &Path, b: &Path) -> io::Result<bool> {
     Ok(rustix::fs::stat(a)?.st_dev == rustix::fs::stat(b)?.st_dev)
 }
 
+/// Raises the number of files and sockets that this process may have open as far as the system lets it, and gives what
+/// holds then. Servers and load generators have a socket per client; the usual bound of 1,024 is for programs that
+/// would not expect more.
+pub fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let held = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: held.maximum, maximum: held.maximum };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => held.maximum.unwrap_or(u64::MAX),
+        Err(_) => held.current.unwrap_or(u64::MAX),
+    }
+}
+
 /// How many files and sockets the process `pid` may have open, and has.
 ///
 /// # Errors

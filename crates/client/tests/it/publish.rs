@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 use client::{Client, Endpoint, Machine, Options, Outgoing, PublishError};
 use model::{Qos, TopicName};
-use mqtt::{ConnAck, ConnAckProperties, Packet, Reason, Version};
+use mqtt::{Ack, ConnAck, ConnAckProperties, Packet, Reason, Version};
 use tokio::task::JoinSet;
 
 use crate::server::{Server, accepted, within};
@@ -264,4 +264,52 @@ async fn a_closed_client_takes_nothing_more_and_its_tickets_are_answered() {
     ticket.await.expect("acknowledged before the end");
     assert!(matches!(publisher.publish(message(2)).await, Err(PublishError::Ended(_))));
     assert_eq!(messages.next().await.expect("a clean end"), None);
+}
+
+/// MQTT 5.0, section 4.3.3: once PUBREC came, the release is sent again, never the message.
+#[tokio::test]
+async fn qos_2_is_released_after_a_lost_connection_and_not_published_twice() {
+    for version in [Version::V5, Version::V311] {
+        let server = Server::start().await;
+        let options = Options { version, session_expiry_s: 60, ..server.options() };
+        let (client, _messages, mut peer) = server.client(options).await;
+        let publisher = client.publisher();
+        let exactly = |n| Outgoing { qos: Qos::ExactlyOnce, ..message(n) };
+        let first = publisher.publish(exactly(1)).await.expect("room");
+        let second = publisher.publish(exactly(2)).await.expect("room");
+        let ids = [peer.publish().await, peer.publish().await].map(|publish| {
+            assert_eq!((publish.qos, publish.dup), (Qos::ExactlyOnce, false));
+            publish.packet_id
+        });
+        peer.send(Packet::PubRec(Ack::new(ids[0], Reason::Success))).await;
+        assert_eq!(peer.packet().await, Some(Packet::PubRel(Ack::new(ids[0], Reason::Success))));
+        drop(peer);
+        let mut peer = server.welcome(version, accepted(true)).await;
+        assert_eq!(peer.packet().await, Some(Packet::PubRel(Ack::new(ids[0], Reason::Success))));
+        let again = peer.publish().await;
+        assert_eq!((again.packet_id, again.dup, number(&again.payload)), (ids[1], true, 2));
+        peer.send(Packet::PubComp(Ack::new(ids[0], Reason::Success))).await;
+        assert_eq!(within("an answer", first).await.expect("arrived").reason, Reason::Success);
+        peer.send(Packet::PubRec(Ack::new(ids[1], Reason::Success))).await;
+        assert_eq!(peer.packet().await, Some(Packet::PubRel(Ack::new(ids[1], Reason::Success))));
+        peer.send(Packet::PubComp(Ack::new(ids[1], Reason::Success))).await;
+        within("an answer", second).await.expect("arrived");
+        let (closed, ()) = tokio::join!(client.close(), peer.sees_a_clean_end());
+        closed.expect("closed");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_qos_2_message_is_over_without_a_release() {
+    let server = Server::start().await;
+    let (client, _messages, mut peer) = server.client(server.options()).await;
+    let publisher = client.publisher();
+    let exactly = Outgoing { qos: Qos::ExactlyOnce, ..message(1) };
+    let ticket = publisher.publish(exactly).await.expect("room");
+    let id = peer.publish().await.packet_id;
+    peer.send(Packet::PubRec(Ack::new(id, Reason::NotAuthorized))).await;
+    let refused = within("an answer", ticket).await.expect_err("refused");
+    assert!(matches!(refused, PublishError::Refused { reason: Reason::NotAuthorized, .. }), "{refused}");
+    let (closed, ()) = tokio::join!(client.close(), peer.sees_a_clean_end());
+    closed.expect("closed");
 }

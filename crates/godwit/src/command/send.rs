@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// Publish a file's content as one message
     #[arg(short, long, value_name = "FILE", conflicts_with_all = ["payload", "lines"])]
     file: Option<std::path::PathBuf>,
-    /// 0: nobody waits; 1: acknowledged when durable
+    /// 0: nobody waits; 1: acknowledged when durable; 2: exactly once, durable when this returns
     #[arg(short, long, default_value = "1", value_parser = qos)]
     qos: Qos,
     /// Keep it for those who subscribe later

@@ -146,13 +146,13 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds_per_unit).map_err(|error| error.to_string())
 }
 
-/// QoS 0 or 1.
+/// QoS 0, 1 or 2.
 pub(crate) fn qos(text: &str) -> Result<model::Qos, String> {
     match text {
         "0" => Ok(model::Qos::AtMostOnce),
         "1" => Ok(model::Qos::AtLeastOnce),
-        "2" => Err("QoS 2 is not spoken yet; 1 is durable before it is acknowledged".to_owned()),
-        _ => Err("it is 0 or 1".to_owned()),
+        "2" => Ok(model::Qos::ExactlyOnce),
+        _ => Err("it is 0, 1 or 2".to_owned()),
     }
 }
 
