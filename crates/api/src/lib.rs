@@ -12,6 +12,11 @@
 //! | `GET /api/v1/status` | every room's numbers | yes |
 //! | `GET /api/v1/devices` | a page of devices | yes |
 //! | `POST /api/v1/devices` | a new device, with its password | yes |
+//! | `GET /api/v1/sessions` | a page of MQTT sessions | yes |
+//! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | yes |
+//! | `POST /api/v1/sessions/{client id}/kick` | ends its connection | yes |
+//! | `GET /api/v1/retained` | a page of retained messages that a filter matches | yes |
+//! | `DELETE /api/v1/retained` | takes those that a filter matches away | yes |
 //! | `GET /api/v1/unrouted` | messages without a route, by pattern, with routes that would fit | yes |
 //! | `POST /api/v1/export/days` | the days that hold what is selected | yes |
 //! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | yes |
@@ -28,10 +33,12 @@ mod health;
 mod problem;
 mod query;
 mod reprocess;
+mod sessions;
 mod status;
 mod unrouted;
 
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
+pub use sessions::{Connection, Filter, NotCleared, Operators, Retained, Session};
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,6 +76,8 @@ pub struct Parts {
     pub identity: identity::Identity,
     /// The MQTT door's numbers, as a map of names to numbers or maps of them.
     pub door: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// What operators may see of the MQTT door, and do to it.
+    pub operators: Operators,
     /// Everything that counts, as Prometheus text (exposition format 0.0.4).
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Begins a backup.
@@ -149,6 +158,10 @@ fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/export/days", post(export::days))
         .route("/api/v1/export", post(export::export))
         .route("/api/v1/reprocess", get(reprocess::how_far).post(reprocess::start))
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/{client_id}", get(sessions::show))
+        .route("/api/v1/sessions/{client_id}/kick", post(sessions::kick))
+        .route("/api/v1/retained", get(sessions::retained).delete(sessions::clear))
         .route("/api/v1/devices", get(devices::list).post(devices::add))
         .layer(axum::middleware::from_fn_with_state(Arc::clone(&parts), auth::with_token));
     Router::new()

@@ -5,9 +5,12 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use std::time::Duration;
+
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 
+use crate::connection::Bucket;
 use crate::shared::Shared;
 use crate::tally::Refusal;
 
@@ -15,7 +18,9 @@ use crate::tally::Refusal;
 pub(crate) struct Admission {
     connections_max: usize,
     per_address_max: usize,
+    per_second_max: u32,
     taken: Mutex<Taken>,
+    accepted: Mutex<Bucket>,
 }
 
 #[derive(Default)]
@@ -25,8 +30,16 @@ struct Taken {
 }
 
 impl Admission {
-    pub(crate) fn new(connections_max: usize, per_address_max: usize) -> Self {
-        Self { connections_max, per_address_max, taken: Mutex::default() }
+    pub(crate) fn new(connections_max: usize, per_address_max: usize, per_second_max: u32) -> Self {
+        let (taken, accepted) = (Mutex::default(), Mutex::default());
+        Self { connections_max, per_address_max, per_second_max, taken, accepted }
+    }
+
+    /// A connection was accepted: how long the next is to wait, if it is.
+    pub(crate) fn pace(&self, now_mono: u64) -> Option<Duration> {
+        let mut accepted = self.accepted.lock();
+        accepted.take(1, self.per_second_max.into(), now_mono);
+        accepted.wait(now_mono)
     }
 
     /// Takes a place for a connection from `address`.
@@ -89,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_address_cannot_take_all_places() {
-        let admission = Admission::new(3, 2);
+        let admission = Admission::new(3, 2, 1_000);
         let [a, b]: [IpAddr; 2] = [[10, 0, 0, 1].into(), [10, 0, 0, 2].into()];
         assert_eq!(admission.enter(a), Ok(()));
         assert_eq!(admission.enter(a), Ok(()));
@@ -100,5 +113,13 @@ mod tests {
         assert_eq!(admission.enter(b), Ok(()));
         admission.leave(a);
         assert_eq!(admission.taken.lock().by_address.len(), 1, "an address that left is forgotten");
+    }
+
+    #[test]
+    fn a_crowd_is_let_in_at_the_rate_behind_a_second_s_worth() {
+        let admission = Admission::new(9, 9, 100);
+        assert!((0..100).all(|_| admission.pace(5_000_000).is_none()));
+        assert_eq!(admission.pace(5_000_000), Some(Duration::from_millis(10)));
+        assert_eq!(admission.pace(5_020_000), None);
     }
 }

@@ -23,11 +23,14 @@ use crate::link::RIGHTS;
 use crate::listener::Listener;
 use crate::shared::Shared;
 use crate::tally::{End, Stats};
-use crate::view::{RetainedView, SessionView};
-use crate::{Auth, ListenerSettings, Settings, StartError, connection, delivery, listener, restore};
+use crate::view::{FilterView, RetainedView, SessionView};
+use crate::{Auth, ListenerSettings, Settings, StartError, connection, delivery, listener, restore, sys};
 
 /// How often sums go to the metrics and sessions without a connection are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Retained messages that are taken away in one batch of the journal.
+const CLEARED_AT_ONCE: usize = 1_000;
 
 /// The rooms that the door works with.
 pub struct Parts {
@@ -95,6 +98,7 @@ impl Broker {
                 tokio::spawn(archive.run()),
                 tokio::spawn(delivery::run(Arc::clone(&shared), reader, consumer)),
                 tokio::spawn(housekeeping(Arc::clone(&shared))),
+                tokio::spawn(sys::run(Arc::clone(&shared))),
                 tokio::spawn(watch_rights(Arc::clone(&shared))),
             ],
             listeners: bound
@@ -146,11 +150,48 @@ impl Broker {
         views
     }
 
-    /// The retained messages that `filter` matches, by topic.
+    /// A session and its subscriptions, by client id.
+    #[must_use]
+    pub fn session(&self, client_id: &str) -> Option<(SessionView, Vec<FilterView>)> {
+        let session = self.shared.sessions.find(client_id)?;
+        Some((session.view(), session.filters()))
+    }
+
+    /// The retained messages that `filter` matches, by topic; those of `$SYS/` when it names them.
     #[must_use]
     pub fn retained(&self, filter: &model::TopicFilter) -> Vec<RetainedView> {
         let now_mono = self.shared.host.clock.mono_micros();
-        self.shared.retained.matches(filter, now_mono).iter().map(|kept| kept.view()).collect()
+        self.shared.kept(filter, now_mono).iter().map(|kept| kept.view()).collect()
+    }
+
+    /// Takes the retained messages of these topics away, as an empty retained message of a client does: durable when
+    /// this returns, and seen by who subscribes. Gives their number.
+    ///
+    /// # Errors
+    /// [`journal::AppendError`]: nothing was taken away.
+    pub async fn clear_retained(&self, topics: Vec<model::TopicName>) -> Result<usize, journal::AppendError> {
+        let shared = &self.shared;
+        let origin = Arc::new(model::Origin::inside(shared.host.boot));
+        let empty = |topic| model::Message {
+            qos: model::Qos::AtLeastOnce,
+            retain: true,
+            received_at: shared.host.clock.now(),
+            received_mono: shared.host.clock.mono_micros(),
+            ..model::Message::new(topic, bytes::Bytes::new(), Arc::clone(&origin))
+        };
+        let mut cleared = 0;
+        for topics in topics.chunks(CLEARED_AT_ONCE) {
+            let own = topics.iter().filter(|topic| !sys::Sys::has(topic));
+            let messages: Vec<_> = own.cloned().map(empty).collect();
+            let outcomes = shared.journal.append(messages.clone()).await?;
+            // Gone for whoever asks next; the archive finds it so when it comes to these records.
+            for (message, outcome) in messages.iter().zip(&outcomes) {
+                let (journal::Outcome::Appended(seq) | journal::Outcome::Repeated(seq)) = *outcome;
+                shared.retained.apply(message, seq, &shared.tallies);
+            }
+            cleared += outcomes.len();
+        }
+        Ok(cleared)
     }
 
     /// Ends the connection of a client (MQTT 5: 0x98, Administrative action). Its session stays. `false`: it has none.

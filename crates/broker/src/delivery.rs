@@ -19,7 +19,7 @@ use crate::restore;
 use crate::session::Session;
 use crate::shared::Shared;
 use crate::store;
-use crate::tally::Drop;
+use crate::tally::{self, Drop};
 
 /// How often sessions that changed are saved: so much of QoS 1 may come again after a crash.
 const SAVE_WITHIN: Duration = Duration::from_secs(2);
@@ -127,6 +127,9 @@ fn take(shared: &Shared, batch: &journal::Batch) {
             let limits = shared.limits();
             let subscriptions = &shared.subscriptions;
             fanout::deliver(subscriptions, &record.message, record.seq, now_mono, &limits, &mut touched);
+        }
+        if let Some(last) = batch.records.last().map(|record| record.message.received_mono) {
+            shared.tallies.delivery_seconds.record(tally::seconds(last, shared.host.clock.mono_micros()));
         }
     }
 }

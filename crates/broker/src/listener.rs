@@ -95,8 +95,21 @@ impl Listener {
             }
             Err(why) => refuse(&shared, peer, why),
         };
+        let pace = || {
+            let now_mono = shared.host.clock.mono_micros();
+            let wait = shared.admission.pace(now_mono)?;
+            let nobody = std::net::Ipv4Addr::UNSPECIFIED.into();
+            if let Some(left_out) = shared.logbook.may_write(nobody, "", "connect_rate", now_mono) {
+                let most = shared.settings.connects_per_second_max;
+                tracing::warn!(
+                    left_out,
+                    "more than {most} connections a second: the others wait. Raise `mqtt.connects_per_second_max` if the machine can take more"
+                );
+            }
+            Some(wait)
+        };
         tokio::select! {
-            () = accept(|| self.socket.accept(), serve, &shared.tallies) => {}
+            () = accept(|| self.socket.accept(), serve, pace, &shared.tallies) => {}
             () = shared.closing.stopping() => {}
         }
     }
@@ -121,9 +134,13 @@ pub(crate) fn refuse(shared: &Shared, peer: SocketAddr, why: Refusal) {
     }
 }
 
-/// Accepts for ever: `next` gives a connection, `serve` takes it.
-async fn accept<N, F, C>(mut next: N, mut serve: impl FnMut(C, SocketAddr), tallies: &Tallies)
-where
+/// Accepts for ever: `next` gives a connection, `serve` takes it, `pace` says how long the next is to wait.
+async fn accept<N, F, C>(
+    mut next: N,
+    mut serve: impl FnMut(C, SocketAddr),
+    pace: impl Fn() -> Option<Duration>,
+    tallies: &Tallies,
+) where
     N: FnMut() -> F,
     F: Future<Output = io::Result<(C, SocketAddr)>>,
 {
@@ -136,6 +153,10 @@ where
                 }
                 tallies.accepted.one();
                 serve(stream, peer);
+                if let Some(wait) = pace() {
+                    tallies.accept_slowed.one();
+                    tokio::time::sleep(wait).await;
+                }
             }
             // The client went away between its knock and our answer.
             Err(error) if is_of_one_client(&error) => {}
@@ -187,7 +208,7 @@ mod tests {
                 }
             }
         };
-        let accepting = accept(next, |(), _| *served.borrow_mut() += 1, &tallies);
+        let accepting = accept(next, |(), _| *served.borrow_mut() += 1, || None, &tallies);
         // The clock stands still but for timers: five pauses are over after five and before six.
         assert!(tokio::time::timeout(5 * PAUSE + PAUSE / 2, accepting).await.is_err(), "it goes on for ever");
         assert_eq!((*asked.borrow(), *served.borrow()), (8, 1));

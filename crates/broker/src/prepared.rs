@@ -44,6 +44,11 @@ impl Prepared {
         self.seq
     }
 
+    /// When it was made, by the monotonic clock.
+    pub(crate) fn made_mono(&self) -> u64 {
+        self.made_mono
+    }
+
     /// The QoS of the delivery.
     pub(crate) fn qos(&self) -> Qos {
         self.qos

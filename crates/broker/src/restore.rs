@@ -302,6 +302,7 @@ fn match_again(
 fn subscribe(shared: &Shared, since: Since, known: &mut Known) {
     let Since { session, name, filter, seq } = since;
     shared.tallies.subscriptions.up(1);
+    shared.tallies.shared_subscriptions.up(group::shared(&name).is_some().into());
     if group::shared(&name).is_none() {
         let key = session.key;
         session.state().filters.insert(name.clone(), filter);

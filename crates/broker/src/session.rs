@@ -24,7 +24,7 @@ use crate::retained::Kept;
 use crate::store::Snapshot;
 use crate::tally::{Drop, Tallies};
 use crate::trie::Key;
-use crate::view::{ConnectionView, SessionView};
+use crate::view::{ConnectionView, FilterView, SessionView};
 use crate::will::Will;
 
 /// One session.
@@ -128,6 +128,10 @@ pub(crate) struct Terms<'a> {
 pub(crate) struct Taken {
     /// Packets written, by QoS.
     pub(crate) sent: [u64; 3],
+    /// Their bytes.
+    pub(crate) bytes: u64,
+    /// When the first of them was queued, by the monotonic clock.
+    pub(crate) oldest_mono: Option<u64>,
     /// Of these, sent again.
     pub(crate) resent: u64,
     /// Memory has room for what was left in the journal: it is to be read from this `seq` on.
@@ -392,6 +396,20 @@ impl Session {
         }
     }
 
+    /// Its subscriptions as an operator sees them, by filter.
+    pub(crate) fn filters(&self) -> Vec<FilterView> {
+        let view = |(name, filter): (&TopicFilter, &Filter)| FilterView {
+            filter: name.to_string(),
+            qos_max: filter.qos_max,
+            no_local: filter.no_local,
+            retain_as_published: filter.retain_as_published,
+            id: filter.id,
+        };
+        let mut views: Vec<_> = self.state.lock().filters.iter().map(view).collect();
+        views.sort_unstable_by(|a, b| a.filter.cmp(&b.filter));
+        views
+    }
+
     /// The session as an operator sees it.
     pub(crate) fn view(&self) -> SessionView {
         let state = self.state.lock();
@@ -446,6 +464,8 @@ impl Session {
                 Some(Next::Publish(outgoing)) => {
                     prepared::write(&outgoing, link.version, now_mono, out);
                     taken.sent[outgoing.prepared.qos() as usize] += 1;
+                    taken.oldest_mono.get_or_insert(outgoing.prepared.made_mono());
+                    taken.bytes += outgoing.prepared.bytes() as u64;
                     taken.resent += u64::from(outgoing.dup);
                 }
                 Some(Next::Release(packet_id)) => release(packet_id, link.version, out),

@@ -245,6 +245,7 @@ impl Sessions {
             after.will = state.will.take();
         }
         if is_ending {
+            tallies.sessions_expired.one();
             let (filters, given) = state.end(tallies);
             drop(state);
             after.given = given;

@@ -26,6 +26,15 @@ pub struct Settings {
     /// Most connections from one address at one time. Default: 50,000, so that one host cannot take all places;
     /// sites behind one router share an address.
     pub connections_per_address_max: usize,
+    /// Most connections accepted in a second, of all listeners together; beyond it they wait in the system's queue, and none is
+    /// refused for it. Default: 20,000: more than a processor shakes hands with, so that those who are in are still served
+    /// while a whole fleet comes back.
+    pub connects_per_second_max: u32,
+    /// Most messages that one connection may publish in a second; a second's worth may come at once. Default: 200,000, what one
+    /// processor takes in: one client cannot take all of it. QoS 1 and 2 over it are read more slowly, QoS 0 is dropped.
+    pub publish_messages_per_second_max: u32,
+    /// Most bytes of payloads and topics that one connection may publish in a second. Default: 64 MiB.
+    pub publish_bytes_per_second_max: u64,
     /// Largest packet in bytes, either way. Default: 256 KiB; at most 16 MiB.
     pub packet_bytes_max: usize,
     /// Longest keep-alive in seconds. Default: 3,600. A client that asks for more (or for none) is told so in
@@ -46,6 +55,14 @@ pub struct Settings {
     pub bytes_in_flight_max: usize,
     /// Most topic aliases a client may use. Default: 32: a device has a handful of topics.
     pub topic_aliases_max: u16,
+    /// Longest topic or filter in bytes. Default: 65,535, which is MQTT's own bound.
+    pub topic_bytes_max: usize,
+    /// Most levels of a topic or filter. Default: 128; at most that. Deep ones have crashed brokers (CVE-2019-11779).
+    pub topic_levels_max: usize,
+    /// Most user properties of one packet. Default: 64: thousands have eaten a processor (CVE-2021-41039).
+    pub user_properties_max: usize,
+    /// Most filters of one SUBSCRIBE or UNSUBSCRIBE. Default: 256; a client with more sends more packets.
+    pub filters_per_packet_max: usize,
     /// Most subscriptions of one session. Default: 1,000.
     pub filters_per_session_max: usize,
     /// Most messages of one session that wait in memory. Default: 1,000.
@@ -65,6 +82,9 @@ pub struct Settings {
     pub retained_messages_max: usize,
     /// Most bytes of retained messages, topics included. Default: 64 MiB.
     pub retained_bytes_max: usize,
+    /// How often `$SYS/broker/...` is brought up to date. Default: 10 s; 0 s: there are no such topics.
+    #[serde(with = "humantime_serde")]
+    pub sys_interval: Duration,
     /// How long the end of the process waits for what is on its way to the journal. Default: 5 s.
     #[serde(with = "humantime_serde")]
     pub close_wait: Duration,
@@ -77,6 +97,9 @@ impl Default for Settings {
             handshakes_max: 64,
             connections_max: 100_000,
             connections_per_address_max: 50_000,
+            connects_per_second_max: 20_000,
+            publish_messages_per_second_max: 200_000,
+            publish_bytes_per_second_max: 64 * 1024 * 1024,
             packet_bytes_max: model::limit::PACKET_BYTES_DEFAULT,
             keep_alive_s_max: 3_600,
             session_expiry_max: Duration::from_secs(30 * 86_400),
@@ -84,6 +107,10 @@ impl Default for Settings {
             receive_maximum: 1_000,
             bytes_in_flight_max: 1024 * 1024,
             topic_aliases_max: 32,
+            topic_bytes_max: model::limit::TOPIC_BYTES_MAX,
+            topic_levels_max: model::limit::TOPIC_LEVELS_MAX,
+            user_properties_max: mqtt::limit::USER_PROPERTIES_DEFAULT,
+            filters_per_packet_max: mqtt::limit::FILTERS_DEFAULT,
             filters_per_session_max: 1_000,
             queue_messages_max: 1_000,
             queue_bytes_max: 1024 * 1024,
@@ -93,12 +120,27 @@ impl Default for Settings {
             inflight_max: 256,
             retained_messages_max: 100_000,
             retained_bytes_max: 64 * 1024 * 1024,
+            sys_interval: Duration::from_secs(10),
             close_wait: Duration::from_secs(5),
         }
     }
 }
 
 impl Settings {
+    /// Whether a topic or filter is within its bounds.
+    pub(crate) fn fits(&self, topic: &str) -> bool {
+        topic.len() <= self.topic_bytes_max
+            && (topic.len() < self.topic_levels_max
+                || topic.bytes().filter(|byte| *byte == b'/').count() < self.topic_levels_max)
+    }
+
+    /// What the log says of a topic or filter that is not.
+    pub(crate) fn misfit(&self) -> (String, String) {
+        let Self { topic_bytes_max, topic_levels_max, .. } = self;
+        let why = format!("more than {topic_bytes_max} bytes or {topic_levels_max} levels");
+        (why, "Raise `mqtt.topic_bytes_max` or `mqtt.topic_levels_max`, or shorten the topic".to_owned())
+    }
+
     /// Checks what no type can.
     ///
     /// # Errors
@@ -118,6 +160,15 @@ impl Settings {
         within("inflight_max", self.inflight_max.into(), 1, 4_096)?;
         within("keep_alive_s_max", self.keep_alive_s_max.into(), 1, u16::MAX.into())?;
         within("handshakes_max", self.handshakes_max, 1, 65_536)?;
+        within("connects_per_second_max", self.connects_per_second_max as usize, 1, 1_000_000)?;
+        let messages = self.publish_messages_per_second_max as usize;
+        within("publish_messages_per_second_max", messages, 1, 1_000_000_000)?;
+        let bytes = usize::try_from(self.publish_bytes_per_second_max).unwrap_or(usize::MAX);
+        within("publish_bytes_per_second_max", bytes, 1, 1 << 40)?;
+        within("topic_bytes_max", self.topic_bytes_max, 1, model::limit::TOPIC_BYTES_MAX)?;
+        within("topic_levels_max", self.topic_levels_max, 1, model::limit::TOPIC_LEVELS_MAX)?;
+        within("user_properties_max", self.user_properties_max, 0, 65_536)?;
+        within("filters_per_packet_max", self.filters_per_packet_max, 1, 65_536)?;
         within("queue_messages_max", self.queue_messages_max, 1, 1_000_000)?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use host::{Host, Shutdown};
 use identity::Identity;
 use journal::Journal;
-use model::{ConnectionId, Routes, Timestamp};
+use model::{ConnectionId, Routes, Timestamp, TopicFilter};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Semaphore, watch};
 
@@ -24,10 +24,11 @@ use crate::group::{self, Groups};
 use crate::link::Link;
 use crate::logbook::Logbook;
 use crate::outbox;
-use crate::retained::{self, Retained};
+use crate::retained::{self, Kept, Retained};
 use crate::session::{Limits, Session};
 use crate::sessions::{After, Ended, Sessions};
 use crate::store;
+use crate::sys::Sys;
 use crate::tally::{End, Tallies};
 use crate::timetable::Timetable;
 use crate::trie::Trie;
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) sessions: Sessions,
     pub(crate) groups: Groups,
     pub(crate) retained: Retained,
+    pub(crate) sys: Sys,
     pub(crate) applied: Applied,
     pub(crate) timetable: Timetable,
     pub(crate) admission: Admission,
@@ -76,10 +78,15 @@ impl Shared {
                 messages_max: settings.retained_messages_max,
                 bytes_max: settings.retained_bytes_max,
             }),
+            sys: Sys::default(),
             applied: Applied::default(),
             timetable: Timetable::default(),
             handshakes: Semaphore::new(settings.handshakes_max),
-            admission: Admission::new(settings.connections_max, settings.connections_per_address_max),
+            admission: Admission::new(
+                settings.connections_max,
+                settings.connections_per_address_max,
+                settings.connects_per_second_max,
+            ),
             logbook: Logbook::default(),
             refused_bridges: bridge::Refused::default(),
             bounds: outbox::Bounds {
@@ -100,6 +107,11 @@ impl Shared {
             identity,
             routes,
         }
+    }
+
+    /// What a new subscription to `filter` is to be sent.
+    pub(crate) fn kept(&self, filter: &TopicFilter, now_mono: u64) -> Vec<Arc<Kept>> {
+        if Sys::has(filter) { self.sys.matches(filter) } else { self.retained.matches(filter, now_mono) }
     }
 
     /// The bounds of sessions.
@@ -143,6 +155,7 @@ impl Shared {
                 self.groups.leave(self, &session, name);
             }
             self.tallies.subscriptions.down((removed + in_groups.len()) as u64);
+            self.tallies.shared_subscriptions.down(in_groups.len() as u64);
             if session.is_durable {
                 let (shared, id) = (Arc::clone(self), session.id);
                 tokio::spawn(async move {

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use metrics::{Counter, Gauge, counter, gauge};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 /// One number that only grows, here and in the metrics.
 pub(crate) struct Tally {
@@ -114,7 +114,9 @@ reasons! {
     Reserved = "reserved",
     /// QoS 0, published on a topic that its sender is not permitted to publish on.
     NotPermitted = "not_permitted",
-    /// QoS 0, published on a topic that begins with `$`.
+    /// QoS 0, published by a connection that publishes more in a second than it may.
+    OverRate = "over_rate",
+    /// QoS 0, published on a topic that begins with `$`, or that is too long or too deep.
     TopicNotAccepted = "topic_not_accepted",
     /// A will on a topic that its client is not permitted to publish on.
     WillNotPermitted = "will_not_permitted",
@@ -143,6 +145,12 @@ reasons! {
     NoConnect = "no_connect",
     /// The protocol level that a bridge of Mosquitto tries first; it comes again with one that is served.
     BridgeLevel = "bridge_level",
+    /// A packet larger than accepted.
+    PacketTooLarge = "packet_too_large",
+    /// A packet with more user properties than accepted.
+    TooManyProperties = "too_many_properties",
+    /// A SUBSCRIBE or UNSUBSCRIBE with more filters than accepted.
+    TooManyFilters = "too_many_filters",
     /// A CONNECT that asks for what is not served.
     NotServed = "not_served",
     /// The client id is not accepted.
@@ -204,11 +212,18 @@ reasons! {
     Panic = "panic",
 }
 
+/// Seconds from one moment of the monotonic clock to another.
+pub(crate) fn seconds(from_mono: u64, to_mono: u64) -> f64 {
+    to_mono.saturating_sub(from_mono) as f64 / 1e6
+}
+
 /// Every number of the door.
 pub(crate) struct Tallies {
     pub(crate) connections: Level,
     pub(crate) sessions: Level,
     pub(crate) subscriptions: Level,
+    /// Of these, the shared ones.
+    pub(crate) shared_subscriptions: Level,
     pub(crate) queued_messages: Level,
     pub(crate) queued_bytes: Level,
     pub(crate) left_messages: Level,
@@ -216,7 +231,25 @@ pub(crate) struct Tallies {
     pub(crate) retained_messages: Level,
     pub(crate) retained_bytes: Level,
     pub(crate) accepted: Tally,
+    /// Clients that were let in, and the most at one time.
+    pub(crate) connected: Tally,
+    pub(crate) connected_max: AtomicU64,
+    /// How long a read's messages took to become durable, from the read on; one reading a batch.
+    pub(crate) durable_seconds: Histogram,
+    /// How long a journal batch took to be with its subscribers' sessions, from its last message's receipt on.
+    pub(crate) delivery_seconds: Histogram,
+    /// How long the oldest of the messages that leave in one write had waited in its session.
+    pub(crate) written_seconds: Histogram,
     pub(crate) accept_paused: Tally,
+    pub(crate) accept_slowed: Tally,
+    pub(crate) publish_slowed: Tally,
+    pub(crate) sessions_expired: Tally,
+    /// Control packets of every kind.
+    pub(crate) packets_received: Tally,
+    pub(crate) packets_sent: Tally,
+    /// Payloads and topics of PUBLISH.
+    pub(crate) publish_bytes_received: Tally,
+    pub(crate) publish_bytes_sent: Tally,
     pub(crate) received: [Tally; 3],
     pub(crate) received_bytes: Tally,
     pub(crate) sent: [Tally; 3],
@@ -241,6 +274,7 @@ impl Tallies {
             connections: Level::new(gauge!("godwit_broker_connections")),
             sessions: Level::new(gauge!("godwit_broker_sessions")),
             subscriptions: Level::new(gauge!("godwit_broker_subscriptions")),
+            shared_subscriptions: Level::new(gauge!("godwit_broker_shared_subscriptions")),
             queued_messages: Level::new(gauge!("godwit_broker_queued_messages")),
             queued_bytes: Level::new(gauge!("godwit_broker_queued_bytes")),
             left_messages: Level::new(gauge!("godwit_broker_left_messages")),
@@ -248,7 +282,19 @@ impl Tallies {
             retained_messages: Level::new(gauge!("godwit_broker_retained_messages")),
             retained_bytes: Level::new(gauge!("godwit_broker_retained_bytes")),
             accepted: Tally::new(counter!("godwit_broker_connections_accepted_total")),
+            connected: Tally::new(counter!("godwit_broker_connected_total")),
+            connected_max: AtomicU64::new(0),
+            durable_seconds: histogram!("godwit_broker_durable_seconds"),
+            delivery_seconds: histogram!("godwit_broker_delivery_seconds"),
+            written_seconds: histogram!("godwit_broker_written_seconds"),
             accept_paused: Tally::new(counter!("godwit_broker_accept_pauses_total")),
+            accept_slowed: Tally::new(counter!("godwit_broker_accept_waits_total")),
+            publish_slowed: Tally::new(counter!("godwit_broker_slowed_reads_total")),
+            sessions_expired: Tally::new(counter!("godwit_broker_sessions_expired_total")),
+            packets_received: Tally::new(counter!("godwit_broker_received_packets_total")),
+            packets_sent: Tally::new(counter!("godwit_broker_sent_packets_total")),
+            publish_bytes_received: Tally::new(counter!("godwit_broker_received_publish_bytes_total")),
+            publish_bytes_sent: Tally::new(counter!("godwit_broker_sent_publish_bytes_total")),
             received: by_qos("godwit_broker_received_messages_total"),
             received_bytes: Tally::new(counter!("godwit_broker_received_bytes_total")),
             sent: by_qos("godwit_broker_sent_messages_total"),
@@ -278,6 +324,7 @@ impl Tallies {
             &self.connections,
             &self.sessions,
             &self.subscriptions,
+            &self.shared_subscriptions,
             &self.queued_messages,
             &self.queued_bytes,
             &self.left_messages,
@@ -289,7 +336,15 @@ impl Tallies {
         }
         let single = [
             &self.accepted,
+            &self.connected,
             &self.accept_paused,
+            &self.accept_slowed,
+            &self.publish_slowed,
+            &self.sessions_expired,
+            &self.packets_received,
+            &self.packets_sent,
+            &self.publish_bytes_received,
+            &self.publish_bytes_sent,
             &self.received_bytes,
             &self.sent_bytes,
             &self.resent,
@@ -333,6 +388,7 @@ impl Tallies {
             connections: self.connections.get(),
             sessions: self.sessions.get(),
             subscriptions: self.subscriptions.get(),
+            shared_subscriptions: self.shared_subscriptions.get(),
             queued_messages: self.queued_messages.get(),
             queued_bytes: self.queued_bytes.get(),
             left_messages: self.left_messages.get(),
@@ -340,7 +396,15 @@ impl Tallies {
             retained_messages: self.retained_messages.get(),
             retained_bytes: self.retained_bytes.get(),
             accepted: self.accepted.get(),
+            connected: self.connected.get(),
             accept_paused: self.accept_paused.get(),
+            accept_slowed: self.accept_slowed.get(),
+            publish_slowed: self.publish_slowed.get(),
+            sessions_expired: self.sessions_expired.get(),
+            packets_received: self.packets_received.get(),
+            packets_sent: self.packets_sent.get(),
+            publish_bytes_received: self.publish_bytes_received.get(),
+            publish_bytes_sent: self.publish_bytes_sent.get(),
             received: self.received.each_ref().map(Tally::get),
             received_bytes: self.received_bytes.get(),
             sent: self.sent.each_ref().map(Tally::get),
@@ -365,6 +429,8 @@ pub struct Stats {
     pub sessions: u64,
     /// Subscriptions now.
     pub subscriptions: u64,
+    /// Of these, the shared ones.
+    pub shared_subscriptions: u64,
     /// Messages that wait in memory now, of all sessions.
     pub queued_messages: u64,
     /// Their bytes.
@@ -379,8 +445,24 @@ pub struct Stats {
     pub retained_bytes: u64,
     /// Connections accepted since the start.
     pub accepted: u64,
+    /// Clients let in since the start.
+    pub connected: u64,
     /// How often accepting paused because the machine had no file descriptor left.
     pub accept_paused: u64,
+    /// How often accepting waited because more connections came in a second than may.
+    pub accept_slowed: u64,
+    /// How often a connection was read later because it published more in a second than it may.
+    pub publish_slowed: u64,
+    /// Sessions that ended because their time was over.
+    pub sessions_expired: u64,
+    /// Control packets received, of every kind but CONNECT.
+    pub packets_received: u64,
+    /// Control packets sent, of every kind.
+    pub packets_sent: u64,
+    /// Bytes of topics and payloads that clients published.
+    pub publish_bytes_received: u64,
+    /// Bytes of PUBLISH packets sent.
+    pub publish_bytes_sent: u64,
     /// Messages published by clients, by QoS.
     pub received: [u64; 3],
     /// Bytes read.

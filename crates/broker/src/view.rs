@@ -49,6 +49,21 @@ pub struct ConnectionView {
     pub is_bridge: bool,
 }
 
+/// A subscription of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilterView {
+    /// Which topics; `$share/GROUP/FILTER` when it is shared.
+    pub filter: String,
+    /// The highest QoS of its deliveries.
+    pub qos_max: Qos,
+    /// What its own client publishes is left out.
+    pub no_local: bool,
+    /// The retain flag is passed on as it was published.
+    pub retain_as_published: bool,
+    /// Its identifier, or 0.
+    pub id: u32,
+}
+
 /// A retained message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RetainedView {

@@ -70,6 +70,9 @@ impl Will {
                 );
             }
         };
+        if !shared.settings.fits(&will.topic) {
+            return drop(Drop::TopicNotAccepted, &shared.settings.misfit().0);
+        }
         match reserved::publish(&will.topic) {
             PublishVerdict::Ordinary => {}
             PublishVerdict::Drop => {

@@ -21,9 +21,13 @@ pub(crate) mod reprocess;
 #[cfg(feature = "platform")]
 pub(crate) mod restore;
 #[cfg(feature = "platform")]
+pub(crate) mod retained;
+#[cfg(feature = "platform")]
 pub(crate) mod route;
 pub(crate) mod send;
 #[cfg(feature = "platform")]
 pub(crate) mod serve;
+#[cfg(feature = "platform")]
+pub(crate) mod session;
 pub(crate) mod tail;
 pub(crate) mod target;

@@ -60,6 +60,18 @@ pub(crate) struct Server {
     http: reqwest::Client,
 }
 
+/// A text as a part of a path or a query (RFC 3986, section 2.1).
+pub(crate) fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
 /// What the server answers when it refuses (RFC 9457).
 #[derive(Debug, Deserialize)]
 struct Problem {

@@ -13,6 +13,8 @@ mod http;
 mod log;
 #[cfg(feature = "platform")]
 mod meters;
+#[cfg(feature = "platform")]
+mod operators;
 mod server_file;
 #[cfg(feature = "platform")]
 mod settings;
@@ -73,6 +75,14 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Device(command::device::Args),
+    /// See who is connected and what waits for whom; end a connection
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Session(command::session::Args),
+    /// See and clear what is kept for later subscribers
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Retained(command::retained::Args),
     /// Back up a data directory into one file, while it is served
     #[cfg(feature = "platform")]
     Backup(command::backup::Args),
@@ -112,6 +122,10 @@ fn main() -> ExitCode {
             Command::Query(args) => command::query::run(args).await,
             #[cfg(feature = "platform")]
             Command::Device(args) => command::device::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Session(args) => command::session::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Retained(args) => command::retained::run(args).await,
             #[cfg(feature = "platform")]
             Command::Backup(args) => command::backup::run(args).await,
             #[cfg(feature = "platform")]

@@ -89,7 +89,7 @@ pub fn publish(topic: &str) -> PublishVerdict {
 /// What becomes of a subscription to `filter`, from anyone; of a shared one (`$share/group/filter`, MQTT 5.0,
 /// section 4.8.2) the filter inside is judged.
 ///
-/// `$SYS/` may be subscribed: tools do so as they start, and it stays silent.
+/// `$SYS/` may be subscribed by whom policies permit: the MQTT door tells its numbers there.
 #[must_use]
 pub fn subscribe(filter: &str) -> SubscribeVerdict {
     let shared = filter.strip_prefix("$share/").and_then(|rest| rest.split_once('/'));

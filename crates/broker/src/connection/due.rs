@@ -115,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
             if due.found.is_none() {
-                let found = shared.retained.matches(&filter.filter, now_mono).into_iter();
+                let found = shared.kept(&filter.filter, now_mono).into_iter();
                 let found: VecDeque<_> = found.filter(|kept| filter.wants(kept)).collect();
                 let newest = found.iter().map(|kept| kept.seq).max().unwrap_or(0);
                 let upto = filter.upto.unwrap_or_else(|| newest.max(due.barrier.unwrap_or(0)));

@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use identity::{Action, Decision, Who};
 use model::{Door, Kind, Origin, partition};
-use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Side, Version};
+use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Rule, Side, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::due::Due;
@@ -75,7 +75,12 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
     stream: &mut S,
 ) -> Result<Option<Opening>, Box<Refused>> {
     let packet_bytes_max = settings.packet_bytes_max.min(CONNECT_BYTES_MAX);
-    let mut decoder = Decoder::with_limits(Side::Server, Limits { packet_bytes_max, ..Limits::default() });
+    let limits = Limits {
+        packet_bytes_max,
+        user_properties_max: settings.user_properties_max,
+        filters_max: settings.filters_per_packet_max,
+    };
+    let mut decoder = Decoder::with_limits(Side::Server, limits);
     let mut input = BytesMut::new();
     loop {
         let read =
@@ -92,7 +97,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
             Ok(Some(_)) => unreachable!("the decoder takes a CONNECT first"),
             Err(error) => {
                 return Err(Box::new(Refused {
-                    why: Refusal::NoConnect,
+                    why: bound(error.rule).unwrap_or(Refusal::NoConnect),
                     answer: error.answer(),
                     version: error.version.unwrap_or(Version::V311),
                     packet_bytes_max: None,
@@ -103,6 +108,23 @@ pub(super) async fn read<S: AsyncRead + Unpin>(
                 }));
             }
         }
+    }
+}
+
+/// The bound of ours that a packet exceeds, if it is one of those that break a rule.
+fn bound(rule: Rule) -> Option<Refusal> {
+    match rule {
+        Rule::PacketTooLarge => Some(Refusal::PacketTooLarge),
+        Rule::UserPropertiesTooMany => Some(Refusal::TooManyProperties),
+        Rule::FiltersTooMany => Some(Refusal::TooManyFilters),
+        _ => None,
+    }
+}
+
+/// Counts a packet that exceeds a bound of ours.
+pub(super) fn count(shared: &Shared, rule: Rule) {
+    if let Some(refusal) = bound(rule) {
+        shared.tallies.refused(refusal).one();
     }
 }
 
@@ -176,7 +198,13 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         Err(no) => return Err((stream, no_session(no, settings, &connect))),
     };
     let Attached { session, is_present, taken_over, will, ended, dues, will_over, given: _ } = attached;
-    shared.links.lock().insert(id, Arc::clone(&link));
+    shared.tallies.connected.one();
+    let connected = {
+        let mut links = shared.links.lock();
+        links.insert(id, Arc::clone(&link));
+        links.len() as u64
+    };
+    shared.tallies.connected_max.fetch_max(connected, Ordering::Relaxed);
     let mut held = Held { shared: Arc::clone(shared), session, link, why: End::Panic };
     let old_key = ended.as_ref().map_or(held.session.key, |ended| ended.session.key);
     shared.timetable.forget(old_key, dues);

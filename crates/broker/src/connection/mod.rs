@@ -10,6 +10,7 @@ mod explain;
 mod handshake;
 mod packets;
 mod publish;
+mod rate;
 mod topics;
 mod turn;
 
@@ -37,6 +38,8 @@ use crate::tally::{Drop as Dropped, End, Refusal};
 
 use self::batches::{Answers, Batches};
 use self::due::Due;
+pub(crate) use self::rate::Bucket;
+use self::rate::Rate;
 use self::topics::{Aliases, Known};
 use crate::fanout::Touched;
 
@@ -82,6 +85,11 @@ pub(crate) struct Connection<S> {
     bridge: Option<Box<Bridge>>,
     done: Vec<Done>,
     has_outgoing: bool,
+    rate: Rate,
+    /// It published more than it may: nothing is read until this is over.
+    slowed: Option<Pin<Box<Sleep>>>,
+    /// Control packets that were not counted yet.
+    packets_sent: u64,
     keep_alive: Pin<Box<Sleep>>,
     keep_alive_micros: u64,
     heard_mono: u64,
@@ -250,6 +258,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             bridge: None,
             done: Vec::new(),
             has_outgoing: false,
+            rate: Rate::default(),
+            slowed: None,
+            packets_sent: 0,
             closing: None,
         }
     }
@@ -309,6 +320,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Appends a packet to the output.
     fn send(&mut self, packet: &Packet) -> Result<(), Goodbye> {
         let most = self.held.link.packet_bytes_max.map_or(usize::MAX, |most| most.get() as usize);
+        self.packets_sent += 1;
         // MQTT 5.0, section 3.1.2.11.4: what is too large for the client is not sent; without its answer it cannot go on.
         mqtt::encode_within(packet, self.version(), most, &mut self.output)
             .map_err(|_| Goodbye::new(End::Protocol, Reason::PacketTooLarge))

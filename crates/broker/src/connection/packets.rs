@@ -231,14 +231,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn may_subscribe(&mut self, filter: &SubscriptionFilter) -> Result<(), (Reason, String)> {
-        let (refusal, reason, why, hint) =
-            if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
-                (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
-            } else if let Decision::Refused(why) = self.permissions.may(Action::Subscribe, filter.filter()) {
-                (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
-            } else {
-                return Ok(());
-            };
+        let (refusal, reason, why, hint) = if !self.shared().settings.fits(filter.filter()) {
+            let (why, hint) = self.shared().settings.misfit();
+            (Refusal::Subscription, Reason::QuotaExceeded, why, hint)
+        } else if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
+            (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
+        } else if let Decision::Refused(why) = self.permissions.may(Action::Subscribe, filter.filter()) {
+            (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
+        } else {
+            return Ok(());
+        };
         self.shared().tallies.refused(refusal).one();
         self.log_refusal(refusal, || {
             (format!("subscription to `{}`: {why}", shown(&filter.to_string())), hint)
@@ -317,6 +319,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         };
         if is_new {
             shared.tallies.subscriptions.up(1);
+            shared.tallies.shared_subscriptions.up(is_shared.into());
         }
         let wants_retained = match options.retain_handling {
             // MQTT 5.0, section 4.8.2: a shared subscription is sent no retained messages.
@@ -366,6 +369,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         if group::shared(name).is_some() {
+            shared.tallies.shared_subscriptions.down(1);
             shared.groups.leave(shared, session, name);
         }
         shared.tallies.subscriptions.down(1);

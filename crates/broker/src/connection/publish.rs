@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batches::Answer;
 use super::explain;
+use super::rate::Taken;
 use super::topics::Verdict;
 use super::{Connection, Goodbye, Moment, Waiting};
 use crate::bridge::{self, Held};
@@ -27,7 +28,7 @@ use crate::incoming::Begun;
 use crate::link::Failure;
 use crate::logbook::shown;
 use crate::session::Session;
-use crate::tally::{Drop, End, Refusal};
+use crate::tally::{self, Drop, End, Refusal};
 
 /// The user property by which a repeat is known.
 const MESSAGE_ID: &str = "message-id";
@@ -56,6 +57,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let topic =
             self.aliases.resolve(topic, alias, most).map_err(|reason| Goodbye::new(End::Protocol, reason))?;
         self.received[qos as usize] += 1;
+        let bytes = topic.len() + payload.len();
+        self.shared().tallies.publish_bytes_received.add(bytes as u64);
+        if !self.is_within_rate(qos, bytes, moment.mono) {
+            return Ok(());
+        }
         if qos == Qos::ExactlyOnce && !self.begin_exactly_once(packet_id)? {
             return Ok(());
         }
@@ -82,6 +88,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
         }
         let verdict = self.known.get(&topic).unwrap_or_else(|| self.judge(&topic));
+        if !verdict.fits {
+            let (why, hint) = self.shared().settings.misfit();
+            let why = || (format!("publish to `{}`: {why}", shown(&topic)), hint);
+            return self.refuse(qos, packet_id, Reason::TopicNameInvalid, why);
+        }
         let decision = match (verdict.publish, retain) {
             (Decision::Permitted, true) => verdict.retain,
             (decision, _) => decision,
@@ -175,9 +186,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             retain: self.permissions.may(Action::RetainPublish, topic),
             lane: route.map_or_else(Default::default, Route::lane),
             keep: route.map_or_else(Default::default, Route::keep),
+            fits: shared.settings.fits(topic),
             has_id: route.is_some_and(Route::has_id),
         };
         if verdict.publish.is_permitted()
+            && verdict.fits
             && let Some(route) = route
         {
             let device = NAMES.with_borrow_mut(|names| route.device_of(topic, &self.origin, names));
@@ -188,6 +201,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.known.set(topic, verdict);
         verdict
+    }
+
+    /// Whether a publish is taken: QoS 0 beyond the rate is not, QoS 1 and 2 beyond it hold up what comes after them.
+    fn is_within_rate(&mut self, qos: Qos, bytes: usize, mono: u64) -> bool {
+        let settings = &self.held.shared.settings;
+        let (messages_most, bytes_most) =
+            (settings.publish_messages_per_second_max, settings.publish_bytes_per_second_max);
+        let taken = self.rate.take(qos, bytes, messages_most, bytes_most, mono);
+        if taken == Taken::Within {
+            return true;
+        }
+        let tallies = &self.held.shared.tallies;
+        let (link, ip) = (self.link(), self.link().peer.ip());
+        if let Some(left_out) = self.shared().logbook.may_write(ip, &link.client_id, "publish_rate", mono) {
+            let client_id = shown(&link.client_id);
+            let what = if taken == Taken::Dropped { "QoS 0 is dropped" } else { "it is read more slowly" };
+            tracing::warn!(
+                left_out,
+                "{ip} \"{client_id}\" publishes more than {messages_most} messages or {bytes_most} bytes a second: {what}. Raise \
+                 `mqtt.publish_messages_per_second_max` or `mqtt.publish_bytes_per_second_max`"
+            );
+        }
+        if let Taken::Slowly(wait) = taken {
+            tallies.publish_slowed.one();
+            self.slowed = Some(Box::pin(tokio::time::sleep(wait)));
+            return true;
+        }
+        tallies.dropped(Drop::OverRate).one();
+        false
     }
 
     /// Keeps an answer's place in the order; QoS 0 has none.
@@ -329,10 +371,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let acknowledged = batch.iter().filter(|message| message.qos != Qos::AtMostOnce).count() as u64;
         let zeros = batch.len() as u64 - acknowledged;
         let twos = Twos::of(&batch, self.session());
+        let received_mono = batch.first().map_or(0, |message| message.received_mono);
         let done = move |result: Result<Vec<Outcome>, AppendError>| {
             twos.settle(result.as_deref().ok());
             let failed = match result {
                 Ok(outcomes) => {
+                    let now_mono = shared.host.clock.mono_micros();
+                    shared.tallies.durable_seconds.record(tally::seconds(received_mono, now_mono));
                     let repeated = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Repeated(_)));
                     shared.tallies.repeated.add(repeated.count() as u64);
                     None

@@ -58,6 +58,8 @@ pub(crate) struct Verdict {
     pub(crate) retain: Decision,
     pub(crate) lane: Lane,
     pub(crate) keep: Keep,
+    /// It is neither too long nor too deep.
+    pub(crate) fits: bool,
     /// The route looks for an id in the payload.
     pub(crate) has_id: bool,
 }

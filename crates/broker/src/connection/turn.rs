@@ -20,9 +20,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::batches::Answer;
 use super::explain;
-use super::{Connection, Goodbye, Moment};
+use super::{Connection, Goodbye, Moment, handshake};
 use crate::link::{APPLIED, DONE, END, OUTBOX, RIGHTS};
-use crate::tally::End;
+use crate::tally::{self, End};
 use crate::{delivery, scratch};
 
 /// Beyond so many bytes of output, no further messages are taken from the session until some are written.
@@ -65,6 +65,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 continue;
             }
             self.poll_waiting(cx);
+            if self.slowed.as_mut().is_some_and(|slowed| slowed.as_mut().poll(cx).is_ready()) {
+                self.slowed = None;
+            }
             if self.is_closed(cx) {
                 return Err(Goodbye::new(End::Shutdown, Reason::ServerShuttingDown));
             }
@@ -185,6 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return self.send(&if is_rec { Packet::PubRec(ack) } else { Packet::PubAck(ack) });
         }
         let ack = if is_rec { AckType::PubRec } else { AckType::PubAck };
+        self.packets_sent += 1;
         mqtt::encode_ack(ack, packet_id, reason, self.version(), &mut self.output)
             .map_err(|_| Goodbye::new(End::Protocol, Reason::ImplementationSpecific))
     }
@@ -201,6 +205,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             tally.add(n);
         }
         shared.tallies.resent.add(taken.resent);
+        shared.tallies.publish_bytes_sent.add(taken.bytes);
+        if let Some(oldest_mono) = taken.oldest_mono {
+            shared.tallies.written_seconds.record(tally::seconds(oldest_mono, mono));
+        }
+        self.packets_sent += taken.sent.iter().sum::<u64>();
         if !taken.steps.is_empty() {
             self.put_on_record(taken.steps, Vec::new());
         }
@@ -216,6 +225,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Writes what it can. `true`: all of it is written.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Result<bool, Goodbye> {
+        let packets_sent = std::mem::take(&mut self.packets_sent);
+        self.shared().tallies.packets_sent.add(packets_sent);
         while !self.output.is_empty() {
             match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
                 Poll::Pending => return Ok(false),
@@ -261,6 +272,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             || self.batches.unanswered() + self.pubacks < usize::from(settings.receive_maximum);
         has_window
             && self.waiting.is_none()
+            && self.slowed.is_none()
             && self.closing.is_none()
             && self.output.len() < OUTPUT_MAX
             && self.unsaved < UNSAVED_MAX
@@ -271,23 +283,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// journal. `true`: there may be more to do before the next read.
     fn decode(&mut self, mono: u64) -> Result<bool, Goodbye> {
         let moment = Moment { now: self.shared().host.clock.now(), mono };
-        let mut is_any = false;
+        let mut packets = 0;
         while self.may_read() {
             match self.decoder.decode(&mut self.input) {
                 Ok(None) => break,
                 Ok(Some(packet)) => {
-                    is_any = true;
+                    packets += 1;
                     self.handle(packet, moment)?;
                 }
                 Err(error) => {
                     let link = self.link();
+                    handshake::count(self.shared(), error.rule);
                     tracing::info!(client_id = ?link.client_id, peer = %link.peer, %error, "protocol error");
                     return Err(Goodbye { why: End::Protocol, packet: error.answer() });
                 }
             }
         }
+        self.shared().tallies.packets_received.add(packets);
         self.submit();
-        Ok(is_any)
+        Ok(packets > 0)
     }
 
     /// One timer, looked at when it rings: a packet costs a number, not a timer.

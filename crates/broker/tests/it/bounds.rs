@@ -8,7 +8,7 @@ use model::Qos;
 use mqtt::{Packet, Reason, Version};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::client::{Client, connect, persistent, publish};
+use crate::client::{Client, connect, persistent, publish, with_user};
 use crate::house::{House, Plan};
 
 #[tokio::test]
@@ -147,4 +147,128 @@ async fn a_panic_in_one_connection_ends_that_connection_alone() {
     assert_eq!(stats.ended(End::Panic), 1);
     witness.expect_nothing().await;
     Client::open(house.anonymous(), Version::V5, "faulty").await.leave().await;
+}
+
+/// What one connection publishes beyond its rate: QoS 1 is read later, and never disconnected for it; QoS 0 is dropped and
+/// counted.
+#[tokio::test]
+async fn a_client_over_its_rate_is_slowed_and_not_cut() {
+    let settings = Settings { publish_messages_per_second_max: 100, ..Settings::default() };
+    let house = House::with(Plan::with(settings)).await;
+    let mut watcher = Client::open(house.anonymous(), Version::V5, "watcher").await;
+    watcher.subscribe("dt/#", Qos::AtMostOnce).await;
+    let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
+    let ones: Vec<_> = (1..=120).map(|id| Packet::Publish(publish("dt/a/t", id, "one"))).collect();
+    client.send_all(&ones).await;
+    for id in 1..=120 {
+        client.expect_puback(id, Reason::Success).await;
+        watcher.take().await;
+    }
+    let stats = house.broker.stats();
+    assert!(stats.publish_slowed > 0, "a hundred at once, the others later");
+    assert_eq!(stats.dropped(Drop::OverRate), 0);
+
+    let zeros: Vec<_> = (0..300).map(|_| Packet::Publish(publish("dt/a/t", 0, "zero"))).collect();
+    client.send_all(&zeros).await;
+    client.expect_nothing().await;
+    let stats = house.broker.stats();
+    let dropped = stats.dropped(Drop::OverRate);
+    assert!((150..300).contains(&dropped), "{dropped}");
+    assert_eq!(stats.received, [300, 120, 0]);
+    for _ in 0..300 - dropped {
+        watcher.take().await;
+    }
+    watcher.expect_nothing().await;
+    client.publish_durably("dt/a/t", 1, "still here").await;
+}
+
+#[tokio::test]
+async fn topics_filters_and_packets_beyond_their_bounds_are_refused_and_counted() {
+    let settings = Settings {
+        topic_levels_max: 4,
+        topic_bytes_max: 20,
+        filters_per_packet_max: 2,
+        user_properties_max: 1,
+        ..Settings::default()
+    };
+    let house = House::with(Plan::with(settings)).await;
+    let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
+    client.publish_durably("a/b/c/d", 1, "").await;
+    for topic in ["a/b/c/d/e", "a/twenty-one-bytes-it-is"] {
+        client.publish(publish(topic, 2, "")).await;
+        client.expect_puback(2, Reason::TopicNameInvalid).await;
+        client.publish(publish(topic, 0, "")).await;
+        let options = mqtt::SubscribeOptions::default();
+        assert_eq!(client.subscribe_with(topic, options, None).await, [Reason::QuotaExceeded]);
+    }
+    client.subscribe("a/+/c/#", Qos::AtMostOnce).await;
+    let stats = house.broker.stats();
+    assert_eq!((stats.refused(Refusal::Topic), stats.dropped(Drop::TopicNotAccepted)), (2, 2));
+    assert_eq!(stats.refused(Refusal::Subscription), 2);
+
+    let filter = |text: &str| {
+        (
+            mqtt::SubscriptionFilter::parse(text.to_owned()).expect("a filter"),
+            mqtt::SubscribeOptions::default(),
+        )
+    };
+    let filters = ["a", "b", "c"].map(filter).to_vec();
+    let many = mqtt::Subscribe { packet_id: 1, filters, subscription_id: None, user: Vec::new() };
+    client.send(&Packet::Subscribe(many)).await;
+    assert!(
+        matches!(client.receive().await, Some(Packet::Disconnect(told)) if told.reason == Reason::QuotaExceeded)
+    );
+    let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
+    let mut two = with_user(publish("a", 1, ""), "one", "1");
+    if let Some(properties) = &mut two.properties {
+        properties.attached.user.push(("two".into(), "2".into()));
+    }
+    client.publish(two).await;
+    assert!(
+        matches!(client.receive().await, Some(Packet::Disconnect(told)) if told.reason == Reason::QuotaExceeded)
+    );
+    let stats = house.broker.stats();
+    assert_eq!((stats.refused(Refusal::TooManyFilters), stats.refused(Refusal::TooManyProperties)), (1, 1));
+}
+
+/// A fleet comes back after a network was away for ten minutes: everybody at once, each with its backlog in one go. All are
+/// served, none is cut.
+#[tokio::test]
+async fn a_fleet_that_returns_with_its_backlog_is_served_and_none_is_cut() {
+    // Ten minutes of a message a second in the long run; the fleet is as large in both.
+    let (devices, backlog) =
+        if std::env::var_os("GODWIT_SOAK").is_some() { (4_500, 600_u16) } else { (4_500, 6) };
+    let house = House::open().await;
+    let peer = house.anonymous();
+    let mut fleet = tokio::task::JoinSet::new();
+    for n in 0..devices {
+        // Without a socket: as many files are open as the machine's own bound, and not one more per device.
+        let (ours, theirs) = tokio::io::duplex(16 * 1024);
+        let broker = house.broker.clone();
+        tokio::spawn(async move { broker.serve(theirs, peer, Auth::Anonymous).await });
+        fleet.spawn(async move {
+            let mut client = Client::on(ours, Version::V311);
+            client.send(&Packet::Connect(Box::new(connect(Version::V311, &format!("device-{n}"))))).await;
+            assert!(
+                matches!(client.receive().await, Some(Packet::ConnAck(answer)) if answer.reason == Reason::Success)
+            );
+            let topic = format!("dt/device-{n}/telemetry");
+            for ids in (1..=backlog).collect::<Vec<_>>().chunks(50) {
+                let messages: Vec<_> =
+                    ids.iter().map(|&id| Packet::Publish(publish(&topic, id, "{\"t\":1}"))).collect();
+                client.send_all(&messages).await;
+                for &id in ids {
+                    client.expect_puback(id, Reason::Success).await;
+                }
+            }
+            client.leave().await;
+        });
+    }
+    while let Some(served) = fleet.join_next().await {
+        served.expect("a device is served");
+    }
+    let stats = house.until("all have left", |stats| stats.connections == 0).await;
+    assert_eq!(stats.ended(End::Client), devices);
+    assert_eq!(stats.received, [0, devices * u64::from(backlog), 0]);
+    assert!(stats.refused.iter().all(|(_, count)| *count == 0), "{:?}", stats.refused);
 }

@@ -16,5 +16,6 @@ mod protocol;
 mod retained;
 mod sessions;
 mod strangers;
+mod sys;
 mod transports;
 mod wills;

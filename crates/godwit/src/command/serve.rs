@@ -14,10 +14,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::archive::collect::About;
 use crate::archive::service::Backups;
 use crate::fault::{hinted, with_hint};
-use crate::meters;
 use crate::server_file::ServerFile;
 use crate::settings::Settings;
 use crate::sparkplug::SparkplugHost;
+use crate::{meters, operators};
 
 /// What `--help` says behind the flags.
 const HELP: &str =
@@ -48,6 +48,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let data = args.data.or_else(|| settings.data.clone()).unwrap_or_else(crate::data::default_dir);
     // Listened for from the start: a word to stop that comes while starting is not lost.
     let stop_word = StopWord::listen()?;
+    // A socket per device: the usual bound of 1,024 open files is for programs that expect fewer.
+    host::machine::raise_open_files();
     let (dir, host) = open_data(&data, &settings, disk)?;
     if dir.found_format() < host::FORMAT_VERSION {
         let (from, to) = (dir.found_format(), host::FORMAT_VERSION);
@@ -183,6 +185,7 @@ impl House {
             journal: journal.clone(),
             series: series.clone(),
             identity,
+            operators: operators::of(&broker),
             door: {
                 let broker = Arc::clone(&broker);
                 Box::new(move || meters::door(&broker))

@@ -18,6 +18,7 @@ mod export;
 mod grafana;
 mod import;
 mod mosquitto;
+mod operators;
 mod promises;
 mod python;
 mod raw;

@@ -54,12 +54,17 @@ impl Home {
 
     /// Starts a server and waits until it says that it serves.
     pub(crate) fn start(&self) -> Server {
+        self.start_as(self.serve())
+    }
+
+    /// As [`start`](Self::start), by a command of the test's own.
+    pub(crate) fn start_as(&self, mut serve: Command) -> Server {
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(self.path().join("log"))
             .expect("a log file");
-        let mut child = self.serve().stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
+        let mut child = serve.stdout(Stdio::piped()).stderr(log).spawn().expect("the binary starts");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut first = String::new();
         out.read_line(&mut first).expect("readable");

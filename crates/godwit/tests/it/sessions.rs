@@ -172,7 +172,9 @@ impl Subscriber {
                     let (id, number) = body[2 + topic..].split_at(2);
                     if self.held.insert(u16::from_be_bytes([id[0], id[1]])) {
                         let number = String::from_utf8(number.to_vec()).expect("text");
-                        taken.send((self.filter, number.parse().expect("a number"))).expect("somebody counts");
+                        taken
+                            .send((self.filter, number.parse().expect("a number")))
+                            .expect("somebody counts");
                     }
                     [0x50, 2, id[0], id[1]]
                 }

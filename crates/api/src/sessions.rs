@@ -1,0 +1,307 @@
+//! Sessions and retained messages as the API shows them, and what operators do to them.
+//!
+//! They are the MQTT door's, and a door never imports a door: what is asked of it comes in as functions
+//! ([`Operators`]). Here is their JSON.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use futures::future::BoxFuture;
+use model::{Kind, TopicFilter, TopicName};
+use serde::{Deserialize, Serialize};
+
+use crate::Parts;
+use crate::problem::Problem;
+
+/// Most entries of a page.
+const PAGE_MAX: usize = 1_000;
+
+/// Longest piece of a payload in a list, in bytes; one topic alone is shown whole.
+const PREVIEW_BYTES: usize = 256;
+
+/// What the door is asked.
+pub struct Operators {
+    /// Every session, by client id.
+    pub sessions: Box<dyn Fn() -> Vec<Session> + Send + Sync>,
+    /// One session with its subscriptions.
+    pub session: Box<dyn Fn(&str) -> Option<Session> + Send + Sync>,
+    /// Ends the connection of a client; `false`: it has none.
+    pub kick: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// The retained messages that a filter matches, by topic.
+    pub retained: Box<dyn Fn(&TopicFilter) -> Vec<Retained> + Send + Sync>,
+    /// Takes the retained messages of topics away, durably.
+    pub clear: Box<dyn Fn(Vec<TopicName>) -> BoxFuture<'static, Result<usize, NotCleared>> + Send + Sync>,
+}
+
+/// Why retained messages were not taken away.
+#[derive(Debug)]
+pub struct NotCleared {
+    /// Whose fault it is.
+    pub kind: Kind,
+    /// What happened.
+    pub text: String,
+    /// What can be done.
+    pub hint: Option<String>,
+}
+
+/// A session.
+#[derive(Debug, Clone, Serialize)]
+pub struct Session {
+    /// Its client id.
+    pub client_id: String,
+    /// Whose it is, in words: `anonymous`, `user:local`, `device:office-1`.
+    pub principal: String,
+    /// Its connection, if it has one.
+    pub connection: Option<Connection>,
+    /// How many subscriptions it has.
+    pub subscriptions: usize,
+    /// They, when one session is asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filters: Option<Vec<Filter>>,
+    /// Messages that wait in memory.
+    pub queued_messages: usize,
+    /// Their bytes.
+    pub queued_bytes: usize,
+    /// Messages that wait in the journal.
+    pub left_messages: usize,
+    /// Messages sent and not acknowledged.
+    pub inflight_messages: usize,
+    /// How long it outlives its connection, in seconds.
+    pub expiry_s: u32,
+}
+
+/// A connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct Connection {
+    /// Where it comes from.
+    pub peer: String,
+    /// What it speaks: `5` or `3.1.1`.
+    pub version: String,
+    /// Since when, RFC 3339.
+    pub connected_at: String,
+    /// It is a bridge of another broker.
+    pub bridge: bool,
+}
+
+/// A subscription.
+#[derive(Debug, Clone, Serialize)]
+pub struct Filter {
+    /// Which topics.
+    pub filter: String,
+    /// The highest QoS of its deliveries.
+    pub qos: u8,
+    /// What its own client publishes is left out.
+    pub no_local: bool,
+    /// The retain flag is passed on as it was published.
+    pub retain_as_published: bool,
+    /// Its identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<u32>,
+}
+
+/// A retained message.
+#[derive(Debug, Clone)]
+pub struct Retained {
+    /// Where.
+    pub topic: TopicName,
+    /// What.
+    pub payload: bytes::Bytes,
+    /// At which QoS it was published.
+    pub qos: u8,
+    /// When it was received, RFC 3339.
+    pub received_at: String,
+    /// Its record.
+    pub seq: u64,
+}
+
+/// Which page of sessions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedSessions {
+    /// Only client ids after this one: `next` of the page before.
+    #[serde(default)]
+    after: String,
+    /// Only client ids that begin with this.
+    #[serde(default)]
+    prefix: String,
+    /// Only those with a connection, or only those without.
+    connected: Option<bool>,
+    #[serde(default = "hundred")]
+    limit: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+#[derive(Serialize)]
+struct Sessions {
+    sessions: Vec<Session>,
+    next: Option<String>,
+}
+
+/// A page of sessions, by client id.
+pub(crate) async fn list(
+    State(parts): State<Arc<Parts>>,
+    Query(wanted): Query<WantedSessions>,
+) -> Json<impl Serialize> {
+    let all = (parts.operators.sessions)();
+    let mut found = all.into_iter().filter(|session| {
+        session.client_id.as_str() > wanted.after.as_str()
+            && session.client_id.starts_with(&wanted.prefix)
+            && wanted.connected.is_none_or(|connected| session.connection.is_some() == connected)
+    });
+    let sessions: Vec<_> = found.by_ref().take(wanted.limit.clamp(1, PAGE_MAX)).collect();
+    let next = found.next().and_then(|_| sessions.last()).map(|last| last.client_id.clone());
+    Json(Sessions { sessions, next })
+}
+
+/// One session with its subscriptions.
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    Path(client_id): Path<String>,
+) -> Result<Json<impl Serialize>, Problem> {
+    (parts.operators.session)(&client_id).map(Json).ok_or_else(|| unknown(&client_id))
+}
+
+/// Ends the connection of a client; its session stays.
+pub(crate) async fn kick(
+    State(parts): State<Arc<Parts>>,
+    Path(client_id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    if (parts.operators.kick)(&client_id) {
+        tracing::info!(client_id, "an operator ended a connection");
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    match (parts.operators.session)(&client_id) {
+        None => Err(unknown(&client_id)),
+        Some(_) => {
+            let said = format!("`{client_id}` is not connected");
+            Err(Problem::new(Kind::Conflict, "broker.not_connected", said))
+        }
+    }
+}
+
+fn unknown(client_id: &str) -> Problem {
+    Problem::new(Kind::NotFound, "broker.no_session", format!("there is no session of `{client_id}`"))
+        .hint(Some("`godwit session list` shows the client ids"))
+}
+
+/// Which retained messages.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedRetained {
+    /// Which topics. Default: all.
+    #[serde(default = "everything")]
+    filter: String,
+    /// Only topics after this one: `next` of the page before.
+    after: Option<String>,
+    #[serde(default = "hundred")]
+    limit: usize,
+    /// Whole payloads, not their beginnings.
+    #[serde(default)]
+    whole: bool,
+}
+
+fn everything() -> String {
+    "#".to_owned()
+}
+
+#[derive(Serialize)]
+struct RetainedPage {
+    retained: Vec<RetainedMessage>,
+    next: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RetainedMessage {
+    topic: String,
+    /// Text as it is, the rest as hexadecimal digits.
+    payload: String,
+    /// `utf-8` or `hex`.
+    payload_encoding: &'static str,
+    payload_bytes: usize,
+    /// The payload goes on.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cut: bool,
+    qos: u8,
+    received_at: String,
+    seq: u64,
+}
+
+/// A page of retained messages, by topic.
+pub(crate) async fn retained(
+    State(parts): State<Arc<Parts>>,
+    Query(wanted): Query<WantedRetained>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let mut all = (parts.operators.retained)(&parse(&wanted.filter)?);
+    all.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
+    let after = wanted.after.as_deref();
+    let mut found = all.into_iter().filter(|kept| after.is_none_or(|after| kept.topic.as_str() > after));
+    let bytes_max = if wanted.whole { usize::MAX } else { PREVIEW_BYTES };
+    let retained: Vec<_> =
+        found.by_ref().take(wanted.limit.clamp(1, PAGE_MAX)).map(|kept| shown(kept, bytes_max)).collect();
+    let next = found.next().and_then(|_| retained.last()).map(|last| last.topic.clone());
+    Ok(Json(RetainedPage { retained, next }))
+}
+
+fn shown(kept: Retained, bytes_max: usize) -> RetainedMessage {
+    let payload_bytes = kept.payload.len();
+    let cut = payload_bytes > bytes_max;
+    let part = &kept.payload[..payload_bytes.min(bytes_max)];
+    // What is cut in the middle of a character is text all the same.
+    let text = match std::str::from_utf8(part) {
+        Ok(text) => Some(text),
+        Err(error) if cut && error.error_len().is_none() => {
+            std::str::from_utf8(&part[..error.valid_up_to()]).ok()
+        }
+        Err(_) => None,
+    };
+    let (payload, payload_encoding) = match text {
+        Some(text) => (text.to_owned(), "utf-8"),
+        None => (part.iter().map(|byte| format!("{byte:02x}")).collect(), "hex"),
+    };
+    RetainedMessage {
+        topic: kept.topic.to_string(),
+        payload,
+        payload_encoding,
+        payload_bytes,
+        cut,
+        qos: kept.qos,
+        received_at: kept.received_at,
+        seq: kept.seq,
+    }
+}
+
+/// Which retained messages are to go.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unwanted {
+    filter: String,
+}
+
+#[derive(Serialize)]
+struct Cleared {
+    cleared: usize,
+}
+
+/// Takes the retained messages that a filter matches away.
+pub(crate) async fn clear(
+    State(parts): State<Arc<Parts>>,
+    Query(unwanted): Query<Unwanted>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let filter = parse(&unwanted.filter)?;
+    let topics = (parts.operators.retained)(&filter).into_iter().map(|kept| kept.topic).collect();
+    let cleared = (parts.operators.clear)(topics)
+        .await
+        .map_err(|error| Problem::new(error.kind, "broker.not_cleared", error.text).hint(error.hint))?;
+    tracing::info!(filter = filter.as_str(), cleared, "an operator cleared retained messages");
+    Ok(Json(Cleared { cleared }))
+}
+
+fn parse(filter: &str) -> Result<TopicFilter, Problem> {
+    TopicFilter::parse(filter.to_owned())
+        .map_err(|error| Problem::new(Kind::Invalid, "api.filter", error.to_string()))
+}
