@@ -117,10 +117,14 @@ impl<'a> Variants<'a> {
 
     fn make(&mut self, version: Version, qos: Qos, retain: bool, ids: &[u32]) -> Option<Prepared> {
         let message = self.message;
-        let payload = self.payload.get_or_insert_with(|| match message.payload.len() {
-            0..=COPIED_BYTES_MAX => Bytes::copy_from_slice(&message.payload),
-            _ => message.payload.clone(),
-        });
+        let payload = match message.payload.len() {
+            // The template itself makes the copy.
+            bytes if PublishTemplate::copies(bytes) => &message.payload,
+            bytes => self.payload.get_or_insert_with(|| match bytes {
+                ..=COPIED_BYTES_MAX => Bytes::copy_from_slice(&message.payload),
+                _ => message.payload.clone(),
+            }),
+        };
         let expires_mono =
             message.expiry_s.map(|seconds| message.received_mono + u64::from(seconds) * SECOND_MICROS);
         let delivery = Delivery {
@@ -214,7 +218,10 @@ pub(crate) mod tests {
 
     /// The number that [`prepared`] was given.
     pub(crate) fn number(prepared: &Prepared) -> u64 {
-        str::from_utf8(prepared.template.payload()).ok().and_then(|text| text.parse().ok()).expect("a number")
+        str::from_utf8(&prepared.template.payload())
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .expect("a number")
     }
 
     pub(crate) fn expiring(seq: u64, expires_mono: u64) -> Arc<Prepared> {

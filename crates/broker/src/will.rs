@@ -71,7 +71,8 @@ impl Will {
             }
         };
         if !shared.settings.fits(&will.topic) {
-            return drop(Drop::TopicNotAccepted, &shared.settings.misfit().0);
+            drop(Drop::TopicNotAccepted, &shared.settings.misfit().0);
+            return None;
         }
         match reserved::publish(&will.topic) {
             PublishVerdict::Ordinary => {}

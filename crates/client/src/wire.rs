@@ -17,6 +17,9 @@ use crate::Transport;
 /// How much is read at once: some hundred acknowledgements, or a dozen ordinary messages.
 const READ_BYTES: usize = 16 * 1024;
 
+/// Room for the first packets in both directions: whoever makes ten thousand connections makes as many of these.
+const FIRST_BYTES: usize = 512;
+
 pub(crate) struct Wire {
     stream: Box<dyn Transport>,
     decoder: Decoder,
@@ -28,6 +31,7 @@ pub(crate) struct Wire {
     left: u64,
     /// Bytes were handed to the stream that it may still hold (TLS does).
     unflushed: bool,
+    has_read: bool,
     /// The largest packet the other side takes.
     packet_bytes_max: usize,
 }
@@ -40,11 +44,12 @@ impl Wire {
             stream,
             decoder,
             version,
-            input: BytesMut::with_capacity(READ_BYTES),
-            output: BytesMut::with_capacity(READ_BYTES),
+            input: BytesMut::with_capacity(FIRST_BYTES),
+            output: BytesMut::with_capacity(FIRST_BYTES),
             put: 0,
             left: 0,
             unflushed: false,
+            has_read: false,
             packet_bytes_max: usize::MAX,
         }
     }
@@ -89,11 +94,15 @@ impl Wire {
         poll_fn(|cx| {
             let mut moved = self.poll_write(cx)?;
             if reading {
-                self.input.reserve(READ_BYTES);
+                // CONNACK fits the first; what comes behind it comes in crowds.
+                self.input.reserve(if self.has_read { READ_BYTES } else { FIRST_BYTES });
                 // The future of one read keeps nothing between polls, so it can be made anew each time.
                 match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
                     Poll::Ready(Ok(0)) => return Poll::Ready(Ok(false)),
-                    Poll::Ready(Ok(_)) => moved = true,
+                    Poll::Ready(Ok(_)) => {
+                        self.has_read = true;
+                        moved = true;
+                    }
                     Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {}
                 }

@@ -241,7 +241,7 @@ mod fan_out {
         let template = template(&publish());
         deliver(bencher, |dst, packet_id| {
             template.write_head(packet_id, dst);
-            black_box::<Bytes>(template.payload().clone());
+            black_box::<Bytes>(template.payload());
         });
     }
 

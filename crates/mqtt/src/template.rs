@@ -33,14 +33,21 @@ pub struct Delivery<'a> {
     pub payload: &'a Bytes,
 }
 
+/// Payloads up to this size stand behind their header in one piece of memory: for small messages a second piece, and a
+/// count of who shares it, cost more than the copy.
+const JOINED_BYTES_MAX: usize = 1024;
+
 /// A PUBLISH that wants a packet id only. Cheap to clone: header and payload are shared.
 #[derive(Debug, Clone)]
 pub struct PublishTemplate {
-    /// Everything before the payload, with zeros in place of the packet id.
+    /// Everything before the payload, with zeros in place of the packet id, and behind it a small payload.
     head: Bytes,
+    /// Where the payload begins in `head`, if it is there.
+    head_bytes: usize,
     /// Where the packet id stands in `head`; `None` with QoS 0.
     packet_id_at: Option<usize>,
-    payload: Bytes,
+    /// A large payload.
+    tail: Bytes,
 }
 
 impl PublishTemplate {
@@ -68,18 +75,27 @@ impl PublishTemplate {
             return Err(EncodeError::TooLarge { packet, bytes: body_bytes, bytes_max: VARINT_MAX });
         }
         let (length, length_bytes) = varint(body_bytes);
-        let mut head = BytesMut::with_capacity(1 + length_bytes + measured.bytes());
+        let is_joined = delivery.payload.len() <= JOINED_BYTES_MAX;
+        let head_bytes = 1 + length_bytes + measured.bytes();
+        let joined_bytes = if is_joined { delivery.payload.len() } else { 0 };
+        let mut head = BytesMut::with_capacity(head_bytes + joined_bytes);
         head.put_u8(first_byte(packet, publish_flags(false, delivery.qos, delivery.retain)));
         head.extend_from_slice(&length[..length_bytes]);
         let packet_id_at = (delivery.qos != Qos::AtMostOnce).then_some(head.len() + 2 + delivery.topic.len());
         variable(&mut Out::write(packet, version, &mut head))?;
-        Ok(Self { head: head.freeze(), packet_id_at, payload: delivery.payload.clone() })
+        let tail = if is_joined {
+            head.extend_from_slice(delivery.payload);
+            Bytes::new()
+        } else {
+            delivery.payload.clone()
+        };
+        Ok(Self { head: head.freeze(), head_bytes, packet_id_at, tail })
     }
 
     /// Length of the packet in bytes: to be held against the receiver's Maximum Packet Size.
     #[must_use]
     pub fn packet_bytes(&self) -> usize {
-        self.head.len() + self.payload.len()
+        self.head.len() + self.tail.len()
     }
 
     /// Whether a delivery needs a packet id: QoS 1 and 2.
@@ -94,8 +110,8 @@ impl PublishTemplate {
     /// When `packet_id` is 0 and the QoS is not, or the other way round: the caller has mixed up deliveries.
     pub fn write(&self, packet_id: u16, dst: &mut BytesMut) {
         dst.reserve(self.packet_bytes());
-        self.write_head(packet_id, dst);
-        dst.extend_from_slice(&self.payload);
+        self.write_part(packet_id, self.head.len(), dst);
+        dst.extend_from_slice(&self.tail);
     }
 
     /// Appends everything before the payload to `dst`, for whoever writes the shared
@@ -104,24 +120,34 @@ impl PublishTemplate {
     /// # Panics
     /// As [`write`](Self::write).
     pub fn write_head(&self, packet_id: u16, dst: &mut BytesMut) {
+        self.write_part(packet_id, self.head_bytes, dst);
+    }
+
+    fn write_part(&self, packet_id: u16, bytes: usize, dst: &mut BytesMut) {
         assert_eq!(
             packet_id != 0,
             self.needs_packet_id(),
             "packet id {packet_id} does not go with the QoS of this delivery"
         );
         match self.packet_id_at {
-            None => dst.extend_from_slice(&self.head),
+            None => dst.extend_from_slice(&self.head[..bytes]),
             Some(at) => {
                 let start = dst.len();
-                dst.extend_from_slice(&self.head);
+                dst.extend_from_slice(&self.head[..bytes]);
                 dst[start + at..start + at + 2].copy_from_slice(&packet_id.to_be_bytes());
             }
         }
     }
 
-    /// The payload, shared with the message.
+    /// Whether a message of so many bytes is copied when its template is made, so that the template shares nothing with it.
     #[must_use]
-    pub fn payload(&self) -> &Bytes {
-        &self.payload
+    pub fn copies(payload_bytes: usize) -> bool {
+        payload_bytes <= JOINED_BYTES_MAX
+    }
+
+    /// The payload.
+    #[must_use]
+    pub fn payload(&self) -> Bytes {
+        if self.head.len() > self.head_bytes { self.head.slice(self.head_bytes..) } else { self.tail.clone() }
     }
 }

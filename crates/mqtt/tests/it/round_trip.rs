@@ -78,7 +78,7 @@ proptest! {
 
         let mut head = BytesMut::from("before");
         template.write_head(publish.packet_id, &mut head);
-        head.extend_from_slice(template.payload());
+        head.extend_from_slice(&template.payload());
         prop_assert_eq!(&head, &encoded);
     }
 }
