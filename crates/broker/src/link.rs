@@ -3,6 +3,7 @@
 //! The connection's task owns everything else. Others (the journal's writer, the delivery, a later connection with the
 //! same client id, an operator) leave a note here and raise a flag; none of them waits for the connection.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -66,6 +67,9 @@ pub(crate) struct Link {
 struct Inbox {
     done: Vec<Done>,
     answers: Vec<Packet>,
+    /// The turn whose answers are to leave next, and answers of later turns.
+    turn: u64,
+    early: BTreeMap<u64, Vec<Packet>>,
     end: Option<End>,
 }
 
@@ -106,9 +110,17 @@ impl Link {
         std::mem::swap(&mut self.inbox.lock().done, into);
     }
 
-    /// What was to be durable before these answers is.
-    pub(crate) fn answer(&self, answers: impl IntoIterator<Item = Packet>) {
-        self.inbox.lock().answers.extend(answers);
+    /// What was to be durable before these answers is. They leave when those of every earlier turn have left: turns are
+    /// counted from 0 by the connection, in the order in which it was asked (MQTT 5.0, section 4.6: PUBREL in the order of
+    /// PUBREC), and the tasks that wait for the catalog may end in any.
+    pub(crate) fn answer(&self, turn: u64, answers: impl IntoIterator<Item = Packet>) {
+        let mut inbox = self.inbox.lock();
+        let inbox = &mut *inbox;
+        inbox.early.insert(turn, answers.into_iter().collect());
+        while let Some(answers) = inbox.early.remove(&inbox.turn) {
+            inbox.answers.extend(answers);
+            inbox.turn += 1;
+        }
         self.signal.raise(DONE);
     }
 

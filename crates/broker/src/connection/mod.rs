@@ -81,6 +81,8 @@ pub(crate) struct Connection<S> {
     received_ids: Vec<(u64, u16)>,
     /// Answers that wait for the catalog.
     unsaved: usize,
+    /// How many turns of such answers there were.
+    turns: u64,
     /// The other side is another broker.
     bridge: Option<Box<Bridge>>,
     done: Vec<Done>,
@@ -255,6 +257,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             releases: Vec::new(),
             received_ids: Vec::new(),
             unsaved: 0,
+            turns: 0,
             bridge: None,
             done: Vec::new(),
             has_outgoing: false,

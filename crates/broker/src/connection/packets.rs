@@ -124,12 +124,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let received = std::mem::take(&mut self.received_ids);
             self.unsaved += received.len();
             let (serials, ids): (Vec<_>, Vec<_>) = received.into_iter().unzip();
-            self.put_on_record(Steps { begun: Vec::new(), received: serials }, ids);
+            let turn = self.next_turn();
+            self.put_on_record(Steps { begun: Vec::new(), received: serials }, ids, turn);
         }
     }
 
-    /// Puts steps of QoS 2 on their way out on record: their packets leave then, and PUBREL of these ids.
-    pub(super) fn put_on_record(&self, steps: Steps, ids: Vec<u16>) {
+    /// The turn of answers that wait for the catalog.
+    fn next_turn(&mut self) -> u64 {
+        self.turns += 1;
+        self.turns - 1
+    }
+
+    /// Puts steps of QoS 2 on their way out on record: their packets leave then, and PUBREL of these ids in this turn.
+    pub(super) fn put_on_record(&self, steps: Steps, ids: Vec<u16>, turn: u64) {
         let (shared, session, link) =
             (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
         tokio::spawn(async move {
@@ -140,7 +147,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             match recorded {
                 Ok(()) if ids.is_empty() => {}
                 Ok(()) => {
-                    link.answer(ids.into_iter().map(|id| Packet::PubRel(Ack::new(id, Reason::Success))));
+                    let released = ids.into_iter().map(|id| Packet::PubRel(Ack::new(id, Reason::Success)));
+                    link.answer(turn, released);
                 }
                 Err(error) => {
                     tracing::error!(%error, client_id = ?session.client_id, "QoS 2 cannot go on");
@@ -157,6 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         let releases = std::mem::take(&mut self.releases);
         self.unsaved += releases.len();
+        let turn = self.next_turn();
         let (shared, session, link) =
             (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
         tokio::spawn(async move {
@@ -175,7 +184,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             session.touch();
             let ids = releases.into_iter().map(|(packet_id, _)| packet_id);
-            link.answer(ids.map(|packet_id| Packet::PubComp(Ack::new(packet_id, Reason::Success))));
+            link.answer(turn, ids.map(|packet_id| Packet::PubComp(Ack::new(packet_id, Reason::Success))));
         });
     }
 
@@ -185,12 +194,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return self.send(&answer);
         }
         self.unsaved += 1;
+        let turn = self.next_turn();
         let (shared, session, link) =
             (Arc::clone(self.shared()), Arc::clone(self.session()), Arc::clone(self.link()));
         let subscribed = Subscribed::of(&mut session.state());
         tokio::spawn(async move {
             match store::save_filters(&shared, session.id, subscribed).await {
-                Ok(()) => link.answer([answer]),
+                Ok(()) => link.answer(turn, [answer]),
                 Err(error) => {
                     tracing::error!(%error, client_id = ?session.client_id, "subscriptions cannot be saved");
                     link.end(End::Catalog);

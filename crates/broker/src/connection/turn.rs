@@ -211,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.packets_sent += taken.sent.iter().sum::<u64>();
         if !taken.steps.is_empty() {
-            self.put_on_record(taken.steps, Vec::new());
+            self.put_on_record(taken.steps, Vec::new(), 0);
         }
         for group in taken.behind {
             group.wake(shared);
