@@ -206,7 +206,7 @@ fn check(name: &str, growth: Growth, given: &ScalarFunctionArgs) -> Result<()> {
     }
     let mut bytes: u64 = 0;
     // A call of constants is made once, not for each row.
-    let constant = arguments.iter().all(|sizes| sizes.is_one());
+    let constant = arguments.iter().all(Sizes::is_one);
     for row in 0..if constant { 1 } else { rows } {
         bytes = bytes.saturating_add(growth.bytes(&arguments, row));
         if bytes > ANSWER_BYTES_MAX {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ArrowPrimitiveType, AsArray};
+use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{
     ArrowTimestampType, DataType, FieldRef, TimeUnit, TimestampMicrosecondType, TimestampNanosecondType,
 };
@@ -32,10 +32,7 @@ impl UtcTrunc {
 }
 
 /// The same moments under another zone.
-fn in_zone<T: ArrowTimestampType>(moments: &ArrayRef, zone: Option<&str>) -> ArrayRef
-where
-    T: ArrowPrimitiveType<Native = i64>,
-{
+fn in_zone<T: ArrowTimestampType>(moments: &ArrayRef, zone: Option<&str>) -> ArrayRef {
     let moments = moments.as_primitive::<T>().clone();
     Arc::new(moments.with_timezone_opt(zone.map(Arc::<str>::from)))
 }
