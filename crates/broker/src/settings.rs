@@ -71,7 +71,8 @@ pub struct Settings {
     pub queue_bytes_max: usize,
     /// Most bytes that wait in memory for all sessions together. Default: 256 MiB.
     pub queues_bytes_max: usize,
-    /// Most QoS 1 and 2 messages of one session that wait in the journal only, by their `seq`. Default: 100,000: 3 MB.
+    /// Most QoS 1 and 2 messages of one session, or of one shared subscription, that wait in the journal only, by their `seq`.
+    /// Default: 100,000: 4 MB.
     pub left_messages_max: usize,
     /// Most QoS 1 and 2 messages that wait in the journal only, of all sessions together. Default: 10,000,000.
     pub left_total_max: usize,
