@@ -8,7 +8,6 @@
 //! Averages are Mosquitto's: exponentially weighted over 1, 5 and 15 minutes, per minute.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -28,8 +27,11 @@ const ROOT: &str = "$SYS";
 /// The averages: their names, and over how many seconds they go.
 const AVERAGES: [(&str, f64); 3] = [("1min", 60.0), ("5min", 300.0), ("15min", 900.0)];
 
+/// What is summed up since the start.
+type Sum = fn(&Stats) -> u64;
+
 /// The numbers of which averages are told.
-const LOADS: [(&str, fn(&Stats) -> u64); 9] = [
+const LOADS: [(&str, Sum); 9] = [
     ("messages/received", |stats| stats.packets_received),
     ("messages/sent", |stats| stats.packets_sent),
     ("publish/received", |stats| stats.received.iter().sum()),
@@ -156,9 +158,7 @@ fn values(stats: &Stats, here: &Here, averages: &Averages) -> Vec<(String, Strin
     values.extend(numbers.into_iter().map(|(name, number)| (name.to_owned(), number.to_string())));
     for ((name, _), of_one) in LOADS.iter().zip(&averages.per_minute) {
         for ((minutes, _), average) in AVERAGES.iter().zip(of_one) {
-            let mut value = String::new();
-            let _ = write!(value, "{average:.2}");
-            values.push((format!("load/{name}/{minutes}"), value));
+            values.push((format!("load/{name}/{minutes}"), format!("{average:.2}")));
         }
     }
     values
