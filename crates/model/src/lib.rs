@@ -5,6 +5,7 @@
 //! other crate of the house, and a value that exists is a value that was checked (parse at the door,
 //! then nobody checks again).
 
+mod causes;
 pub mod channel;
 pub mod decode;
 mod device_clock;
@@ -23,6 +24,7 @@ mod time;
 mod topic;
 pub mod unrouted;
 
+pub use causes::in_one_line;
 pub use channel::{Channel, ChannelKind, ChannelSettings, Channels, ChannelsError};
 pub use decode::{DecodeError, Decoded, Notes, Repeats, Unit};
 pub use device_clock::{ClockSeen, DeviceClock};

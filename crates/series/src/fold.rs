@@ -115,12 +115,12 @@ impl Live {
         channels_per_device: usize,
     ) {
         if let Some(heard) = decoded.sparkplug.take() {
-            let (samples, rebirth) = self.learnt.hear(*heard, &mut self.tally);
-            decoded.samples = samples;
+            let told = self.learnt.hear(*heard, &mut self.tally);
+            (decoded.samples, decoded.units) = (told.samples, told.units);
             self.is_sparkplug_new = true;
             // A replay asks too; who sends the requests leaves out those that are of the past.
             if self.rebirths.len() < REBIRTHS_MAX {
-                self.rebirths.extend(rebirth.map(|node| (node, message.received_at)));
+                self.rebirths.extend(told.rebirth.map(|node| (node, message.received_at)));
             }
         }
         if !decoded.notes.is_empty() {
@@ -136,6 +136,9 @@ impl Live {
             for sample in judged.samples.into_iter().flatten() {
                 let puts = self.put(message, &sample, channels);
                 self.tally.put(puts);
+                if !decoded.units.is_empty() {
+                    self.latest.say(&sample, &decoded.units);
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use arrow::datatypes::{
 };
 use bytestring::ByteString;
 use hashbrown::HashMap;
-use model::{Channels, DeviceName, Flags, Sample, Timestamp};
+use model::{Channels, DeviceName, Flags, Sample, Timestamp, Unit};
 
 use crate::conflict;
 use crate::pace::Pace;
@@ -31,6 +31,8 @@ pub(crate) struct Newest {
     flags: u16,
     received_ms: i64,
     pace: Pace,
+    /// Its unit, as its device told it last.
+    unit: Option<Arc<str>>,
 }
 
 /// What is known of a channel of a device from its newest readings.
@@ -42,6 +44,8 @@ pub(crate) struct Known {
     pub interval: Option<i64>,
     /// Whether the newest is a number.
     pub is_number: bool,
+    /// Its unit in UCUM, as its device told it last.
+    pub unit: Option<Arc<str>>,
 }
 
 /// The newest readings.
@@ -49,9 +53,14 @@ pub(crate) struct Known {
 pub(crate) struct Latest {
     devices: HashMap<DeviceName, Vec<Newest>>,
     channels: usize,
+    /// How many channels got a unit since the start.
+    units: u64,
 }
 
-/// Columns of the table `latest`, and of its file.
+/// The column that the file of newest readings has beside those of the table; files of earlier versions lack it.
+const UNIT: &str = "unit";
+
+/// Columns of the table `latest`, and with [`UNIT`] of its file.
 pub(crate) fn latest_schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("device", DataType::Utf8View, false),
@@ -156,6 +165,7 @@ impl Latest {
                 flags: sample.flags.bits(),
                 received_ms,
                 pace: Pace::default(),
+                unit: None,
             };
             match place {
                 Ok(place) => {
@@ -170,7 +180,7 @@ impl Latest {
                             (time, value, sample.flags.bits(), received_ms);
                         known.text = text.cloned();
                     } else if time == known.time && known.gives_way((value, text.map(|text| &**text)), all) {
-                        *known = Newest { pace: known.pace, ..newest() };
+                        *known = Newest { pace: known.pace, unit: known.unit.take(), ..newest() };
                     }
                     guess = place + 1;
                 }
@@ -184,6 +194,29 @@ impl Latest {
         changed
     }
 
+    /// Notes the units that came with `sample`, whose readings are in.
+    pub(crate) fn say(&mut self, sample: &Sample, units: &[Unit]) {
+        let Some(channels) = self.devices.get_mut(sample.device.as_str()) else { return };
+        for Unit { channel, unit } in units {
+            if !sample.readings.iter().any(|reading| reading.channel == *channel) {
+                continue;
+            }
+            let place = channels.binary_search_by(|known| (*known.channel).cmp(channel));
+            if let Some(known) = place.ok().map(|place| &mut channels[place])
+                && known.unit.as_deref() != Some(&**unit)
+            {
+                self.units += u64::from(known.unit.is_none());
+                known.unit = Some(Arc::from(&**unit));
+            }
+        }
+    }
+
+    /// How many channels got their first unit since the start: what a device says once, in its birth, is to be on disk
+    /// soon.
+    pub(crate) fn units(&self) -> u64 {
+        self.units
+    }
+
     /// Takes in rows of [`schema::readings`] or of [`latest_schema`].
     pub(crate) fn put_batch(&mut self, batch: &RecordBatch, all: &Channels) {
         let column = |name: &str| batch.column_by_name(name).expect("a column of both schemas");
@@ -193,6 +226,7 @@ impl Latest {
         let text = column("text").as_string_view();
         let flags = column("flags").as_primitive::<Int32Type>();
         let received = column("received_at").as_primitive::<TimestampMicrosecondType>();
+        let unit = batch.column_by_name(UNIT).map(|column| column.as_string_view());
         for row in 0..batch.num_rows() {
             // Only valid names were ever stored.
             let Ok(name) = DeviceName::parse(device.value(row)) else { continue };
@@ -205,6 +239,7 @@ impl Latest {
                 flags: flags.value(row) as u16,
                 received_ms: received.value(row).div_euclid(1_000),
                 pace: Pace::default(),
+                unit: unit.filter(|unit| unit.is_valid(row)).map(|unit| Arc::from(unit.value(row))),
             };
             match channels.binary_search_by(|known| (*known.channel).cmp(channel.value(row))) {
                 Ok(place) => {
@@ -218,7 +253,9 @@ impl Latest {
                         if time.value(row) > known.time {
                             pace.learn(time.value(row).saturating_sub(known.time));
                         }
-                        channels[place] = Newest { pace, ..newest() };
+                        let unit = channels[place].unit.take();
+                        let newest = newest();
+                        channels[place] = Newest { pace, unit: newest.unit.clone().or(unit), ..newest };
                     }
                 }
                 Err(place) => {
@@ -241,10 +278,25 @@ impl Latest {
                 channel: newest.channel.clone(),
                 interval: newest.pace.usual(),
                 is_number: newest.value.is_some(),
+                unit: newest.unit.clone(),
             }));
         }
         known.sort_unstable_by(|a, b| a.device.cmp(&b.device).then_with(|| a.channel.cmp(&b.channel)));
         known
+    }
+
+    /// Everything, as its file holds it: the rows of the table, with the units that devices told.
+    pub(crate) fn file(&self) -> RecordBatch {
+        let rows = self.rows(None);
+        let mut unit = StringViewBuilder::new().with_deduplicate_strings();
+        for known in self.known(None) {
+            unit.append_option(known.unit.as_deref());
+        }
+        let mut fields = rows.schema().fields().to_vec();
+        fields.push(Arc::new(Field::new(UNIT, DataType::Utf8View, true)));
+        let mut columns = rows.columns().to_vec();
+        columns.push(Arc::new(unit.finish()));
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("both are by device and channel")
     }
 
     /// The rows of these devices, or of all, by device and channel.

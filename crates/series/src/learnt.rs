@@ -8,7 +8,7 @@
 //! go then. The law: the same messages in the same order, from the same start, are judged the same.
 
 use hashbrown::HashMap;
-use model::sparkplug::{EdgeNode, Heard, Sparkplug};
+use model::sparkplug::{Heard, Sparkplug, Told};
 use model::{Channels, ClockSeen, DeviceClock, DeviceName, Flags, Reading, Repeats, Sample, Timestamp};
 
 use crate::latest::Latest;
@@ -58,13 +58,13 @@ impl Learnt {
         Self { sparkplug, ..Self::default() }
     }
 
-    /// What an edge node said, as samples; and the node, if it is to be asked for its births.
-    pub(crate) fn hear(&mut self, heard: Heard, tally: &mut Tally) -> (Vec<Sample>, Option<EdgeNode>) {
+    /// What an edge node said, as samples and units; and the node, if it is to be asked for its births.
+    pub(crate) fn hear(&mut self, heard: Heard, tally: &mut Tally) -> Told {
         let told = self.sparkplug.take(heard);
         for (name, _) in told.noted.iter_names() {
             tally.note(format!("sparkplug_{}", name.to_lowercase()));
         }
-        (told.samples, told.rebirth)
+        told
     }
 
     /// Judges a sample that was received at this time; what is noticed is counted in `tally`.

@@ -384,7 +384,7 @@ impl Work {
     fn decoded(&mut self, route: usize, message: &Message, mut decoded: Decoded, inner: &Inner) {
         if let Some(heard) = decoded.sparkplug.take() {
             // Who is to be asked for births is asked when he is heard now.
-            (decoded.samples, _) = self.learnt.hear(*heard, &mut self.noticed);
+            decoded.samples = self.learnt.hear(*heard, &mut self.noticed).samples;
         }
         let (channels, received_at) = (inner.store.channels(), message.received_at);
         let received_ms = received_at.micros().div_euclid(1_000);

@@ -32,6 +32,8 @@ use crate::rollup::{LiveRollup, Rollups};
 use crate::settings::Settings;
 use crate::table::Table;
 
+pub(crate) use model::in_one_line as chain;
+
 /// A live column file and its reader.
 #[derive(Debug, Clone)]
 pub(crate) struct LiveFile {
@@ -71,6 +73,8 @@ pub(crate) struct Store {
     durable: AtomicU64,
     names: Mutex<Names>,
     latest_readings: AtomicU64,
+    /// Units that were known when the newest readings were written last.
+    latest_units: AtomicU64,
     /// How often memory was set aside.
     freezes: AtomicU64,
     /// What was found when the disk was looked at last.
@@ -130,6 +134,7 @@ impl Store {
             cache,
             names: Mutex::new(Names::new()),
             latest_readings: AtomicU64::new(0),
+            latest_units: AtomicU64::new(0),
             freezes: AtomicU64::new(0),
             disk: Mutex::default(),
         })
@@ -358,15 +363,4 @@ fn remove_unnamed(dir: &Path, disk: &dyn Disk, manifest: &Manifest) -> std::io::
         }
     }
     Ok(())
-}
-
-/// An error and its causes in one line.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

@@ -105,7 +105,7 @@ pub(crate) fn collect(
         && !matches!(error, CollectError::Write(_))
     {
         // Whoever reads it finds no manifest in any case; this tells why.
-        let _ = ArchiveWriter::fail(&mut out, &in_one_line(error), seconds);
+        let _ = ArchiveWriter::fail(&mut out, &model::in_one_line(error), seconds);
     }
     result
 }
@@ -363,15 +363,4 @@ impl Segments {
         }
         Ok(last.durable_seq)
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn in_one_line(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        text = format!("{text}: {source}");
-        cause = source.source();
-    }
-    text
 }

@@ -63,7 +63,7 @@ impl Backups {
                 }
                 Err(error) => {
                     metrics::counter!("godwit_backup_errors_total").increment(1);
-                    tracing::error!(error = super::collect::in_one_line(&error), "a backup was not finished");
+                    tracing::error!(error = model::in_one_line(&error), "a backup was not finished");
                 }
             }
         });

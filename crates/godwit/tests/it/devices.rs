@@ -47,6 +47,8 @@ fn flags(sample: &Value) -> u64 {
     let bit = |name: &Value| match name.as_str().expect("a name") {
         "receipt_time" => 1,
         "implausible_time" => 2,
+        // What is late is so by the order of the files, and is not compared.
+        "late" => 0,
         "no_identity" => 16,
         "possibly_cached" => 32,
         other => panic!("flag {other}"),
@@ -86,7 +88,6 @@ fn stored(server: &Server) -> Vec<Row> {
             Some(text) => format!("text {text}"),
             None => format!("{:?}", row["value"].as_f64().expect("a number")),
         };
-        // 4: what is late is so by the order of the files.
         let bits = row["flags"].as_u64().expect("bits") & !4;
         let time = (bits & 1 == 0).then(|| text("time"));
         (text("topic"), format!("{} {}", text("device"), text("channel")), bits.to_string(), value, time)

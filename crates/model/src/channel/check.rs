@@ -4,12 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use super::known::KNOWN;
+use super::unit::{self, UNIT_BYTES_MAX};
 use super::{Channel, ChannelKind, ChannelSettings, Pattern};
 use crate::Kind;
 use crate::limit::{CHANNEL_NAME_BYTES_MAX, CHANNELS_MAX};
-
-/// Longest unit in bytes: UCUM's longest are far shorter.
-const UNIT_BYTES_MAX: usize = 64;
 
 /// Everything that is wrong with the channels of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +41,8 @@ pub struct ChannelError {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Said {
     pub(super) unit: Option<String>,
+    /// Whether the settings say the unit; else it is what the name suggests.
+    is_unit_set: bool,
     pub(super) kind: Option<ChannelKind>,
     min: Option<f64>,
     max: Option<f64>,
@@ -59,6 +59,7 @@ impl Said {
         let is_same_kind = self.kind.is_none() || self.kind == other.kind;
         let of_kind = |value: Option<f64>| value.filter(|_| is_same_kind);
         Self {
+            is_unit_set: self.is_unit_set || (self.unit.is_none() && other.is_unit_set),
             unit: self.unit.or_else(|| other.unit.clone()),
             min: self.min.or(other.min),
             max: self.max.or(other.max),
@@ -75,6 +76,7 @@ impl Said {
         let is_event = kind == ChannelKind::Event;
         Channel {
             unit: self.unit.map(Into::into),
+            is_unit_set: self.is_unit_set,
             kind,
             min: self.min,
             max: self.max,
@@ -191,6 +193,7 @@ impl Check<'_> {
         }
         Said {
             unit: settings.unit.clone(),
+            is_unit_set: settings.unit.is_some(),
             // Only a counter rolls over.
             kind: kind.or(settings.rollover.map(|_| ChannelKind::Counter)),
             min: settings.min,
@@ -229,30 +232,12 @@ impl Check<'_> {
     }
 
     fn unit(&mut self, unit: Option<&str>) {
-        /// What people write, and what UCUM calls it.
-        const OFTEN: [(&str, &str); 14] = [
-            ("C", "Cel"),
-            ("°C", "Cel"),
-            ("degC", "Cel"),
-            ("celsius", "Cel"),
-            ("F", "[degF]"),
-            ("°F", "[degF]"),
-            ("ppm", "[ppm]"),
-            ("ppb", "[ppb]"),
-            ("kWh", "kW.h"),
-            ("Wh", "W.h"),
-            ("lux", "lx"),
-            ("dBm", "dB[mW]"),
-            ("m³", "m3"),
-            ("µg/m³", "ug/m3"),
-        ];
         let Some(unit) = unit else { return };
-        let meant = OFTEN.iter().find(|(often, _)| often.eq_ignore_ascii_case(unit) && unit != "f");
-        if let Some((_, ucum)) = meant {
+        if let Some(ucum) = unit::meant(unit) {
             self.wrong(format!("has `unit = \"{unit}\"`; in UCUM that is `{ucum}`"));
         } else if unit.is_empty() || unit.len() > UNIT_BYTES_MAX {
             self.wrong(format!("has a `unit` of {} bytes; it has 1 to {UNIT_BYTES_MAX}", unit.len()));
-        } else if let Some(wrong) = unit.chars().find(|c| !c.is_ascii_graphic()) {
+        } else if let Some(wrong) = unit::wrong_character(unit) {
             self.wrong(format!(
                 "has `unit = \"{unit}\"` with the character `{}`; a unit is UCUM, such as `Cel`, `kW.h` or `ug/m3`",
                 wrong.escape_default()

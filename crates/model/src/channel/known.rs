@@ -1,7 +1,7 @@
 //! What is known of channels by their names alone: health, logs, and what the presets' devices send.
 //!
 //! Names are as the decoders make them (nested names joined with `.`), units as the vendors document them. Not here:
-//! names that mean different things at different vendors. A `[[channel]]` of the settings comes before all of these.
+//! names that mean different things at different vendors, as `voltage` does: volts, but millivolts of zigbee2mqtt's batteries. A `[[channel]]` of the settings comes before all of these.
 
 use super::ChannelKind::{self, Counter, Event, Gauge, State};
 
@@ -75,7 +75,6 @@ pub(super) const KNOWN: &[(&str, ChannelKind, &str)] = &[
     ("co2", Gauge, "[ppm]"),
     ("illuminance", Gauge, "lx"),
     ("battery", Gauge, "%"),
-    ("voltage", Gauge, "V"),
     ("*.voltage", Gauge, "V"),
     ("current", Gauge, "A"),
     ("*.current", Gauge, "A"),

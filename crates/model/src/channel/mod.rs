@@ -8,6 +8,7 @@
 mod check;
 mod known;
 mod pattern;
+mod unit;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use serde::Deserialize;
 
 pub use check::{ChannelError, ChannelsError};
 pub use pattern::Pattern;
+
+pub(crate) use unit::ucum;
 
 /// One `[[channel]]`: what the channels of a name or pattern mean. The first that fits a name is the channel's.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
@@ -84,6 +87,7 @@ impl ChannelKind {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Channel {
     unit: Option<Arc<str>>,
+    is_unit_set: bool,
     kind: ChannelKind,
     min: Option<f64>,
     max: Option<f64>,
@@ -94,10 +98,17 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// The unit in UCUM.
+    /// The unit in UCUM, as far as settings and name tell it.
     #[must_use]
     pub fn unit(&self) -> Option<&str> {
         self.unit.as_deref()
+    }
+
+    /// The unit in UCUM of a channel whose device says that it is `said`: the settings know best, the device knows better
+    /// than its channel's name.
+    #[must_use]
+    pub fn unit_or<'a>(&'a self, said: Option<&'a str>) -> Option<&'a str> {
+        if self.is_unit_set { self.unit() } else { said.or(self.unit()) }
     }
 
     /// What kind of value it has.

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use bytestring::ByteString;
 
 use super::{DecodeError, Decoded, EXACT_MAX, Unit, error, flags, is_no_value, written};
+use crate::channel::ucum;
 use crate::device_time::{JudgedTime, SentTime, TIME_FIELDS};
 use crate::limit::{MESSAGE_READINGS_MAX, TEXT_BYTES_MAX};
 use crate::route::Route;
@@ -194,8 +195,9 @@ impl<'a> Collector<'a> {
         Ok(())
     }
 
-    /// Notes the unit of `channel`.
+    /// Notes the unit of `channel`; what can be none is passed over.
     pub(crate) fn unit(&mut self, channel: ChannelName, unit: &str) {
+        let Some(unit) = ucum(unit) else { return };
         if !self.decoded.units.iter().any(|known| known.channel == channel) {
             self.decoded.units.push(Unit { channel, unit: unit.into() });
         }

@@ -4,7 +4,7 @@
 //! spoke: it is the time, and by it a repeat is known ([`Repeats::NotNewer`]). Without it nobody can tell, and the
 //! readings say so ([`Flags::POSSIBLY_CACHED`]).
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::tree::{self, last, leaves, put, put_leaf};
 use super::{Part, health};
@@ -29,6 +29,7 @@ pub(super) fn state(part: Part, out: &mut Collector<'_>) -> Result<(), DecodeErr
             tree::at(&object, path).map(|at| at.as_str().map_or_else(|| at.to_string(), str::to_owned));
         out.put(health::FIRMWARE, crate::decode::collect::Scalar::Text(&version.unwrap_or_default()))?;
     }
+    let voltage = voltage(&object);
     // What stands elsewhere already, and what the bridge knows of the device.
     for name in ["battery", "device", "update", "update_available"] {
         object.remove(name);
@@ -37,11 +38,24 @@ pub(super) fn state(part: Part, out: &mut Collector<'_>) -> Result<(), DecodeErr
         if value.as_str() == Some("") {
             return Ok(());
         }
-        put_leaf(out, name, tree::switched(value), unit(last(name)))
+        let unit = if name == "voltage" { voltage } else { unit(last(name)) };
+        put_leaf(out, name, tree::switched(value), unit)
     })
 }
 
-/// The unit of a value that is in the same for every device. A voltage is not: V of plugs, mV of batteries.
+/// The unit of `voltage`: millivolts of a battery, volts of the mains, as zigbee2mqtt defines both. Which of them it is
+/// shows by what else the device has; by how large the number is would be a guess.
+fn voltage(object: &Map<String, Value>) -> Option<&'static str> {
+    let has = |names: &[&str]| names.iter().any(|name| object.contains_key(*name));
+    match (has(&["battery", "battery_low"]), has(&["power", "current", "energy"])) {
+        (true, false) => Some("mV"),
+        (false, true) => Some("V"),
+        // A UPS has both, and says nowhere which voltage it means.
+        _ => None,
+    }
+}
+
+/// The unit of a value that is in the same for every device.
 fn unit(name: &str) -> Option<&'static str> {
     Some(match name {
         "temperature"

@@ -5,17 +5,22 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use prost::Message as _;
 
 use super::topic::{Address, EdgeNode, MessageType, Topic};
 use super::value::Sent;
 use super::{BD_SEQ, REBIRTH, wire};
-use crate::decode::{self, DecodeError, Decoded, Notes};
+use crate::channel::ucum;
+use crate::decode::{self, DecodeError, Decoded, Notes, Unit};
 use crate::device_time::{JudgedTime, SentTime};
 use crate::limit::{SPARKPLUG_BYTES_MAX, SPARKPLUG_METRICS_MAX};
 use crate::route::Route;
 use crate::{ChannelName, DeviceName, Flags, Message, Names, Timestamp};
+
+/// Names of the property that is a metric's unit. The standard names none: the first is what most gateways write.
+const UNIT_PROPERTIES: [&str; 4] = ["engUnit", "engUnits", "unit", "units"];
 
 /// What a node said, before it is known what its aliases mean. [`Sparkplug::take`](super::Sparkplug::take) makes
 /// samples of it.
@@ -33,6 +38,8 @@ pub struct Heard {
     pub(super) sent_ms: Option<u64>,
     pub(super) bd_seq: Option<u64>,
     pub(super) metrics: Vec<HeardMetric>,
+    /// Of a birth: the units that come with its metrics.
+    pub(super) units: Vec<Unit>,
     /// Whether there were values that their sender does not want stored.
     pub(super) has_transient: bool,
     /// Whether there were metrics whose names cannot be channels.
@@ -106,6 +113,7 @@ impl Heard {
             sent_ms: payload.timestamp,
             bd_seq: None,
             metrics: Vec::with_capacity(payload.metrics.len()),
+            units: Vec::new(),
             has_transient: false,
             has_unnameable: false,
         };
@@ -136,6 +144,12 @@ impl Heard {
             self.has_unnameable = true;
             return;
         };
+        let is_birth = matches!(self.message_type, MessageType::NodeBirth | MessageType::DeviceBirth);
+        if let (Some(channel), true, false) = (&channel, is_birth, is_ignored)
+            && let Some(unit) = metric.properties.take().and_then(unit)
+        {
+            self.units.push(Unit { channel: channel.clone(), unit });
+        }
         let value = if metric.is_transient == Some(true) {
             // Its alias is still to be known.
             self.has_transient |= value != Sent::Null;
@@ -163,6 +177,15 @@ impl Heard {
             metric_ms.or(self.sent_ms).map(|ms| SentTime::Integer(i64::try_from(ms).unwrap_or(i64::MAX)));
         route.time().judge(sent, self.received_at)
     }
+}
+
+/// The unit among the properties of a metric. What cannot be read of them is no reason to refuse its value.
+fn unit(properties: Bytes) -> Option<ByteString> {
+    let properties = wire::PropertySet::decode(properties).ok()?;
+    let is_unit = |key: &String| UNIT_PROPERTIES.iter().any(|name| name.eq_ignore_ascii_case(key));
+    let place = properties.keys.iter().position(is_unit)?;
+    let value = wire::PropertyValue::decode(properties.values.get(place)?.clone()).ok()?;
+    ucum(value.text?.as_str()).map(ByteString::from)
 }
 
 fn not_sparkplug(error: prost::DecodeError) -> DecodeError {

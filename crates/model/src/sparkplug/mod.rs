@@ -6,9 +6,9 @@
 //! ```
 //!
 //! Not here: who keeps the state and asks for rebirths (`series`), and the bytes that no reading is made of: data sets,
-//! templates, files, arrays and property sets are skipped, and counted. The laws: the same messages in the same order
-//! lead to the same state and samples, whatever the clock says; what is remembered is bounded; arbitrary bytes never
-//! panic.
+//! templates, files and arrays are skipped, and counted; of properties only the unit is read. The laws: the same messages
+//! in the same order lead to the same state and samples, whatever the clock says; what is remembered is bounded; arbitrary
+//! bytes never panic.
 //!
 //! What becomes of metrics:
 //!
@@ -23,6 +23,7 @@
 //! | `is_null`, or no value | no reading |
 //! | `is_historical` | a reading at its own time, flagged late |
 //! | `is_transient` | not stored, as the sender asks; counted |
+//! | property `engUnit` of a metric of a birth | the unit of its channel |
 //! | `bdSeq`, `Node Control/Rebirth` | part of the protocol, no reading |
 
 mod heard;
@@ -39,6 +40,7 @@ use bitflags::bitflags;
 use bytes::Bytes;
 use prost::Message as _;
 
+use crate::decode::Unit;
 use crate::{Sample, Timestamp};
 
 pub use heard::Heard;
@@ -100,6 +102,8 @@ pub struct Told {
     /// Readings and presence, by time; a sample has at most
     /// [`MESSAGE_READINGS_MAX`](crate::limit::MESSAGE_READINGS_MAX) readings.
     pub samples: Vec<Sample>,
+    /// Of a birth: the units (UCUM) of the channels of its node or device; of one channel the last counts.
+    pub units: Vec<Unit>,
     /// The node that should be asked for its births, [`REORDER_MICROS`] from now if [`Sparkplug::wants_birth`] still
     /// says so.
     pub rebirth: Option<EdgeNode>,

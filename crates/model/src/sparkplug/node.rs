@@ -20,7 +20,7 @@ use super::table::{Known, Table};
 use super::topic::MessageType;
 use super::value::Became;
 use super::{Noted, PRESENCE, REORDER_MICROS, Told};
-use crate::decode::keep_last;
+use crate::decode::{Unit, keep_last};
 use crate::limit::MESSAGE_READINGS_MAX;
 use crate::{ChannelName, DeviceName, Flags, Reading, Sample, Timestamp, Value};
 
@@ -308,6 +308,7 @@ struct Tale {
     received_at: Timestamp,
     readings: Vec<Timed>,
     presence: Vec<Sample>,
+    units: Vec<Unit>,
     noted: Noted,
 }
 
@@ -327,6 +328,7 @@ impl Tale {
             received_at: heard.received_at,
             readings: Vec::with_capacity(heard.metrics.len()),
             presence: Vec::new(),
+            units: heard.units.clone(),
             noted,
         }
     }
@@ -453,6 +455,6 @@ impl Tale {
             }
         }
         samples.extend(self.presence);
-        Told { samples, rebirth: None, noted: self.noted }
+        Told { samples, units: self.units, rebirth: None, noted: self.noted }
     }
 }

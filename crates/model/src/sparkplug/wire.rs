@@ -20,7 +20,7 @@ pub(super) struct Payload {
     pub(super) seq: Option<u64>,
 }
 
-/// One metric. `metadata` (8) and `properties` (9) are passed over.
+/// One metric. `metadata` (8) is passed over.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Metric {
     #[prost(string, optional, tag = "1")]
@@ -38,8 +38,27 @@ pub(super) struct Metric {
     pub(super) is_transient: Option<bool>,
     #[prost(bool, optional, tag = "7")]
     pub(super) is_null: Option<bool>,
+    /// A [`PropertySet`], read at births alone.
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub(super) properties: Option<Bytes>,
     #[prost(oneof = "Value", tags = "10, 11, 12, 13, 14, 15, 16, 17, 18, 19")]
     pub(super) value: Option<Value>,
+}
+
+/// What else is said of a metric: names, and one [`PropertyValue`] for each.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PropertySet {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) keys: Vec<String>,
+    #[prost(bytes = "bytes", repeated, tag = "2")]
+    pub(super) values: Vec<Bytes>,
+}
+
+/// A property as far as it is a text; all other fields are passed over.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct PropertyValue {
+    #[prost(string, optional, tag = "8")]
+    pub(super) text: Option<String>,
 }
 
 /// The value of a metric.

@@ -74,6 +74,38 @@ fn the_first_that_fits_is_taken_and_leaves_the_rest_to_those_after_it() {
 }
 
 #[test]
+fn the_unit_of_the_settings_wins_then_the_device_s_then_the_name_s() {
+    let channels = channels(
+        r#"
+        [[channel]]
+        name = "temperature"
+        unit = "K"
+        [[channel]]
+        name = "humidity"
+        max = 100
+        [[channel]]
+        name = "outside.temperature"
+        min = -60
+        [[channel]]
+        name = "outside.*"
+        unit = "[degF]"
+        "#,
+    )
+    .expect("right");
+    let check = |name: &str, said: Option<&str>, expect: Option<&str>| {
+        assert_eq!(channels.find(name).unit_or(said), expect, "{name} {said:?}");
+    };
+    check("temperature", Some("Cel"), Some("K"));
+    check("humidity", Some("g/m3"), Some("g/m3"));
+    check("humidity", None, Some("%"));
+    check("outside.temperature", Some("Cel"), Some("[degF]"));
+    check("*.temperature", Some("[degF]"), Some("[degF]"));
+    check("anything", Some("N"), Some("N"));
+    check("anything", None, None);
+    check("voltage", None, None);
+}
+
+#[test]
 fn every_mistake_of_every_channel_is_told_at_once() {
     let wrong = channels(
         r#"

@@ -1,4 +1,7 @@
-//! An edge node of Sparkplug B, written from the standard alone: it shares no line with what is under test.
+//! An edge node of Sparkplug B, written from the standard alone.
+//!
+//! That the fields of the payload stand here once more, beside `model::sparkplug`'s own, is on purpose: a field number that is
+//! wrong there must not be wrong here too, so nothing of it is shared with what is under test.
 //!
 //! The fields of the payload are those of the standard's schema (Sparkplug 3.0, section 6.4). Used by the tests of other
 //! rooms too.
@@ -146,6 +149,13 @@ impl Metric {
         Self { timestamp: Some(ms), is_historical: Some(true), ..self }
     }
 
+    /// With the property by which most gateways tell the unit.
+    pub(crate) fn in_unit(self, unit: &str) -> Self {
+        let text = PropertyValue { datatype: Some(STRING), text: Some(unit.to_owned()) };
+        let properties = PropertySet { keys: vec!["engUnit".to_owned()], values: vec![text] };
+        Self { properties: Some(properties), ..self }
+    }
+
     pub(crate) fn null(self) -> Self {
         Self { value: None, is_null: Some(true), ..self }
     }
@@ -220,6 +230,42 @@ impl Edge {
     pub(crate) fn device_death(&mut self, device: &str) -> Publish {
         self.next("DDEATH", Some(device), Vec::new())
     }
+}
+
+/// The payload in words, a metric a line.
+pub(crate) fn says(payload: &[u8]) -> Option<Vec<String>> {
+    let payload = Payload::decode(payload).ok()?;
+    let time =
+        |ms: u64| model::Timestamp::from_micros(i64::try_from(ms).expect("a time") * 1_000).to_string();
+    let metric = |metric: Metric| {
+        let value = metric.value.map(|value| match value {
+            Value::Int(number) => format!("= {number}"),
+            Value::Long(number) => format!("= {number}"),
+            Value::Float(number) => format!("= {number}"),
+            Value::Double(number) => format!("= {number}"),
+            Value::Boolean(is) => format!("= {is}"),
+            Value::Text(text) => format!("= {text}"),
+            other => format!("= {other:?}"),
+        });
+        let properties = metric.properties.unwrap_or_default();
+        let properties = properties.keys.iter().zip(properties.values);
+        let properties: Vec<String> =
+            properties.map(|(key, value)| format!("{key} {}", value.text.unwrap_or_default())).collect();
+        let words = [
+            metric.name,
+            metric.alias.map(|alias| format!("alias {alias}")),
+            metric.timestamp.map(|ms| format!("at {}", time(ms))),
+            metric.datatype.map(|datatype| format!("type {datatype}")),
+            metric.is_historical.map(|_| "historical".to_owned()),
+            metric.is_transient.map(|_| "transient".to_owned()),
+            metric.is_null.map(|_| "null".to_owned()),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().chain(properties).chain(value).collect();
+        words.join(" ")
+    };
+    let sent = payload.timestamp.map(|ms| format!("sent {}", time(ms)));
+    let seq = payload.seq.map(|seq| format!("seq {seq}"));
+    Some(sent.into_iter().chain(payload.metrics.into_iter().map(metric)).chain(seq).collect())
 }
 
 /// Whether `payload`, on an NCMD topic, asks for the births.

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
+use model::sparkplug::Sparkplug;
 use model::{
     DeviceName, Flags, Message, Names, Notes, Origin, Repeats, RouteSettings, Routes, Timestamp, Value,
 };
 use serde::Deserialize;
 
-use crate::{at, message};
+use crate::{at, edge, message};
 
 /// One file; demo/payloads/README.md says what its fields mean.
 #[derive(Deserialize)]
@@ -21,6 +22,8 @@ struct Golden {
     topic: String,
     payload: Option<serde_json::Value>,
     payload_hex: Option<String>,
+    /// Of a Sparkplug payload: the same in words.
+    payload_says: Option<Vec<String>>,
     received_at: String,
     #[serde(default)]
     origin: Sender,
@@ -92,13 +95,19 @@ fn lower(names: impl Iterator<Item = (&'static str, impl Sized)>) -> Vec<String>
     names.map(|(name, _)| name.to_lowercase()).collect()
 }
 
-/// What a message comes to, as a golden file writes it.
-fn comes_to(routes: &Routes, message: &Message) -> Expect {
+/// What a message comes to, as a golden file writes it; `nodes` is what the messages before it told of edge nodes.
+fn comes_to(routes: &Routes, nodes: &mut Sparkplug, message: &Message) -> Expect {
     let Some(route) = routes.find(&message.topic) else { return Expect::default() };
-    let decoded = match route.decode(message, &mut Names::new()) {
+    let mut decoded = match route.decode(message, &mut Names::new()) {
         Ok(decoded) => decoded,
         Err(error) => return Expect { error: Some(error.slug().to_owned()), ..Expect::default() },
     };
+    let mut notes = lower(decoded.notes.iter_names());
+    if let Some(heard) = decoded.sparkplug.take() {
+        let told = nodes.take(*heard);
+        notes.extend(lower(told.noted.iter_names()).iter().map(|name| format!("sparkplug_{name}")));
+        (decoded.samples, decoded.units) = (told.samples, told.units);
+    }
     let sample = |sample: model::Sample| ExpectedSample {
         device: sample.device.to_string(),
         time: sample.time.to_string(),
@@ -117,7 +126,7 @@ fn comes_to(routes: &Routes, message: &Message) -> Expect {
     };
     Expect {
         samples: decoded.samples.into_iter().map(sample).collect(),
-        notes: lower(decoded.notes.iter_names()),
+        notes,
         units: decoded.units.iter().map(|unit| (unit.channel.to_string(), unit.unit.to_string())).collect(),
         repeats: (decoded.repeats == Repeats::NotNewer).then(|| "not_newer".to_owned()),
         objects_skipped: decoded.objects_skipped,
@@ -137,13 +146,17 @@ fn every_golden_payload_comes_to_what_it_expects() {
         if !kind.is_dir() {
             continue;
         }
-        for path in std::fs::read_dir(&kind).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let mut nodes = Sparkplug::default();
+        for path in files(&kind) {
             let text = std::fs::read_to_string(&path).expect("readable");
             let golden: Golden =
                 serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             assert!(!golden.about.is_empty(), "{}: say what it shows", path.display());
             *counts.entry(kind.file_name().expect("a name").to_string_lossy().into_owned()).or_insert(0) += 1;
 
+            if let Some(says) = &golden.payload_says {
+                assert_eq!(edge::says(&bytes(&golden)).as_ref(), Some(says), "{}", path.display());
+            }
             let mut message = message(&golden.topic, &bytes(&golden));
             let device = golden.origin.device.as_deref().map(|name| DeviceName::parse(name).expect("a name"));
             let client_id = golden.origin.client_id.as_str().into();
@@ -153,7 +166,7 @@ fn every_golden_payload_comes_to_what_it_expects() {
             let id = routes.find(&golden.topic).and_then(|route| route.message_id(&message.payload));
             message.message_id = id;
 
-            let got = comes_to(&routes, &message);
+            let got = comes_to(&routes, &mut nodes, &message);
             if got != golden.expect {
                 wrong.push(format!("{}\n  got  {got:?}\n  want {:?}", path.display(), golden.expect));
             }
@@ -166,7 +179,7 @@ fn every_golden_payload_comes_to_what_it_expects() {
     for preset in ["tasmota", "zigbee2mqtt", "shelly", "esphome", "ttn", "chirpstack"] {
         assert!(counts.get(preset).is_some_and(|count| *count >= 6), "{preset}: {counts:?}");
     }
-    for decoder in ["senml", "cbor", "cayenne", "log"] {
+    for decoder in ["senml", "cbor", "cayenne", "log", "sparkplug"] {
         assert!(counts.contains_key(decoder), "{decoder}: {counts:?}");
     }
 }
@@ -177,7 +190,7 @@ fn every_golden_payload_cut_or_changed_anywhere_is_refused_or_read() {
     let text = std::fs::read_to_string(folder().join("routes.toml")).expect("routes.toml is there");
     let config: Config = toml::from_str(&text).expect("routes");
     let routes = Routes::new(&config.route).expect("routes");
-    let mut names = Names::new();
+    let (mut names, mut nodes) = (Names::new(), Sparkplug::default());
     let mut tried = 0;
     for path in files(&folder()) {
         let golden: Golden =
@@ -188,7 +201,11 @@ fn every_golden_payload_cut_or_changed_anywhere_is_refused_or_read() {
             let mut message = message(&golden.topic, b"");
             message.payload = Bytes::from(payload);
             drop(route.message_id(&message.payload));
-            for sample in route.decode(&message, &mut names).into_iter().flat_map(|decoded| decoded.samples) {
+            let Ok(mut decoded) = route.decode(&message, &mut names) else { return tried += 1 };
+            if let Some(heard) = decoded.sparkplug.take() {
+                decoded.samples = nodes.take(*heard).samples;
+            }
+            for sample in decoded.samples {
                 assert!(!sample.readings.is_empty());
                 assert!(
                     sample.flags.contains(Flags::RECEIPT_TIME) || sample.time >= at("2000-01-08T00:00:00Z")
@@ -208,15 +225,18 @@ fn every_golden_payload_cut_or_changed_anywhere_is_refused_or_read() {
     assert!(tried > 10_000, "{tried}");
 }
 
+/// Every golden file, in the order in which they are sent.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
-    entries
+    let mut files: Vec<PathBuf> = entries
         .flat_map(|path| match path.extension() {
             _ if path.is_dir() => files(&path),
             Some(extension) if extension == "json" => vec![path],
             _ => Vec::new(),
         })
-        .collect()
+        .collect();
+    files.sort();
+    files
 }
 
 /// What an operator hears of, by the names that are stored.

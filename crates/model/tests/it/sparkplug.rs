@@ -119,6 +119,28 @@ fn births_and_data_become_readings_and_presence() {
 }
 
 #[test]
+fn a_birth_tells_the_units_and_data_does_not() {
+    let mut host = Host::with("ignore = [\"hidden\"]\nrename = { \"p\" = \"pressure\" }\n");
+    let mut edge = Edge::new("plant", "line 1", NOON);
+    let born = |name: &str, alias, unit: &str| born(name, alias, DOUBLE, double(1.0)).in_unit(unit);
+    let told = host.hear(&edge.birth(vec![
+        born("t", 1, "°C"),
+        born("p", 2, "bar"),
+        born("hidden", 3, "m"),
+        born("odd", 4, "parts of a whole"),
+        born("none", 5, "").null(),
+    ]));
+    let units = |told: &Told| -> Vec<String> {
+        told.units.iter().map(|unit| format!("{} {}", unit.channel, unit.unit)).collect()
+    };
+    assert_eq!(units(&told), ["t Cel", "pressure bar"]);
+    let told = host.hear(&edge.data(vec![aliased(1, double(2.0)).in_unit("K")]));
+    assert_eq!((units(&told).len(), told.samples.len()), (0, 1));
+    let told = host.hear(&edge.device_birth("oven", vec![born("heat", 6, "K")]));
+    assert_eq!(units(&told), ["heat K"]);
+}
+
+#[test]
 fn every_type_becomes_what_the_manual_says() {
     let mut host = Host::new();
     let mut edge = Edge::new("g", "n", NOON);

@@ -1,7 +1,8 @@
 //! The table `channels`: what is known of each channel of each device.
 //!
-//! Units, kinds and bounds come from the settings and from well-known names (`model::Channels`), the interval from the
-//! settings or from the readings' own pace. Not here: how that is learnt (`crate::pace`). The law: answered from memory.
+//! Kinds and bounds come from the settings and from well-known names (`model::Channels`), the unit from the
+//! settings, else from what the device says of it, else from the name, the interval from the settings or from the
+//! readings' own pace. Not here: how that is learnt (`crate::pace`). The law: answered from memory.
 
 use std::sync::{Arc, LazyLock};
 
@@ -59,7 +60,7 @@ fn rows(known: &[Known], channels: &Channels) -> RecordBatch {
         let meant = channels.find(&known.channel);
         device.append_value(known.device.as_str());
         channel.append_value(&known.channel);
-        unit.append_option(meant.unit());
+        unit.append_option(meant.unit_or(known.unit.as_deref()));
         kind.append_value(meant.kind().name());
         let interval = meant.interval().map(|interval| interval.as_secs_f64());
         let learnt = || known.interval.map(|micros| micros as f64 / 1e6);

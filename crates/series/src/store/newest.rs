@@ -20,7 +20,7 @@ use crate::table::Wanted;
 const LATEST_AFTER_READINGS: u64 = 1_000_000;
 
 impl Store {
-    /// Writes the newest readings when enough came since they were written.
+    /// Writes the newest readings when enough came since they were written, or a unit that its device may not say again.
     pub(super) fn write_latest(
         &self,
         manifest: &Manifest,
@@ -29,17 +29,20 @@ impl Store {
         let since = self.latest_readings.fetch_add(readings, Ordering::Relaxed) + readings;
         let due = {
             let live = self.live.read();
-            since >= LATEST_AFTER_READINGS.max(10 * live.latest.channels() as u64)
+            let enough = LATEST_AFTER_READINGS.max(10 * live.latest.channels() as u64);
+            live.latest.units() != self.latest_units.load(Ordering::Relaxed)
+                || (since >= enough && !manifest.files.is_empty())
         };
-        if !due || manifest.files.is_empty() { Ok(None) } else { self.save_latest().map(Some) }
+        if !due { Ok(None) } else { self.save_latest().map(Some) }
     }
 
     /// Writes the newest readings as they are now. They may be ahead of the manifest's position: what is applied
     /// again after a crash leads to the same.
     pub(super) fn save_latest(&self) -> Result<LatestEntry, StoreError> {
-        let (batch, seq) = {
+        let (batch, units, seq) = {
             let live = self.live.read();
-            (live.latest.rows(None), live.frozen.as_ref().map_or(live.position, |frozen| frozen.seq_to))
+            let seq = live.frozen.as_ref().map_or(live.position, |frozen| frozen.seq_to);
+            (live.latest.file(), live.latest.units(), seq)
         };
         let stem = format!("latest-{:08}", self.next_file.fetch_add(1, Ordering::Relaxed));
         let bytes = column::encode_plain(&batch)
@@ -47,6 +50,7 @@ impl Store {
         let Stored { name, bytes, checksums, sealed, .. } = self.files.write(&stem, &bytes)?;
         self.files.sync_dir()?;
         self.latest_readings.store(0, Ordering::Relaxed);
+        self.latest_units.store(units, Ordering::Relaxed);
         Ok(LatestEntry { name, bytes, checksums, sealed, seq })
     }
 

@@ -8,7 +8,7 @@ use host::Disk;
 use host::sim::Machine;
 use journal::{Chains, Journal};
 use model::route::Routes;
-use model::{Message, Qos, RouteSettings, Timestamp};
+use model::{ChannelSettings, Channels, Message, Qos, RouteSettings, Timestamp};
 use series::{Offline, Series, Settings};
 
 use crate::edge::{DOUBLE, Edge, Publish, Value, aliased, asks_for_births, born};
@@ -64,6 +64,53 @@ pub(crate) fn a_day() -> Vec<Message> {
         messages.push(received(&publish, START + second * SECOND + 1_000));
     }
     messages
+}
+
+/// What a birth says of units is said once: it is kept through a graceful stop, and through a crash before and after the
+/// first flush.
+#[test]
+fn the_units_of_a_birth_outlive_the_process_and_those_of_the_settings_win() {
+    let mut edge = Edge::new("plant", "line", (START / 1_000) as u64);
+    let value = || Value::Double(1.0);
+    let birth = edge.birth(vec![
+        born("t", 1, DOUBLE, value()).in_unit("°C"),
+        born("energy", 2, DOUBLE, value()).in_unit("Wh"),
+        born("power", 3, DOUBLE, value()),
+    ]);
+    edge.now_ms += 1_000;
+    let data = edge.data(vec![aliased(1, value()), aliased(2, value())]);
+    let said = records(1, [received(&birth, START), received(&data, START + SECOND)]);
+    let sql = "SELECT channel, unit FROM channels WHERE channel <> 'health.online'";
+    let expect = "channel,unit\nenergy,W.h\npower,W\nt,Cel\n";
+    let mut machine = Machine::new(1);
+    let store = open(&machine);
+    store.apply(&said[..1]);
+    assert_eq!(csv(&store, sql), expect);
+    drop(store);
+    machine.crash();
+    let store = open(&machine);
+    store.apply(&said[..1]);
+    store.flush().expect("written");
+    store.apply(&said[1..]);
+    assert_eq!(csv(&store, sql), expect, "data says no units, and takes none away");
+    drop(store);
+    machine.crash();
+    let store = open(&machine);
+    assert_eq!(csv(&store, sql), expect);
+    store.apply(&said[1..]);
+    store.flush().expect("written");
+    drop(store);
+    assert_eq!(csv(&open(&machine), sql), expect);
+
+    let own = ChannelSettings {
+        name: "energy".to_owned(),
+        unit: Some("J".to_owned()),
+        ..ChannelSettings::default()
+    };
+    let channels = Arc::new(Channels::new(&[own]).expect("a channel"));
+    let store =
+        Offline::open(Path::new(DIR), &settings(), routes(), channels, &machine.host()).expect("opened");
+    assert_eq!(csv(&store, sql), expect.replace("W.h", "J"));
 }
 
 /// The power goes off after each of the changes that two flushes make to the disk.
