@@ -18,7 +18,23 @@ pub(crate) struct Status {
     version: &'static str,
     journal: Journal,
     series: Series,
+    exports: Vec<Export>,
     door: serde_json::Value,
+}
+
+/// A lake that is kept up to date by `[[export]]`.
+#[derive(Serialize)]
+struct Export {
+    to: String,
+    tried_at: Option<String>,
+    done_at: Option<String>,
+    /// Seconds since it was up to date, or since the start.
+    lag_s: u64,
+    /// Seconds since it fails.
+    failing_s: Option<u64>,
+    error: Option<String>,
+    days: u64,
+    readings: u64,
 }
 
 #[derive(Serialize)]
@@ -122,8 +138,23 @@ pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
         version: env!("CARGO_PKG_VERSION"),
         journal: journal(parts.journal.status()),
         series: series(parts.series.stats()),
+        exports: parts.series.exports().into_iter().map(export).collect(),
         door: (parts.door)(),
     })
+}
+
+fn export(status: series::ExportStatus) -> Export {
+    let text = |time: model::Timestamp| time.to_string();
+    Export {
+        tried_at: status.tried_at.map(text),
+        done_at: status.done_at.map(text),
+        to: status.to,
+        lag_s: status.lag_s,
+        failing_s: status.failing_s,
+        error: status.error,
+        days: status.days,
+        readings: status.readings,
+    }
 }
 
 fn journal(status: journal::Status) -> Journal {

@@ -1,5 +1,7 @@
 //! `godwit doctor`: looks at the machine and at the server, and says of each finding what to do.
 
+mod exports;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -9,6 +11,7 @@ use host::{Clock, Disk, SystemClock, SystemDisk};
 use reqwest::Method;
 use serde::Deserialize;
 
+use self::exports::Export;
 use crate::http::ServerArgs;
 use crate::server_file::ServerFile;
 
@@ -274,6 +277,7 @@ fn gigabytes(bytes: u64) -> String {
 struct Status {
     journal: Journal,
     series: Series,
+    exports: Vec<Export>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -374,6 +378,7 @@ impl Status {
             ));
         }
         findings.extend(self.series.findings());
+        findings.extend(self.exports.iter().map(Export::finding));
         findings
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use crate::python;
 use crate::server::{Home, Server};
@@ -208,6 +209,54 @@ fn killed_at_any_moment_no_torn_file_is_seen_and_the_lake_catches_up() {
     assert_eq!(found(&lake), listed(&lake));
 }
 
+/// What the server says of its first schedule.
+fn status(server: &Server) -> serde_json::Value {
+    let status: serde_json::Value = serde_json::from_str(&server.get("/api/v1/status")).expect("JSON");
+    status["exports"][0].clone()
+}
+
+/// Asks until the first schedule fits.
+fn until_status(server: &Server, what: &str, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    let started = std::time::Instant::now();
+    loop {
+        let status = status(server);
+        if fits(&status) {
+            return status;
+        }
+        assert!(started.elapsed() < Duration::from_secs(120), "{what}: {status}");
+    }
+}
+
+/// Waits until so many readings were exported, and listed: until the look after it.
+fn until_exported(server: &Server, readings: u64) {
+    let seen = until_status(server, "exported", |status| status["readings"].as_u64() >= Some(readings));
+    until_status(server, "listed", |status| {
+        status["done_at"].is_string() && status["done_at"] != seen["done_at"]
+    });
+}
+
+#[test]
+fn an_export_that_fails_is_seen_and_goes_on_when_it_can() {
+    let home = Home::new();
+    let lake = home.path().join("lake");
+    scheduled(&home, &lake);
+    let server = home.start();
+    import(&home, &server, "days.jsonl", DAYS);
+    until_exported(&server, 6);
+    assert!(server.ok(&["doctor"]).contains("fine     export"), "{}", server.ok(&["doctor"]));
+    // Something stands where the lake was.
+    std::fs::rename(&lake, home.path().join("elsewhere")).expect("moved");
+    std::fs::write(&lake, "in the way").expect("written");
+    let failing = until_status(&server, "failing", |status| status["error"].is_string());
+    assert!(failing["failing_s"].is_u64() && failing["tried_at"].is_string(), "{failing}");
+    let said = server.ok(&["doctor"]);
+    assert!(said.contains("warning  export") && said.contains("fails for"), "{said}");
+    std::fs::remove_file(&lake).expect("removed");
+    std::fs::rename(home.path().join("elsewhere"), &lake).expect("moved");
+    until_status(&server, "well again", |status| status["error"].is_null() && status["failing_s"].is_null());
+    server.stop();
+}
+
 /// A bucket of the test's own.
 struct Bucket {
     process: Child,
@@ -270,15 +319,12 @@ fn a_bucket_is_filled_by_the_command_and_by_the_server() {
         .output()
         .expect("the binary starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    until_exported(&server, 6);
     let script = r#"
-import os, sys, io, json, time, boto3, pyarrow.parquet
+import os, sys, io, boto3, pyarrow.parquet
 s3 = boto3.client('s3', endpoint_url=sys.argv[1], region_name='us-east-1', aws_access_key_id='k', aws_secret_access_key='s')
 def names(prefix):
     return sorted(o['Key'] for o in s3.list_objects_v2(Bucket='lake', Prefix=prefix).get('Contents', []))
-for attempt in range(600):
-    if 'kept/_latest.json' in names('kept/') and len(json.loads(s3.get_object(Bucket='lake', Key='kept/_latest.json')['Body'].read())['partitions']) == 3:
-        break
-    time.sleep(0.1)
 for prefix in ['once/', 'kept/']:
     for name in names(prefix):
         if name.endswith('.parquet'):

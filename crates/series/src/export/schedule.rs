@@ -30,14 +30,48 @@ use crate::table::Wanted;
 pub struct ExportStatus {
     /// Where to.
     pub to: String,
+    /// When it was last looked at.
+    pub tried_at: Option<Timestamp>,
     /// When it was last up to date.
     pub done_at: Option<Timestamp>,
+    /// Seconds since then, or since the start.
+    pub lag_s: u64,
+    /// Seconds since it fails; `None` while it does not.
+    pub failing_s: Option<u64>,
     /// Days written since the start.
     pub days: u64,
     /// Readings in them.
     pub readings: u64,
     /// Why the last try failed.
     pub error: Option<String>,
+    started_at: Timestamp,
+    failing_since: Option<Timestamp>,
+}
+
+impl ExportStatus {
+    fn begun(to: &str, now: Timestamp) -> Self {
+        Self { to: to.to_owned(), started_at: now, ..Self::default() }
+    }
+
+    /// A look at all days ended.
+    fn tried(&mut self, error: Option<String>, now: Timestamp) {
+        self.tried_at = Some(now);
+        if error.is_none() {
+            self.done_at = Some(now);
+            self.failing_since = None;
+        } else {
+            self.failing_since.get_or_insert(now);
+        }
+        self.error = error;
+    }
+
+    /// As it stands at `now`.
+    fn at(&self, now: Timestamp) -> Self {
+        let seconds =
+            |since: Timestamp| u64::try_from(now.micros_since(since) / Timestamp::SECOND).unwrap_or_default();
+        let lag_s = seconds(self.done_at.unwrap_or(self.started_at));
+        Self { lag_s, failing_s: self.failing_since.map(seconds), ..self.clone() }
+    }
 }
 
 /// Why a round failed.
@@ -59,13 +93,14 @@ impl Series {
     /// # Errors
     /// [`LakeError`] when a lake of them cannot be opened: none is kept up to date then.
     pub fn schedule(&self, exports: &[ExportSettings]) -> Result<(), LakeError> {
-        let disk = &self.inner.store.host().disk;
+        let host = self.inner.store.host();
+        let disk = &host.disk;
         let lakes = exports.iter().map(|export| Lake::open(&export.to, &export.access, disk));
         let lakes: Vec<Lake> = lakes.collect::<Result<_, _>>()?;
         for (export, lake) in exports.iter().zip(lakes) {
             let place = {
                 let mut statuses = self.inner.export_statuses.lock();
-                statuses.push(ExportStatus { to: export.to.clone(), ..ExportStatus::default() });
+                statuses.push(ExportStatus::begun(&export.to, host.clock.now()));
                 statuses.len() - 1
             };
             let (series, settings) = (self.clone(), export.clone());
@@ -86,7 +121,8 @@ impl Series {
     /// How the schedules stand.
     #[must_use]
     pub fn exports(&self) -> Vec<ExportStatus> {
-        self.inner.export_statuses.lock().clone()
+        let now = self.inner.store.host().clock.now();
+        self.inner.export_statuses.lock().iter().map(|status| status.at(now)).collect()
     }
 }
 
@@ -99,19 +135,13 @@ async fn keep(series: &Series, lake: &Lake, settings: &ExportSettings, place: us
         let round = Round { inner: &series.inner, lake, settings, place, stopping: stopping.clone() };
         let outcome = round.run().await;
         {
-            let status = &mut series.inner.export_statuses.lock()[place];
-            match &outcome {
-                Ok(()) => {
-                    status.done_at = Some(series.inner.store.host().clock.now());
-                    status.error = None;
-                }
-                Err(error) => {
-                    let error = chain(error);
-                    tracing::error!(to = settings.to, error, "cannot export; trying again");
-                    metrics::counter!("godwit_series_export_errors_total").increment(1);
-                    status.error = Some(error);
-                }
+            let error = outcome.as_ref().err().map(|error| chain(error));
+            if let Some(error) = &error {
+                tracing::error!(to = settings.to, error, "cannot export; trying again");
+                metrics::counter!("godwit_series_export_errors_total").increment(1);
             }
+            let now = series.inner.store.host().clock.now();
+            series.inner.export_statuses.lock()[place].tried(error, now);
         }
         let wait = if outcome.is_ok() { settings.every } else { settings.every.min(Duration::from_secs(60)) };
         tokio::select! {
@@ -214,4 +244,26 @@ fn by_day(files: &[LiveFile]) -> Vec<(Day, Vec<LiveFile>)> {
         days.entry(file.entry.day).or_default().push(file.clone());
     }
     days.into_iter().map(|(day, files)| (Day::new(day), files)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lag_and_failure_are_counted_from_their_beginning() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * Timestamp::SECOND);
+        let mut status = ExportStatus::begun("lake", at(1_000));
+        let seen = |status: &ExportStatus, now| (status.at(at(now)).lag_s, status.at(at(now)).failing_s);
+        assert_eq!(seen(&status, 1_030), (30, None), "since the start");
+        status.tried(None, at(1_040));
+        assert_eq!(seen(&status, 1_100), (60, None));
+        status.tried(Some("gone".to_owned()), at(1_100));
+        status.tried(Some("gone".to_owned()), at(1_160));
+        assert_eq!(seen(&status, 4_700), (3_660, Some(3_600)), "since the first of the failures");
+        assert_eq!((status.tried_at, status.done_at), (Some(at(1_160)), Some(at(1_040))));
+        assert_eq!(seen(&status, 900), (0, Some(0)), "a clock that was set back");
+        status.tried(None, at(4_800));
+        assert_eq!((seen(&status, 4_800), status.error), ((0, None), None));
+    }
 }
