@@ -38,7 +38,9 @@ mod status;
 mod unrouted;
 
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
+pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 pub use sessions::{Connection, Filter, NotCleared, Operators, Retained, Session};
+pub use unrouted::{Unrouted, UnroutedPattern, UnroutedSample};
 
 use std::net::SocketAddr;
 use std::sync::Arc;

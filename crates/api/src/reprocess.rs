@@ -1,4 +1,6 @@
 //! `/api/v1/reprocess`: messages of the journal once more, through today's routes.
+//!
+//! Its shapes are read by `godwit reprocess` too.
 
 use std::sync::Arc;
 
@@ -16,57 +18,96 @@ use crate::export::moment;
 use crate::problem::Problem;
 
 /// What is asked for.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Order {
+pub struct ReprocessOrder {
     /// Messages received at this time or later (RFC 3339).
-    since: String,
+    pub since: String,
     /// Messages received before this time.
-    until: Option<String>,
+    pub until: Option<String>,
     /// Messages on topics of this filter alone.
-    filter: Option<String>,
+    pub filter: Option<String>,
     /// Only count.
     #[serde(default)]
-    dry_run: bool,
+    pub dry_run: bool,
 }
 
-#[derive(Serialize)]
-struct Shown {
-    state: &'static str,
-    error: Option<String>,
-    dry_run: bool,
-    from: u64,
-    at: u64,
-    to: u64,
-    messages: u64,
-    unrouted: u64,
-    lost: u64,
-    routes: Vec<Route>,
+/// How it stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Reprocessed {
+    /// Whether it runs, is done, or broke off.
+    pub state: ReprocessedState,
+    /// Why it broke off.
+    pub error: Option<String>,
+    /// Whether it only counts.
+    pub dry_run: bool,
+    /// The first seq.
+    pub from: u64,
+    /// How far it is.
+    pub at: u64,
+    /// The seq behind the last.
+    pub to: u64,
+    /// Messages that were looked at.
+    pub messages: u64,
+    /// Of these, those that no route matches.
+    pub unrouted: u64,
+    /// Messages that the journal could not hand out.
+    pub lost: u64,
+    /// What came of the others, by route.
+    pub routes: Vec<ReprocessedRoute>,
 }
 
-#[derive(Serialize)]
-struct Route {
-    filter: String,
-    messages: u64,
-    readings: u64,
-    new: u64,
-    replaced: u64,
-    repeated: u64,
-    outdated: u64,
-    beyond: u64,
-    undecodable: u64,
-    reasons: Vec<Reason>,
+/// Whether it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReprocessedState {
+    /// It is under way.
+    Running,
+    /// It came to its end.
+    Done,
+    /// It broke off.
+    Failed,
 }
 
-#[derive(Serialize)]
-struct Reason {
-    reason: String,
-    count: u64,
-    detail: String,
+/// What came of a route's messages.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReprocessedRoute {
+    /// The route's filter.
+    pub filter: String,
+    /// Messages.
+    pub messages: u64,
+    /// Readings they carry.
+    pub readings: u64,
+    /// Readings that were not there.
+    pub new: u64,
+    /// Readings that took the place of another.
+    pub replaced: u64,
+    /// Readings that were there already.
+    pub repeated: u64,
+    /// Readings that gave way to newer ones.
+    pub outdated: u64,
+    /// Readings of more channels than a device may have.
+    pub beyond: u64,
+    /// Messages that cannot be decoded.
+    pub undecodable: u64,
+    /// Why they cannot.
+    pub reasons: Vec<ReprocessedReason>,
 }
 
-fn shown(status: Reprocessing) -> Shown {
-    let route = |route: series::RouteCount| Route {
+/// Why messages cannot be decoded.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReprocessedReason {
+    /// The code of the reason.
+    pub reason: String,
+    /// How many.
+    pub count: u64,
+    /// One of them, in words.
+    pub detail: String,
+}
+
+fn shown(status: Reprocessing) -> Reprocessed {
+    let reason = |(reason, count, detail)| ReprocessedReason { reason, count, detail };
+    let route = |route: series::RouteCount| ReprocessedRoute {
         filter: route.filter,
         messages: route.messages,
         readings: route.readings,
@@ -76,17 +117,13 @@ fn shown(status: Reprocessing) -> Shown {
         outdated: route.outdated,
         beyond: route.beyond,
         undecodable: route.undecodable,
-        reasons: route
-            .reasons
-            .into_iter()
-            .map(|(reason, count, detail)| Reason { reason, count, detail })
-            .collect(),
+        reasons: route.reasons.into_iter().map(reason).collect(),
     };
-    Shown {
+    Reprocessed {
         state: match status.state {
-            ReprocessState::Running => "running",
-            ReprocessState::Done => "done",
-            ReprocessState::Failed => "failed",
+            ReprocessState::Running => ReprocessedState::Running,
+            ReprocessState::Done => ReprocessedState::Done,
+            ReprocessState::Failed => ReprocessedState::Failed,
         },
         error: status.error,
         dry_run: status.dry_run,
@@ -103,7 +140,7 @@ fn shown(status: Reprocessing) -> Shown {
 /// Begins; 202, and how it stands.
 pub(crate) async fn start(
     State(parts): State<Arc<Parts>>,
-    body: Result<Json<Order>, JsonRejection>,
+    body: Result<Json<ReprocessOrder>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(order) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
     let filter = order.filter.map(TopicFilter::parse).transpose();

@@ -19,10 +19,9 @@ mod tests;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
-use client::{Machine, Options, Outgoing};
+use client::{Machine, Outgoing};
 use host::{Disk, SystemDisk};
 use jiff::tz::TimeZone;
 use model::DeviceName;
@@ -32,12 +31,13 @@ use self::check::{Check, Found};
 use self::input::About;
 use self::refused::Refused;
 use self::row::{BadRow, Channels, Format, Precision, Reading, Row, Rows};
-use super::recording::delivery::{Collected, Delivery, How, state_dir};
+use super::recording::delivery::{Collected, Delivery, How};
 use super::recording::meter::Meter;
 use super::recording::payload::quoted;
-use super::recording::progress::{Progress, Which};
+use super::recording::progress::Which;
+use super::recording::sending::{Begun, SendingArgs};
 use super::recording::{device, window, zone};
-use super::target::{Target, TargetArgs, duration};
+use super::target::Target;
 use crate::fault::with_hint;
 
 /// What `--help` says behind the flags.
@@ -106,26 +106,14 @@ pub(crate) struct Args {
     /// Stop at the first row that cannot come in
     #[arg(long)]
     strict: bool,
-    /// Start over, even when the same import was interrupted before
-    #[arg(long)]
-    restart: bool,
     /// Where refused rows are written [default: FILE.rejected]
     #[arg(long, value_name = "FILE")]
     rejected: Option<PathBuf>,
     /// Most messages on their way to the server
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = window)]
     window: usize,
-    /// How long to wait for a server that is gone before giving up
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
-    patience: Duration,
-    /// Where progress is remembered [default: $XDG_STATE_HOME/godwit or ~/.local/state/godwit]
-    #[arg(long, value_name = "DIR", env = "GODWIT_STATE")]
-    state: Option<PathBuf>,
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
     #[command(flatten)]
-    target: TargetArgs,
+    sending: SendingArgs,
 }
 
 /// Imports the files, one after the other.
@@ -137,7 +125,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     );
     let machine = Machine::system();
     let disk: Arc<dyn Disk> = Arc::new(SystemDisk);
-    let target = if args.dry_run { None } else { Some(args.target.find()?) };
+    let target = if args.dry_run { None } else { Some(args.sending.target.find()?) };
     for file in &args.files {
         let work = Import { args: &args, file, machine: &machine, disk: &disk };
         work.run(target.as_ref()).await.with_context(|| format!("cannot import `{}`", file.display()))?;
@@ -232,29 +220,10 @@ impl Import<'_> {
             target: target.identity.clone(),
             how: vec![args.topic.clone(), how],
         };
-        let dir = state_dir(args.state.as_deref())?;
-        let keeping =
-            || format!("cannot keep progress in `{}`: name another directory with --state", dir.display());
-        let clock = Arc::clone(&self.machine.clock);
-        let mut progress = Progress::open(Arc::clone(self.disk), clock, &dir, which).with_context(keeping)?;
-        if args.restart {
-            progress.forget().with_context(keeping)?;
-        }
-        let options = Options {
-            window: args.window,
-            patience: args.patience,
-            session_expiry_s: u32::try_from(args.patience.as_secs()).unwrap_or(u32::MAX),
-            ..args.target.options(target, "import")
-        };
-        let skip = progress.rows();
-        let clock = Arc::clone(&self.machine.clock);
-        let meter = Meter::start(about.lines, Arc::clone(&clock), args.quiet);
-        let delivery = Delivery::open(options, progress, meter.clone(), clock).await?;
-        if skip > 0 {
-            meter
-                .note(&format!("goes on after line {skip} of an interrupted import (--restart starts over)"));
-            meter.at(skip);
-        }
+        let Begun { delivery, meter, skip } = args
+            .sending
+            .begin(which, args.window, target, (about.lines, "line"), (self.machine, self.disk))
+            .await?;
         let path = args.rejected.clone().unwrap_or_else(|| {
             let mut name = self.file.as_os_str().to_owned();
             name.push(".rejected");
@@ -266,7 +235,7 @@ impl Import<'_> {
         let kept = refused.finish().with_context(|| refusing(&refused));
         let mut collected = delivery.finish(sent).await?;
         kept?;
-        collected.progress.forget().with_context(keeping)?;
+        collected.progress.forget()?;
         self.report(&check.found, &refused, &collected, rows.remark())
     }
 

@@ -10,7 +10,9 @@ pub(crate) mod lines;
 pub(crate) mod meter;
 pub(crate) mod payload;
 pub(crate) mod progress;
+pub(crate) mod sending;
 pub(crate) mod times;
+pub(crate) mod unreadable;
 
 use jiff::tz::TimeZone;
 

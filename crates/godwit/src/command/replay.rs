@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use client::{Machine, Options, Outgoing};
+use client::{Machine, Outgoing};
 use host::{Disk, SystemDisk};
 use jiff::tz::TimeZone;
 use model::device_time::NOT_BEFORE_DEFAULT;
@@ -26,12 +26,13 @@ use model::{DeviceName, Qos, Timestamp, TopicName};
 
 use self::order::Order;
 use self::rows::{Format, Reading, Row, Rows};
-use super::recording::delivery::{Collected, Delivery, How, state_dir};
+use super::recording::delivery::{Collected, Delivery, How};
 use super::recording::file::{FileReader, Survey, survey};
 use super::recording::meter::Meter;
-use super::recording::progress::{Progress, Which};
+use super::recording::progress::Which;
+use super::recording::sending::{Begun, SendingArgs};
 use super::recording::{device, window, without_bom, zone};
-use super::target::{TargetArgs, duration, qos};
+use super::target::qos;
 use crate::fault::with_hint;
 
 /// What `--help` says behind the flags: the command line's own text for a command is one line.
@@ -76,9 +77,6 @@ pub(crate) struct Args {
     /// Stop at the first row that cannot be read, instead of leaving it out
     #[arg(long)]
     strict: bool,
-    /// Start over, even when the same replay was interrupted before
-    #[arg(long)]
-    restart: bool,
     /// Send the rows in an order drawn from SEED: to try what late data does
     #[arg(long, value_name = "SEED")]
     shuffle: Option<u64>,
@@ -91,17 +89,8 @@ pub(crate) struct Args {
     /// Most messages on their way to the server
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = window)]
     window: usize,
-    /// How long to wait for a server that is gone before giving up
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration)]
-    patience: Duration,
-    /// Where progress is remembered [default: $XDG_STATE_HOME/godwit or ~/.local/state/godwit]
-    #[arg(long, value_name = "DIR", env = "GODWIT_STATE")]
-    state: Option<PathBuf>,
-    /// Show no progress
-    #[arg(long)]
-    quiet: bool,
     #[command(flatten)]
-    target: TargetArgs,
+    sending: SendingArgs,
 }
 
 /// How fast rows are sent.
@@ -119,7 +108,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let survey =
         survey(&*disk, &args.file).with_context(|| format!("cannot read `{}`", args.file.display()))?;
     let rows = open(&*disk, &args, &survey)?;
-    let target = args.target.find()?;
+    let target = args.sending.target.find()?;
     let shuffle = args.shuffle.map_or(String::new(), |seed| seed.to_string());
     let which = Which {
         command: "replay".to_owned(),
@@ -127,27 +116,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         target: target.identity.clone(),
         how: vec![args.device.to_string(), args.topic.clone(), shuffle],
     };
-    let dir = state_dir(args.state.as_deref())?;
-    let keeping =
-        || format!("cannot keep progress in `{}`: name another directory with --state", dir.display());
-    let clock = Arc::clone(&machine.clock);
-    let mut progress = Progress::open(disk, clock, &dir, which).with_context(keeping)?;
-    if args.restart {
-        progress.forget().with_context(keeping)?;
-    }
-    let options = Options {
-        window: args.window,
-        patience: args.patience,
-        session_expiry_s: u32::try_from(args.patience.as_secs()).unwrap_or(u32::MAX),
-        ..args.target.options(&target, "replay")
-    };
-    let skip = progress.rows();
-    let meter = Meter::start(survey.lines, Arc::clone(&machine.clock), args.quiet);
-    let delivery = Delivery::open(options, progress, meter.clone(), Arc::clone(&machine.clock)).await?;
-    if skip > 0 {
-        meter.note(&format!("goes on after row {skip} of an interrupted replay (--restart starts over)"));
-        meter.at(skip);
-    }
+    let Begun { delivery, meter, skip } =
+        args.sending.begin(which, args.window, &target, (survey.lines, "row"), (&machine, &disk)).await?;
     let mut sender = Sender {
         args: &args,
         topic,
@@ -160,7 +130,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let sent = sender.send(rows, skip).await;
     let summary = sender.summary;
     let mut collected = delivery.finish(sent).await?;
-    collected.progress.forget().with_context(keeping)?;
+    collected.progress.forget()?;
     report(&args, &summary, &collected)
 }
 

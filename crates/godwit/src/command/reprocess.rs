@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
+use api::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use model::Timestamp;
 use reqwest::Method;
-use serde::Deserialize;
 
 use super::moment::moment;
 use crate::fault::with_hint;
@@ -53,51 +53,17 @@ pub(crate) struct Args {
     server: ServerArgs,
 }
 
-#[derive(Debug, Deserialize)]
-struct Status {
-    state: String,
-    error: Option<String>,
-    dry_run: bool,
-    from: u64,
-    at: u64,
-    to: u64,
-    messages: u64,
-    unrouted: u64,
-    lost: u64,
-    routes: Vec<Route>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Route {
-    filter: String,
-    messages: u64,
-    readings: u64,
-    new: u64,
-    replaced: u64,
-    repeated: u64,
-    outdated: u64,
-    beyond: u64,
-    undecodable: u64,
-    reasons: Vec<Reason>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Reason {
-    reason: String,
-    count: u64,
-    detail: String,
-}
-
 /// Starts it, watches it, and prints what came of it.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
     if let Some(since) = args.since {
-        let order = serde_json::json!({
-            "since": since.to_string(),
-            "until": args.until.map(|time| time.to_string()),
-            "filter": args.filter,
-            "dry_run": args.dry_run,
-        });
+        let order = ReprocessOrder {
+            since: since.to_string(),
+            until: args.until.map(|time| time.to_string()),
+            filter: args.filter,
+            dry_run: args.dry_run,
+        };
+        let order = serde_json::to_value(order)?;
         server.ask(Method::POST, "/api/v1/reprocess", "application/json", Some(&order)).await?;
     }
     let status = watch(&server).await?;
@@ -112,19 +78,19 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-async fn watch(server: &Server) -> anyhow::Result<Status> {
+async fn watch(server: &Server) -> anyhow::Result<Reprocessed> {
     let is_terminal = std::io::stderr().is_terminal();
     let target = if is_terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let style = ProgressStyle::with_template("{bar:30} {percent} %, {eta} left");
     let bar = ProgressBar::with_draw_target(None, target)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
     loop {
-        let status: Option<Status> = server.json(Method::GET, "/api/v1/reprocess", None).await?;
+        let status: Option<Reprocessed> = server.json(Method::GET, "/api/v1/reprocess", None).await?;
         let status = status.ok_or_else(|| {
             let error = anyhow::anyhow!("nothing was reprocessed since the server started");
             with_hint(error, Some("start one with `godwit reprocess --since 2h`"))
         })?;
-        if status.state != "running" {
+        if status.state != ReprocessedState::Running {
             bar.finish_and_clear();
             return Ok(status);
         }
@@ -134,7 +100,7 @@ async fn watch(server: &Server) -> anyhow::Result<Status> {
     }
 }
 
-fn told(status: &Status, since: Option<Timestamp>, until: Option<Timestamp>) -> String {
+fn told(status: &Reprocessed, since: Option<Timestamp>, until: Option<Timestamp>) -> String {
     let mut text = String::new();
     let would = if status.dry_run { "would be " } else { "" };
     // Writing to a `String` does not fail.
@@ -143,7 +109,7 @@ fn told(status: &Status, since: Option<Timestamp>, until: Option<Timestamp>) -> 
         let _ = writeln!(text, "{} messages of the journal are damaged or gone", status.lost);
     }
     for route in &status.routes {
-        let Route {
+        let ReprocessedRoute {
             filter,
             messages,
             readings,
@@ -169,7 +135,7 @@ fn told(status: &Status, since: Option<Timestamp>, until: Option<Timestamp>) -> 
         if *undecodable > 0 {
             let _ = writeln!(text, "  {undecodable} messages cannot be decoded:");
         }
-        for Reason { reason, count, detail } in reasons {
+        for ReprocessedReason { reason, count, detail } in reasons {
             let _ = writeln!(text, "  {count}: {reason}: {detail}");
         }
     }

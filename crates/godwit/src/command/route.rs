@@ -7,10 +7,10 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
+use api::UnroutedPattern;
 use host::{Clock as _, Disk as _, SystemClock, SystemDisk};
 use model::{Keep, Message, Names, Origin, Qos, Routes, TopicName, unrouted};
 use reqwest::Method;
-use serde::Deserialize;
 
 use crate::fault::with_hint;
 use crate::http::ServerArgs;
@@ -164,32 +164,10 @@ fn message(topic: TopicName, payload: Vec<u8>, client: &str) -> Message {
     Message { qos, received_at, ..Message::new(topic, payload, origin) }
 }
 
-#[derive(Deserialize)]
-struct Unrouted {
-    count: u64,
-    patterns: Vec<Pattern>,
-}
-
-#[derive(Deserialize)]
-struct Pattern {
-    pattern: String,
-    count: u64,
-    sample: Sample,
-    routed: bool,
-    suggestion: String,
-}
-
-#[derive(Deserialize)]
-struct Sample {
-    topic: String,
-    payload: String,
-    received_at: String,
-}
-
 async fn unrouted(server: &ServerArgs) -> anyhow::Result<String> {
-    let found: Unrouted = server.find()?.json(Method::GET, "/api/v1/unrouted", None).await?;
+    let found: api::Unrouted = server.find()?.json(Method::GET, "/api/v1/unrouted", None).await?;
     let mut text = format!("# {} messages came without a route; they are in the journal\n", found.count);
-    for Pattern { pattern, count, sample, routed, suggestion } in found.patterns {
+    for UnroutedPattern { pattern, count, sample, routed, suggestion } in found.patterns {
         // A payload is anybody's text: it must not end the remark it stands in.
         let shown: String = sample.payload.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         text += &format!(

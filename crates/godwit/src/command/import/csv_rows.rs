@@ -10,11 +10,12 @@ use std::io::Read;
 use csv::{ByteRecord, Reader};
 use model::{DeviceName, Names, Timestamp};
 
-use super::row::{BadRow, DEVICE_NAMES, ImportError, Item, Reading, Row, device};
+use super::row::{BadRow, DEVICE_NAMES, Item, Reading, Row, device};
 use crate::command::recording::TIME_NAMES;
 use crate::command::recording::cells::{cell, channel_name, delimiter, read, reader, shown};
 use crate::command::recording::payload::{number, quoted};
 use crate::command::recording::times::Times;
+use crate::command::recording::unreadable::Unreadable;
 
 pub(super) struct CsvRows<R> {
     reader: Reader<R>,
@@ -48,11 +49,11 @@ enum What {
 }
 
 impl<R: Read> CsvRows<R> {
-    pub(super) fn open(input: R, head: &[u8], reading: &Reading) -> Result<Self, ImportError> {
+    pub(super) fn open(input: R, head: &[u8], reading: &Reading) -> Result<Self, Unreadable> {
         let mut reader = reader(input, head);
         let (mut header, mut first) = (ByteRecord::new(), ByteRecord::new());
         if !read_row(&mut reader, &mut header)? || !read_row(&mut reader, &mut first)? {
-            return Err(ImportError::Empty);
+            return Err(Unreadable::Empty);
         }
         let mut headers: Vec<String> =
             header.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
@@ -201,9 +202,9 @@ impl Columns<'_> {
         self.0.iter().position(|header| header.eq_ignore_ascii_case(name))
     }
 
-    fn asked(&self, name: &str) -> Result<usize, ImportError> {
+    fn asked(&self, name: &str) -> Result<usize, Unreadable> {
         self.named(name)
-            .ok_or_else(|| ImportError::NoSuchColumn { name: name.to_owned(), columns: self.listed() })
+            .ok_or_else(|| Unreadable::NoSuchColumn { name: name.to_owned(), columns: self.listed() })
     }
 
     fn listed(&self) -> String {
@@ -211,7 +212,7 @@ impl Columns<'_> {
         names.map(|header| format!("`{header}`")).collect::<Vec<_>>().join(", ")
     }
 
-    fn time(&self, first: &ByteRecord, times: &Times, asked: Option<&str>) -> Result<usize, ImportError> {
+    fn time(&self, first: &ByteRecord, times: &Times, asked: Option<&str>) -> Result<usize, Unreadable> {
         if let Some(name) = asked {
             return self.asked(name);
         }
@@ -220,7 +221,7 @@ impl Columns<'_> {
         // The first row may be a bad one: then the name alone decides.
         let by_name = named().find(is_time).or_else(|| named().next());
         let any = || (0..self.0.len()).filter(|at| !self.0[*at].is_empty()).find(is_time);
-        by_name.or_else(any).ok_or_else(|| ImportError::NoTime {
+        by_name.or_else(any).ok_or_else(|| Unreadable::NoTime {
             columns: self.listed(),
             row: first
                 .iter()
@@ -230,17 +231,17 @@ impl Columns<'_> {
         })
     }
 
-    fn device(&self, asked: Option<&str>) -> Result<usize, ImportError> {
+    fn device(&self, asked: Option<&str>) -> Result<usize, Unreadable> {
         match asked {
             Some(name) => self.asked(name),
             None => DEVICE_NAMES
                 .iter()
                 .find_map(|name| self.named(name))
-                .ok_or_else(|| ImportError::NoDevice { columns: self.listed() }),
+                .ok_or_else(|| Unreadable::NoDevice { columns: self.listed() }),
         }
     }
 
-    fn what(&self, time: usize, whose: &Whose, reading: &Reading) -> Result<What, ImportError> {
+    fn what(&self, time: usize, whose: &Whose, reading: &Reading) -> Result<What, Unreadable> {
         let (channel, value) = (reading.channel_column.as_deref(), reading.value_column.as_deref());
         let is_long = channel.is_some()
             || value.is_some()
@@ -265,12 +266,12 @@ impl Columns<'_> {
             let taken = channels.iter().find(|(_, other)| *other == name).map(|(at, _)| self.0[*at].clone());
             // `ts` is the time in the message, so no other column may be called that.
             if let Some(first) = taken.or_else(|| (name == "ts").then(|| "the time".to_owned())) {
-                return Err(ImportError::SameName { first, second: header.clone(), name });
+                return Err(Unreadable::SameName { first, second: header.clone(), name });
             }
             channels.push((at, name));
         }
         if channels.is_empty() {
-            return Err(ImportError::NoValues { columns: self.listed() });
+            return Err(Unreadable::NoValues { columns: self.listed() });
         }
         Ok(What::Wide(channels))
     }

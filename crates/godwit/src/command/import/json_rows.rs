@@ -7,12 +7,9 @@
 use std::io::Read;
 
 use model::{DeviceName, Names};
-use serde_json::value::RawValue;
 
 use super::csv_rows::put_either;
 use super::row::{BadRow, DEVICE_NAMES, Item, Reading, Row, device};
-use crate::command::recording::TIME_NAMES;
-use crate::command::recording::cells::shown;
 use crate::command::recording::fields::{Fields, as_text};
 use crate::command::recording::lines::{Lines, too_long};
 use crate::command::recording::times::Times;
@@ -62,38 +59,28 @@ impl<R: Read> JsonRows<R> {
     }
 
     fn row(&mut self, line: u64, raw: &[u8]) -> Result<Row, String> {
-        let text = std::str::from_utf8(raw).map_err(|_| "it is not UTF-8")?;
-        let text = text.strip_suffix(',').unwrap_or(text);
-        let fields: Fields<'_> =
-            serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))?;
-        let fields = fields.0;
-        let time_at = match &self.time {
-            Some(name) => place(&fields, name).ok_or_else(|| format!("it has no field `{name}`"))?,
-            None => find_time(&fields, &self.times).ok_or("no field holds a time: name it with --time")?,
-        };
-        let (name, value) = &fields[time_at];
-        let text = as_text(value);
-        let time = self
-            .times
-            .read(&text)
-            .ok_or_else(|| format!("`{}` in field `{name}` is no time", shown(&text)))?;
+        let fields = Fields::of_line(raw.strip_suffix(b",").unwrap_or(raw))?;
+        let (time_at, time) = fields.time(self.time.as_deref(), &mut self.times)?;
         let device_at =
             match (&self.one, &self.device) {
                 (Some(_), _) => None,
                 (None, Some(name)) => {
-                    Some(place(&fields, name).ok_or_else(|| format!("it has no field `{name}`"))?)
+                    Some(fields.place(name).ok_or_else(|| format!("it has no field `{name}`"))?)
                 }
-                (None, None) => Some(DEVICE_NAMES.iter().find_map(|name| place(&fields, name)).ok_or(
+                (None, None) => Some(DEVICE_NAMES.iter().find_map(|name| fields.place(name)).ok_or(
                     "no field names the device: name it with --device, or the one device with --as",
                 )?),
             };
         let device = match (&self.one, device_at) {
             (Some(one), _) => one.clone(),
-            (None, at) => device(&mut self.names, &as_text(fields[at.unwrap_or_default()].1))?,
+            (None, at) => device(&mut self.names, &as_text(fields.0[at.unwrap_or_default()].1))?,
         };
         let members = match self.long(&fields)? {
             Some(members) => members,
-            None => wide(&fields, time_at, device_at)?,
+            None => {
+                fields.refuse_second_time(time_at)?;
+                wide(&fields, time_at, device_at)
+            }
         };
         if members.is_empty() {
             return Err("it has no value beside its time".to_owned());
@@ -102,11 +89,11 @@ impl<R: Read> JsonRows<R> {
     }
 
     /// The one member of an object that names its channel; `None` where it does not.
-    fn long(&self, fields: &[(String, &RawValue)]) -> Result<Option<String>, String> {
+    fn long(&self, fields: &Fields<'_>) -> Result<Option<String>, String> {
         let is_asked = self.channel.is_some() || self.value.is_some();
-        let channel = place(fields, self.channel.as_deref().unwrap_or("channel"));
-        let value = place(fields, self.value.as_deref().unwrap_or("value"));
-        let text = place(fields, "text").filter(|_| self.value.is_none());
+        let channel = fields.place(self.channel.as_deref().unwrap_or("channel"));
+        let value = fields.place(self.value.as_deref().unwrap_or("value"));
+        let text = fields.place("text").filter(|_| self.value.is_none());
         let (Some(channel), true) = (channel, value.is_some() || text.is_some()) else {
             return if is_asked {
                 Err("it has no field for the channel or the value".to_owned())
@@ -114,14 +101,14 @@ impl<R: Read> JsonRows<R> {
                 Ok(None)
             };
         };
-        let channel = as_text(fields[channel].1);
-        let given = |at: Option<usize>| at.map(|at| fields[at].1.get()).filter(|raw| *raw != "null");
+        let channel = as_text(fields.0[channel].1);
+        let given = |at: Option<usize>| at.map(|at| fields.0[at].1.get()).filter(|raw| *raw != "null");
         let mut members = String::new();
         match (given(value), given(text)) {
             (Some(value), None) => super::member(&mut members, &channel, value),
             (None, Some(text)) => super::member(&mut members, &channel, text),
             (Some(value), Some(_)) => {
-                let digits = text.map(|at| as_text(fields[at].1)).unwrap_or_default();
+                let digits = text.map(|at| as_text(fields.0[at].1)).unwrap_or_default();
                 put_either(&mut members, &channel, value, &digits);
             }
             (None, None) => {}
@@ -131,28 +118,12 @@ impl<R: Read> JsonRows<R> {
 }
 
 /// Every field but the time and the device.
-fn wide(fields: &[(String, &RawValue)], time_at: usize, device_at: Option<usize>) -> Result<String, String> {
+fn wide(fields: &Fields<'_>, time_at: usize, device_at: Option<usize>) -> String {
     let mut members = String::new();
-    for (at, (name, value)) in fields.iter().enumerate() {
-        if at == time_at || Some(at) == device_at {
-            continue;
+    for (at, (name, value)) in fields.0.iter().enumerate() {
+        if at != time_at && Some(at) != device_at {
+            super::member(&mut members, name, value.get());
         }
-        if name.eq_ignore_ascii_case("ts") {
-            return Err(format!(
-                "it has a field `{name}` beside its time: name the one that counts with --time"
-            ));
-        }
-        super::member(&mut members, name, value.get());
     }
-    Ok(members)
-}
-
-fn place(fields: &[(String, &RawValue)], name: &str) -> Option<usize> {
-    fields.iter().position(|(field, _)| field == name)
-}
-
-fn find_time(fields: &[(String, &RawValue)], times: &Times) -> Option<usize> {
-    let is_time = |at: &usize| times.peek(&as_text(fields[*at].1)).is_some();
-    let named = |name: &&str| fields.iter().position(|(field, _)| field.eq_ignore_ascii_case(name));
-    TIME_NAMES.iter().filter_map(named).find(is_time).or_else(|| (0..fields.len()).find(is_time))
+    members
 }

@@ -11,6 +11,7 @@ use model::{DeviceName, Names, Timestamp};
 use super::csv_rows::CsvRows;
 use super::json_rows::JsonRows;
 use super::line_rows::LineRows;
+use crate::command::recording::unreadable::Unreadable;
 use crate::command::recording::without_bom;
 
 /// How a file is written.
@@ -120,51 +121,6 @@ pub(super) struct BadRow {
 /// What comes of a row.
 pub(super) type Item = io::Result<Result<Row, BadRow>>;
 
-/// Why a file cannot be imported.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ImportError {
-    /// It cannot be read.
-    #[error("cannot read it")]
-    Io(#[from] io::Error),
-    /// There is no row.
-    #[error("it has no rows")]
-    Empty,
-    /// No column holds times.
-    #[error("no column holds times; the columns are {columns}, the first row is {row}")]
-    NoTime { columns: String, row: String },
-    /// A column that is named is not there.
-    #[error("there is no column `{name}`; the columns are {columns}")]
-    NoSuchColumn { name: String, columns: String },
-    /// Nothing says whose rows they are.
-    #[error("no column names the device; the columns are {columns}")]
-    NoDevice { columns: String },
-    /// Nothing is left to be measured.
-    #[error("no column is left for values; the columns are {columns}")]
-    NoValues { columns: String },
-    /// Two columns would become one channel.
-    #[error("columns `{first}` and `{second}` would both become `{name}`")]
-    SameName { first: String, second: String, name: String },
-}
-
-impl ImportError {
-    /// What the reader can do about it.
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoTime { .. } => Some(
-                "name the column with --time; times are RFC 3339, 2015-02-04 17:51:00, or seconds, milliseconds, \
-                 microseconds or nanoseconds since 1970",
-            ),
-            Self::NoDevice { .. } => {
-                Some("name the column with --device, or the one device of the file with --as")
-            }
-            Self::NoValues { .. } => Some("a file of one value a row needs --channel and --value"),
-            Self::SameName { .. } => Some("rename one of them in the file's first line"),
-            Self::Empty => Some("a CSV needs a header line and at least one row"),
-            Self::NoSuchColumn { .. } | Self::Io(_) => None,
-        }
-    }
-}
-
 /// The rows of a file, in its order.
 pub(super) enum Rows<R> {
     Csv(Box<CsvRows<R>>),
@@ -175,12 +131,7 @@ pub(super) enum Rows<R> {
 impl<R: Read> Rows<R> {
     /// Reads the header, if there is one. `head` is the start of the file, `input` the whole of it without a byte
     /// order mark.
-    pub(super) fn open(
-        format: Format,
-        input: R,
-        head: &[u8],
-        reading: &Reading,
-    ) -> Result<Self, ImportError> {
+    pub(super) fn open(format: Format, input: R, head: &[u8], reading: &Reading) -> Result<Self, Unreadable> {
         Ok(match format {
             Format::Csv => Self::Csv(Box::new(CsvRows::open(input, without_bom(head), reading)?)),
             Format::Jsonl => Self::Json(Box::new(JsonRows::open(input, reading))),

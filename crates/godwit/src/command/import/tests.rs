@@ -2,7 +2,8 @@
 
 use jiff::tz::TimeZone;
 
-use super::row::{Channels, Format, ImportError, Precision, Reading, Rows};
+use super::row::{Channels, Format, Precision, Reading, Rows};
+use crate::command::recording::unreadable::Unreadable;
 
 fn reading() -> Reading {
     Reading {
@@ -232,6 +233,6 @@ fn the_format_is_told_by_the_name_then_by_the_first_character() {
 
 #[test]
 fn an_error_says_what_would_be_right() {
-    let error = ImportError::NoDevice { columns: "`a`".to_owned() };
+    let error = Unreadable::NoDevice { columns: "`a`".to_owned() };
     assert!(error.hint().is_some_and(|hint| hint.contains("--as")));
 }

@@ -134,11 +134,11 @@ async fn collect(
         }
         collected.messages += 1;
         if done > 0 {
-            collected.progress.advance(done).context("cannot keep progress")?;
+            collected.progress.advance(done)?;
             meter.at(done);
         }
     }
-    collected.progress.save().context("cannot keep progress")?;
+    collected.progress.save()?;
     Ok(collected)
 }
 

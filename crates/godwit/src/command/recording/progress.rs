@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use host::{Clock, Disk};
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +65,13 @@ impl Progress {
         clock: Arc<dyn Clock>,
         dir: &Path,
         which: Which,
-    ) -> io::Result<Self> {
-        disk.create_dir(dir)?;
+    ) -> anyhow::Result<Self> {
+        disk.create_dir(dir).with_context(|| keeping(dir))?;
         let path = dir.join(which.file_name());
         let known = match disk.read(&path, BYTES_MAX) {
             Ok(text) => serde_json::from_slice::<Saved>(&text).ok().filter(|saved| saved.which == which),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
+            Err(error) => return Err(error).with_context(|| keeping(dir)),
         };
         let saved = known.unwrap_or(Saved { which, rows: 0 });
         let saved_at_micros = clock.mono_micros();
@@ -83,7 +84,7 @@ impl Progress {
     }
 
     /// All rows up to `rows` are done now. Saved soon.
-    pub(crate) fn advance(&mut self, rows: u64) -> io::Result<()> {
+    pub(crate) fn advance(&mut self, rows: u64) -> anyhow::Result<()> {
         self.saved.rows = rows;
         self.is_unsaved = true;
         if self.clock.mono_micros().saturating_sub(self.saved_at_micros) < UNSAVED_MICROS_MAX {
@@ -93,10 +94,10 @@ impl Progress {
     }
 
     /// Saves now what is unsaved.
-    pub(crate) fn save(&mut self) -> io::Result<()> {
+    pub(crate) fn save(&mut self) -> anyhow::Result<()> {
         if self.is_unsaved {
             let text = serde_json::to_vec_pretty(&self.saved).expect("texts and numbers become JSON");
-            self.disk.replace(&self.path, &text)?;
+            self.disk.replace(&self.path, &text).with_context(|| self.keeping())?;
             self.is_unsaved = false;
             self.saved_at_micros = self.clock.mono_micros();
         }
@@ -104,14 +105,24 @@ impl Progress {
     }
 
     /// Forgets it: the work is finished, or starts over.
-    pub(crate) fn forget(&mut self) -> io::Result<()> {
+    pub(crate) fn forget(&mut self) -> anyhow::Result<()> {
         self.saved.rows = 0;
         self.is_unsaved = false;
         match self.disk.remove(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| self.keeping())
+            }
             _ => Ok(()),
         }
     }
+
+    fn keeping(&self) -> String {
+        keeping(self.path.parent().unwrap_or(&self.path))
+    }
+}
+
+fn keeping(dir: &Path) -> String {
+    format!("cannot keep progress in `{}`: name another directory with --state", dir.display())
 }
 
 #[cfg(test)]

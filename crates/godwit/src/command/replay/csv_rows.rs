@@ -10,11 +10,12 @@ use csv::{ByteRecord, Reader};
 use jiff::civil;
 use model::Timestamp;
 
-use super::rows::{BadRow, Item, Reading, RecordingError, Row};
+use super::rows::{BadRow, Item, Reading, Row};
 use crate::command::recording::TIME_NAMES;
 use crate::command::recording::cells::{cell, channel_name, read, reader, shown};
 use crate::command::recording::payload::Payload;
 use crate::command::recording::times::Times;
+use crate::command::recording::unreadable::Unreadable;
 
 pub(super) struct CsvRows<R> {
     reader: Reader<R>,
@@ -43,11 +44,11 @@ enum TimeAt {
 }
 
 impl<R: Read> CsvRows<R> {
-    pub(super) fn open(input: R, head: &[u8], reading: &Reading) -> Result<Self, RecordingError> {
+    pub(super) fn open(input: R, head: &[u8], reading: &Reading) -> Result<Self, Unreadable> {
         let mut reader = reader(input, head);
         let (mut header, mut first) = (ByteRecord::new(), ByteRecord::new());
         if !read(&mut reader, &mut header)? || !read(&mut reader, &mut first)? {
-            return Err(RecordingError::Empty);
+            return Err(Unreadable::Empty);
         }
         let mut columns = columns(&header, first.len());
         let times = Times::new(reading.zone.clone());
@@ -131,13 +132,11 @@ fn find_time(
     first: &ByteRecord,
     times: &Times,
     wanted: Option<&str>,
-) -> Result<TimeAt, RecordingError> {
+) -> Result<TimeAt, Unreadable> {
     let named = |name: &str| columns.iter().position(|column| column.header.eq_ignore_ascii_case(name));
     if let Some(name) = wanted {
-        let at = named(name).ok_or_else(|| RecordingError::NoSuchColumn {
-            name: name.to_owned(),
-            columns: listed(columns),
-        })?;
+        let at = named(name)
+            .ok_or_else(|| Unreadable::NoSuchColumn { name: name.to_owned(), columns: listed(columns) })?;
         return Ok(TimeAt::Column(at));
     }
     if let (Some(date), Some(time)) = (named("date"), named("time"))
@@ -151,7 +150,7 @@ fn find_time(
     let by_name = TIME_NAMES.iter().filter_map(|name| named(name)).find(is_time);
     // The dropped row number is asked last of all: it is not in the list.
     let any = || (0..columns.len()).filter(|at| columns[*at].channel.is_some()).find(is_time);
-    by_name.or_else(any).map(TimeAt::Column).ok_or_else(|| RecordingError::NoTime {
+    by_name.or_else(any).map(TimeAt::Column).ok_or_else(|| Unreadable::NoTime {
         columns: listed(columns),
         row: first
             .iter()
@@ -162,12 +161,12 @@ fn find_time(
 }
 
 /// `ts` is the time in the message, so no other column may be called that.
-fn refuse_same_names(columns: &[Column]) -> Result<(), RecordingError> {
+fn refuse_same_names(columns: &[Column]) -> Result<(), Unreadable> {
     let mut taken = vec![("the time", "ts")];
     for column in columns {
         let Some(name) = column.channel.as_deref() else { continue };
         if let Some((first, _)) = taken.iter().find(|(_, other)| *other == name) {
-            return Err(RecordingError::SameName {
+            return Err(Unreadable::SameName {
                 first: (*first).to_owned(),
                 second: column.header.clone(),
                 name: name.to_owned(),

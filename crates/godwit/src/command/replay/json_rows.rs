@@ -4,12 +4,8 @@
 
 use std::io::Read;
 
-use serde_json::value::RawValue;
-
 use super::rows::{BadRow, Item, Reading, Row};
-use crate::command::recording::TIME_NAMES;
-use crate::command::recording::cells::shown;
-use crate::command::recording::fields::{Fields, as_text};
+use crate::command::recording::fields::Fields;
 use crate::command::recording::lines::{Lines, too_long};
 use crate::command::recording::payload::Payload;
 use crate::command::recording::times::Times;
@@ -47,39 +43,14 @@ impl<R: Read> JsonRows<R> {
     }
 
     fn row(&mut self, line: u64) -> Result<Row, String> {
-        let text = std::str::from_utf8(self.lines.text()).map_err(|_| "it is not UTF-8")?;
-        let fields: Fields<'_> =
-            serde_json::from_str(text).map_err(|error| format!("it is no JSON object: {error}"))?;
-        let fields = fields.0;
-        let at = match &self.time {
-            Some(name) => {
-                let at = fields.iter().position(|(field, _)| field == name);
-                at.ok_or_else(|| format!("it has no field `{name}`"))?
-            }
-            None => find_time(&fields, &self.times).ok_or("no field holds a time: name it with --time")?,
-        };
-        let (name, value) = &fields[at];
-        let text = as_text(value);
-        let time = self
-            .times
-            .read(&text)
-            .ok_or_else(|| format!("`{}` in field `{name}` is no time", shown(&text)))?;
+        let fields = Fields::of_line(self.lines.text())?;
+        let (at, time) = fields.time(self.time.as_deref(), &mut self.times)?;
+        fields.refuse_second_time(at)?;
         let mut payload = Payload::new(time);
-        for (_, (name, value)) in fields.iter().enumerate().filter(|(n, _)| *n != at) {
-            if name.eq_ignore_ascii_case("ts") {
-                return Err(format!(
-                    "it has a field `{name}` beside its time: name the one that counts with --time"
-                ));
-            }
+        for (_, (name, value)) in fields.0.iter().enumerate().filter(|(n, _)| *n != at) {
             payload.raw(name, value.get());
         }
         let payload = payload.finish().ok_or("it has no value beside its time")?;
         Ok(Row { line, time, payload })
     }
-}
-
-fn find_time(fields: &[(String, &RawValue)], times: &Times) -> Option<usize> {
-    let is_time = |at: &usize| times.peek(&as_text(fields[*at].1)).is_some();
-    let named = |name: &&str| fields.iter().position(|(field, _)| field.eq_ignore_ascii_case(name));
-    TIME_NAMES.iter().filter_map(named).find(is_time).or_else(|| (0..fields.len()).find(is_time))
 }

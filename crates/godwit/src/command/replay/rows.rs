@@ -10,6 +10,7 @@ use model::Timestamp;
 
 use super::csv_rows::CsvRows;
 use super::json_rows::JsonRows;
+use crate::command::recording::unreadable::Unreadable;
 use crate::command::recording::without_bom;
 
 /// How a recording is written.
@@ -65,42 +66,6 @@ pub(super) struct BadRow {
 /// What comes of a line.
 pub(super) type Item = io::Result<Result<Row, BadRow>>;
 
-/// Why a file is no recording.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RecordingError {
-    /// It cannot be read.
-    #[error("cannot read the recording")]
-    Io(#[from] io::Error),
-    /// There is no row.
-    #[error("the recording has no rows")]
-    Empty,
-    /// No column holds times.
-    #[error("no column holds times; the columns are {columns}, the first row is {row}")]
-    NoTime { columns: String, row: String },
-    /// The column of `--time` is not there.
-    #[error("there is no column `{name}`; the columns are {columns}")]
-    NoSuchColumn { name: String, columns: String },
-    /// Two columns would become one channel.
-    #[error("columns `{first}` and `{second}` would both become `{name}`")]
-    SameName { first: String, second: String, name: String },
-}
-
-impl RecordingError {
-    /// What the reader can do about it.
-    pub(super) fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::NoTime { .. } => Some(
-                "name the column with --time; times are RFC 3339, 2015-02-04 17:51:00, or seconds, milliseconds, \
-                 microseconds or nanoseconds since 1970",
-            ),
-            Self::NoSuchColumn { .. } => None,
-            Self::SameName { .. } => Some("rename one of them in the file's first line"),
-            Self::Empty => Some("a CSV needs a header line and at least one row"),
-            Self::Io(_) => None,
-        }
-    }
-}
-
 /// The rows of a recording, in the file's order.
 pub(super) enum Rows<R> {
     Csv(Box<CsvRows<R>>),
@@ -110,12 +75,7 @@ pub(super) enum Rows<R> {
 impl<R: Read> Rows<R> {
     /// Reads the header, if there is one. `head` is the start of the file, `input` the whole of it without a byte
     /// order mark.
-    pub(super) fn open(
-        format: Format,
-        input: R,
-        head: &[u8],
-        reading: &Reading,
-    ) -> Result<Self, RecordingError> {
+    pub(super) fn open(format: Format, input: R, head: &[u8], reading: &Reading) -> Result<Self, Unreadable> {
         Ok(match format {
             Format::Csv => Self::Csv(Box::new(CsvRows::open(input, without_bom(head), reading)?)),
             Format::Jsonl => Self::Json(Box::new(JsonRows::open(input, reading))),

@@ -3,9 +3,10 @@
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
-use super::rows::{BadRow, Format, Reading, RecordingError, Row, Rows};
+use super::rows::{BadRow, Format, Reading, Row, Rows};
+use crate::command::recording::unreadable::Unreadable;
 
-fn open(format: Format, text: &str, time: Option<&str>) -> Result<Vec<Result<Row, BadRow>>, RecordingError> {
+fn open(format: Format, text: &str, time: Option<&str>) -> Result<Vec<Result<Row, BadRow>>, Unreadable> {
     let reading = Reading { zone: TimeZone::UTC, time: time.map(str::to_owned) };
     let rows = Rows::open(format, text.as_bytes(), text.as_bytes(), &reading)?;
     Ok(rows.map(|item| item.expect("memory can be read")).collect())
@@ -100,8 +101,8 @@ fn bad_rows_are_named_and_stop_no_other() {
 
 #[test]
 fn what_is_no_recording_is_refused_with_its_reason() {
-    csv("", &["the recording has no rows"]);
-    csv("ts,a\n", &["the recording has no rows"]);
+    csv("", &["it has no rows"]);
+    csv("ts,a\n", &["it has no rows"]);
     csv("a,b\n1,x\n", &["no column holds times; the columns are `a`, `b`, the first row is `1`, `x`"]);
     csv("ts,a b,a-b\n1423072260,1,2\n", &["columns `a b` and `a-b` would both become `a_b`"]);
     csv("date,ts\n2015-02-04,7\n", &["columns `the time` and `ts` would both become `ts`"]);
