@@ -47,11 +47,13 @@ docs:
 soak: strangers ## The long versions of the promises: 50 rounds of kill -9, more property cases
 	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
 
-# Each target for FUZZ_SECONDS; what is found grows beside what is built, seeds stay in fuzz/corpus.
-FUZZ_TARGETS ?= mqtt_decode session
+# Each target for FUZZ_SECONDS; what is found grows beside what is built, seeds stay in fuzz/corpus (those of
+# payload_decode are the golden payloads).
+FUZZ_TARGETS ?= mqtt_decode payload_decode session
 
-fuzz: ## Throw bytes at the packet decoder and at sessions (FUZZ_SECONDS=60, each)
+fuzz: ## Throw bytes at the packet decoder, the payload decoders and sessions (FUZZ_SECONDS=60, each)
 	@command -v cargo-fuzz >/dev/null || { echo "Installing cargo-fuzz."; cargo install --locked cargo-fuzz; }
+	@python3 fuzz/seeds.py fuzz/corpus/payload_decode
 	@for target in $(FUZZ_TARGETS); do \
 		mkdir -p "$(CARGO_TARGET_DIR)/fuzz-found/$$target"; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target "$(CARGO_TARGET_DIR)/fuzz-found/$$target" fuzz/corpus/$$target -- \
