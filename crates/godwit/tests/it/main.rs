@@ -17,6 +17,7 @@ mod edge;
 mod export;
 mod grafana;
 mod import;
+mod manual;
 mod mosquitto;
 mod operators;
 mod promises;
