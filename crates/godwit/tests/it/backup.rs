@@ -9,29 +9,18 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::raw::{Raw, flood};
-use crate::server::{GODWIT, Home, Server};
+use crate::server::{BOTH_DOORS, GODWIT, Home, Server};
 
-/// One listener with passwords, one for anybody.
-const SETTINGS: &str = r#"
-[[listener]]
-door = "mqtt"
-bind = "127.0.0.1:0"
-auth = "anonymous"
-[[listener]]
-door = "mqtt"
-bind = "127.0.0.1:0"
-auth = "password"
-[http]
-bind = "127.0.0.1:0"
-[journal]
-segment_bytes = 1048576
-"#;
+/// Both doors, and segments small enough that there are many.
+fn settings() -> String {
+    format!("{BOTH_DOORS}[journal]\nsegment_bytes = 1048576\n")
+}
 
 const PASSPHRASE: &str = "correct horse battery staple";
 
 fn home() -> Home {
     let home = Home::new();
-    home.settings(SETTINGS);
+    home.settings(&settings());
     std::fs::write(home.path().join("passphrase"), format!("{PASSPHRASE}\n")).expect("written");
     home
 }
@@ -94,13 +83,6 @@ fn restored(from: &Home) -> Home {
     let output = restore(from, &to);
     assert!(output.status.success(), "{}", said(&output));
     to
-}
-
-/// The second listener: the one that asks for passwords.
-fn door_with_passwords(home: &Home) -> SocketAddr {
-    let about = std::fs::read(home.data().join("server.json")).expect("a server runs");
-    let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
-    about["mqtt"][1].as_str().and_then(|text| text.parse().ok()).expect("an address")
 }
 
 /// The first `count` retained messages that a subscriber of everything gets.
@@ -209,9 +191,9 @@ fn a_backup_under_load_has_every_message_that_was_acknowledged_before_it() {
 
     let kept = retained(copy.mqtt, 2);
     assert_eq!((kept["lamp/1"].as_str(), kept["dt/boiler/state"].as_str()), ("on", "{\"valve\": 3}"));
-    let mut device = Raw::open(door_with_passwords(&elsewhere));
+    let mut device = Raw::open(elsewhere.door_with_passwords());
     assert_eq!(device.say_connect("boiler", Some(("boiler", &password))), 0, "its password is known");
-    let mut thief = Raw::open(door_with_passwords(&elsewhere));
+    let mut thief = Raw::open(elsewhere.door_with_passwords());
     assert_ne!(thief.say_connect("boiler", Some(("boiler", "wrong"))), 0);
     // Both go on for themselves.
     Raw::connect(copy.mqtt, "again")

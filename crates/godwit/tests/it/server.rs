@@ -19,6 +19,20 @@ bind = "127.0.0.1:0"
 bind = "127.0.0.1:0"
 "#;
 
+/// Settings with two doors: the first for anybody, the second for those with a password.
+pub(crate) const BOTH_DOORS: &str = r#"
+[[listener]]
+door = "mqtt"
+bind = "127.0.0.1:0"
+auth = "anonymous"
+[[listener]]
+door = "mqtt"
+bind = "127.0.0.1:0"
+auth = "password"
+[http]
+bind = "127.0.0.1:0"
+"#;
+
 /// A directory with room for a data directory, its key and its settings; removed at the end.
 pub(crate) struct Home {
     dir: tempfile::TempDir,
@@ -42,6 +56,13 @@ impl Home {
     /// Puts another settings file in place.
     pub(crate) fn settings(&self, text: &str) {
         std::fs::write(self.path().join("godwit.toml"), text).expect("written");
+    }
+
+    /// With [`BOTH_DOORS`], while a server runs: the second of them.
+    pub(crate) fn door_with_passwords(&self) -> SocketAddr {
+        let about = std::fs::read(self.data().join("server.json")).expect("a server runs");
+        let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
+        about["mqtt"][1].as_str().and_then(|text| text.parse().ok()).expect("an address")
     }
 
     fn serve(&self) -> Command {

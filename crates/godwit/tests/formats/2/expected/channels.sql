@@ -1,0 +1,1 @@
+SELECT device, channel, unit, kind, type FROM channels ORDER BY device, channel

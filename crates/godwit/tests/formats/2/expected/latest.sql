@@ -1,0 +1,1 @@
+SELECT device, channel, time, value, text FROM latest ORDER BY device, channel
