@@ -120,8 +120,10 @@ fuzz_target!(|data: &[u8]| {
             check(&Sparkplug::default().take(*heard).samples);
         }
     }
-    // What came without a route is looked at too.
-    drop(model::unrouted::suggest(topic, payload));
+    // What came without a route is looked at too; now and then, for it makes routes to try.
+    if payload.len().is_multiple_of(16) {
+        drop(model::unrouted::suggest(topic, payload));
+    }
 });
 
 /// Several messages of one edge node: a length byte and a byte for type and pause before each.
