@@ -226,7 +226,7 @@ impl Latest {
         let text = column("text").as_string_view();
         let flags = column("flags").as_primitive::<Int32Type>();
         let received = column("received_at").as_primitive::<TimestampMicrosecondType>();
-        let unit = batch.column_by_name(UNIT).map(|column| column.as_string_view());
+        let unit = batch.column_by_name(UNIT).map(AsArray::as_string_view);
         for row in 0..batch.num_rows() {
             // Only valid names were ever stored.
             let Ok(name) = DeviceName::parse(device.value(row)) else { continue };
