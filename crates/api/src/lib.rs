@@ -39,7 +39,7 @@ mod unrouted;
 
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
-pub use sessions::{Connection, Filter, NotCleared, Operators, Retained, Session};
+pub use sessions::{Ask, Clearing, Connection, Filter, NotCleared, Operators, Retained, Session};
 pub use unrouted::{Unrouted, UnroutedPattern, UnroutedSample};
 
 use std::net::SocketAddr;

@@ -21,18 +21,24 @@ const PAGE_MAX: usize = 1_000;
 /// Longest piece of a payload in a list, in bytes; one topic alone is shown whole.
 const PREVIEW_BYTES: usize = 256;
 
+/// A question to the door, and its answer.
+pub type Ask<Question, Answer> = Box<dyn Fn(Question) -> Answer + Send + Sync>;
+
+/// What becomes of retained messages that are to be taken away: how many were.
+pub type Clearing = BoxFuture<'static, Result<usize, NotCleared>>;
+
 /// What the door is asked.
 pub struct Operators {
     /// Every session, by client id.
     pub sessions: Box<dyn Fn() -> Vec<Session> + Send + Sync>,
     /// One session with its subscriptions.
-    pub session: Box<dyn Fn(&str) -> Option<Session> + Send + Sync>,
+    pub session: Ask<String, Option<Session>>,
     /// Ends the connection of a client; `false`: it has none.
     pub kick: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// The retained messages that a filter matches, by topic.
-    pub retained: Box<dyn Fn(&TopicFilter) -> Vec<Retained> + Send + Sync>,
+    pub retained: Ask<TopicFilter, Vec<Retained>>,
     /// Takes the retained messages of topics away, durably.
-    pub clear: Box<dyn Fn(Vec<TopicName>) -> BoxFuture<'static, Result<usize, NotCleared>> + Send + Sync>,
+    pub clear: Ask<Vec<TopicName>, Clearing>,
 }
 
 /// Why retained messages were not taken away.
@@ -163,7 +169,7 @@ pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
     Path(client_id): Path<String>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    (parts.operators.session)(&client_id).map(Json).ok_or_else(|| unknown(&client_id))
+    (parts.operators.session)(client_id.clone()).map(Json).ok_or_else(|| unknown(&client_id))
 }
 
 /// Ends the connection of a client; its session stays.
@@ -175,7 +181,7 @@ pub(crate) async fn kick(
         tracing::info!(client_id, "an operator ended a connection");
         return Ok(StatusCode::NO_CONTENT);
     }
-    match (parts.operators.session)(&client_id) {
+    match (parts.operators.session)(client_id.clone()) {
         None => Err(unknown(&client_id)),
         Some(_) => {
             let said = format!("`{client_id}` is not connected");
@@ -236,7 +242,7 @@ pub(crate) async fn retained(
     State(parts): State<Arc<Parts>>,
     Query(wanted): Query<WantedRetained>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let mut all = (parts.operators.retained)(&parse(&wanted.filter)?);
+    let mut all = (parts.operators.retained)(parse(&wanted.filter)?);
     all.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
     let after = wanted.after.as_deref();
     let mut found = all.into_iter().filter(|kept| after.is_none_or(|after| kept.topic.as_str() > after));
@@ -293,7 +299,7 @@ pub(crate) async fn clear(
     Query(unwanted): Query<Unwanted>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let filter = parse(&unwanted.filter)?;
-    let topics = (parts.operators.retained)(&filter).into_iter().map(|kept| kept.topic).collect();
+    let topics = (parts.operators.retained)(filter.clone()).into_iter().map(|kept| kept.topic).collect();
     let cleared = (parts.operators.clear)(topics)
         .await
         .map_err(|error| Problem::new(error.kind, "broker.not_cleared", error.text).hint(error.hint))?;

@@ -14,10 +14,10 @@ pub(crate) fn of(broker: &Arc<Broker>) -> Operators {
     Operators {
         sessions: Box::new(move || all.sessions().into_iter().map(|view| session(view, None)).collect()),
         session: Box::new(move |client_id| {
-            one.session(client_id).map(|(view, filters)| session(view, Some(filters)))
+            one.session(&client_id).map(|(view, filters)| session(view, Some(filters)))
         }),
         kick: Box::new(move |client_id| kicked.kick(client_id)),
-        retained: Box::new(move |filter| kept.retained(filter).into_iter().map(retained).collect()),
+        retained: Box::new(move |filter| kept.retained(&filter).into_iter().map(retained).collect()),
         clear: Box::new(move |topics| {
             let broker = Arc::clone(&cleared);
             Box::pin(async move {
