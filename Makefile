@@ -33,19 +33,26 @@ lint:
 RUN_TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
 
 unit: strangers mosquitto
-	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" $(RUN_TESTS) --locked --workspace
+	$(STRANGERS) $(RUN_TESTS) --locked --workspace
 
-# Programs that are not ours, which the tests bring to Godwit: psql, and Python with tests/requirements.txt.
+# Where the tests find them.
+STRANGERS := GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" GODWIT_TEST_NODE="$(CARGO_TARGET_DIR)/node"
+
+# Programs that are not ours, which the tests bring to Godwit: psql, Mosquitto's clients, Python with tests/requirements.txt and
+# tests/requirements-mqtt.txt, Node with tests/node.
 strangers:
 	@command -v psql >/dev/null || { echo "Installing postgresql-client (tests ask Godwit with psql)."; apt-get update -qq && apt-get install -y -qq postgresql-client; }
 	@python3 -c "import ensurepip, venv" 2>/dev/null || { echo "Installing python3-venv (tests meet Python's clients)."; apt-get update -qq && apt-get install -y -qq python3-venv; }
+	@command -v mosquitto_rr >/dev/null || { echo "Installing mosquitto-clients (tests publish and subscribe with them)."; apt-get update -qq && apt-get install -y -qq mosquitto-clients; }
+	@command -v npm >/dev/null || { echo "Installing nodejs and npm (tests meet mqtt.js)."; apt-get update -qq && apt-get install -y -qq nodejs npm; }
 	@python3 tests/venv.py "$(CARGO_TARGET_DIR)/venv" >/dev/null
+	@python3 tests/node.py "$(CARGO_TARGET_DIR)/node" >/dev/null
 
 docs:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet
 
 soak: strangers ## The long versions of the promises: 50 rounds of kill -9, more property cases
-	GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
+	$(STRANGERS) GODWIT_SOAK=1 PROPTEST_CASES=2000 $(RUN_TESTS) --locked --workspace --no-fail-fast
 
 # Each target for FUZZ_SECONDS; what is found grows beside what is built, seeds stay in fuzz/corpus (those of
 # payload_decode are the golden payloads).
@@ -57,7 +64,7 @@ fuzz: ## Throw bytes at the packet decoder, the payload decoders and sessions (F
 	@for target in $(FUZZ_TARGETS); do \
 		mkdir -p "$(CARGO_TARGET_DIR)/fuzz-found/$$target"; \
 		RUSTC_BOOTSTRAP=1 cargo fuzz run $$target "$(CARGO_TARGET_DIR)/fuzz-found/$$target" fuzz/corpus/$$target -- \
-			-max_total_time=$${FUZZ_SECONDS:-60} -timeout=120 || exit 1; \
+			-max_total_time=$${FUZZ_SECONDS:-60} -timeout=120 -detect_leaks=0 || exit 1; \
 	done
 
 bench: bench-crates bench-store bench-mqtt bench-peers ## Every figure of the README, beside its peers

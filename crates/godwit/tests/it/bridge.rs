@@ -1,5 +1,8 @@
 //! A Mosquitto that stands between the devices and Godwit hands everything on, and its reconnects make no readings.
 
+use std::io::Write;
+use std::process::{Command, Stdio};
+
 use crate::mosquitto::{Mosquitto, free_port, wait_for};
 use crate::raw::Raw;
 use crate::server::{Home, Server};
@@ -104,6 +107,46 @@ fn a_reconnect_of_a_bridge_with_500_retained_messages_makes_no_readings() {
     let known = server.metric("godwit_broker_retained_messages");
     assert_eq!(known, RETAINED as f64, "what is retained there is retained here");
     assert!(home.log().contains("a bridge of another broker connected"), "{}", home.log());
+}
+
+/// Publishes numbers at QoS 2 with a client of Mosquitto's own, and waits until they are complete.
+fn publish_exactly_once(to: &Mosquitto, numbers: std::ops::Range<usize>) {
+    let port = to.address.port().to_string();
+    let mut publisher = Command::new("mosquitto_pub");
+    publisher.args(["-h", "127.0.0.1", "-p", &port, "-q", "2", "-t", "dt/d/n", "-l"]).stdin(Stdio::piped());
+    let mut publisher = publisher.spawn().expect("Debian has it in the package mosquitto-clients");
+    let mut lines = publisher.stdin.take().expect("piped");
+    for n in numbers {
+        writeln!(lines, r#"{{"n":{n}}}"#).expect("taken");
+    }
+    drop(lines);
+    assert!(publisher.wait().expect("it ends").success());
+}
+
+#[test]
+fn a_bridge_of_qos_2_hands_each_message_on_once_over_a_kill_of_the_server() {
+    let home = home(free_port());
+    let server = home.start();
+    let (dir, port) = (tempfile::tempdir().expect("a directory"), free_port());
+    let mosquitto = Mosquitto::start(dir.path(), port, &bridge(&server, "topic # out 2"));
+    let mut marker = Marker::default();
+    marker.comes_through(&mosquitto, &server, 1.0);
+    let count = |server: &Server| {
+        server
+            .value("SELECT count(*) FROM messages WHERE topic = 'dt/d/n' AND qos = 2")
+            .parse::<usize>()
+            .expect("a number")
+    };
+    publish_exactly_once(&mosquitto, 0..200);
+    wait_for("some came through", || count(&server) > 0);
+    server.kill();
+    publish_exactly_once(&mosquitto, 200..400);
+    let server = home.start();
+    wait_for("all came through", || count(&server) >= 400);
+    marker.comes_through(&mosquitto, &server, 1.0);
+    assert_eq!(count(&server), 400, "each of them once");
+    let different = server.value("SELECT count(DISTINCT payload) FROM messages WHERE topic = 'dt/d/n'");
+    assert_eq!(different, "400");
 }
 
 #[test]
