@@ -235,7 +235,9 @@ fn columns(dir: &Path, prefix: &str, rows: u64) {
             let (files, sum) = columns.entry(name).or_default();
             (*files, *sum) = (*files + 1, *sum + bytes);
         };
-        for column in file.metadata().row_groups().iter().flat_map(|group| group.columns()) {
+        for column in
+            file.metadata().row_groups().iter().flat_map(parquet::file::metadata::RowGroupMetaData::columns)
+        {
             count(column.column_path().string(), column.compressed_size());
             rest -= column.compressed_size();
         }
