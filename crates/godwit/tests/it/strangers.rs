@@ -1,4 +1,4 @@
-//! Clients that are not ours, as people run them: `mosquitto_pub` and `_sub`, paho-mqtt, aiomqtt, mqtt.js.
+//! Clients that are not ours, as people run them: `mosquitto_pub`, `_sub` and `_rr`, paho-mqtt, aiomqtt, mqtt.js.
 //!
 //! Each over TCP, TLS and WebSocket (as far as it speaks it), in MQTT 3.1.1 and 5, at QoS 0, 1 and 2, with retained messages,
 //! wills and sessions, and with `kill -9` of the server in the middle. What a client asks is in its own language, in
@@ -191,5 +191,66 @@ fn the_tools_of_mosquitto_publish_and_subscribe_over_a_restart() {
             tool.run("mosquitto_sub", &["-t", &tool.topic("kept"), "-C", "1", "-W", "60", "-F", "%r %p"]);
         assert_eq!(kept, "1 kept\n");
         tool.publish(&tool.topic("kept"), "", "1", &["-r"]);
+    }
+}
+
+#[test]
+fn a_request_of_mosquitto_rr_is_answered() {
+    let doors = Doors::open();
+    for (transport, version) in WAYS {
+        let tool = Tool { doors: &doors, transport, version };
+        let (asked, answered, begin) = (tool.topic("asked"), tool.topic("answered"), tool.topic("begin"));
+        tool.publish(&begin, "begin", "1", &["-r"]);
+        let mut answerer = tool
+            .command(
+                "mosquitto_sub",
+                &["-t", &asked, "-t", &begin, "-q", "1", "-C", "2", "-W", "60", "-F", "%R|%p"],
+            )
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let mut lines =
+            BufReader::new(answerer.stdout.take().expect("piped")).lines().map(|line| line.expect("text"));
+        // It hears this once it is subscribed.
+        assert_eq!(lines.next().as_deref(), Some("|begin"));
+        let asking = tool
+            .command(
+                "mosquitto_rr",
+                &["-t", &asked, "-e", &answered, "-m", "how warm?", "-q", "1", "-W", "60"],
+            )
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        // MQTT 3.1.1 has no properties: there the topic of the answer is agreed on beforehand.
+        let reply_to = if version == "5" { answered.as_str() } else { "" };
+        assert_eq!(lines.next(), Some(format!("{reply_to}|how warm?")), "{transport} {version}");
+        answerer.wait().expect("it ends");
+        tool.publish(&answered, "21.5", "1", &[]);
+        assert_eq!(printed(&asking.wait_with_output().expect("it ends")), "21.5\n", "{transport} {version}");
+    }
+}
+
+#[test]
+fn a_will_that_mosquitto_left_is_published_when_it_is_killed() {
+    let doors = Doors::open();
+    for (transport, version) in WAYS {
+        let tool = Tool { doors: &doors, transport, version };
+        let (presence, work) = (tool.topic("presence"), tool.topic("work"));
+        let will = ["--will-topic", &presence, "--will-payload", "gone", "--will-qos", "1", "--will-retain"];
+        let mut device = tool
+            .command("mosquitto_sub", &[&["-t", &work, "-q", "1", "-F", "%p"][..], &will].concat())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        // It hears this once it is subscribed, so by then its will is known.
+        tool.publish(&work, "begin", "1", &["-r"]);
+        let mut line = String::new();
+        BufReader::new(device.stdout.take().expect("piped")).read_line(&mut line).expect("it speaks");
+        assert_eq!(line, "begin\n");
+        device.kill().expect("it runs");
+        device.wait().expect("it ends");
+        let said = tool.run("mosquitto_sub", &["-t", &presence, "-C", "1", "-W", "60", "-F", "%p"]);
+        assert_eq!(said, "gone\n", "{transport} {version}");
     }
 }
