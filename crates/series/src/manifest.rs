@@ -101,13 +101,7 @@ pub(crate) struct FileEntry {
 impl FileEntry {
     /// Its bytes.
     pub(crate) fn stored(&self) -> Stored {
-        Stored {
-            name: self.name.clone(),
-            bytes: self.bytes,
-            checksums: self.checksums.clone(),
-            sealed: self.sealed,
-            remote: self.remote,
-        }
+        Stored { remote: self.remote, ..Stored::here(&self.name, self.bytes, &self.checksums, self.sealed) }
     }
 
     /// The later of the newest time and the newest receipt, by which age is counted.
@@ -135,13 +129,7 @@ pub(crate) struct LatestEntry {
 impl LatestEntry {
     /// Its bytes.
     pub(crate) fn stored(&self) -> Stored {
-        Stored {
-            name: self.name.clone(),
-            bytes: self.bytes,
-            checksums: self.checksums.clone(),
-            sealed: self.sealed,
-            remote: false,
-        }
+        Stored::here(&self.name, self.bytes, &self.checksums, self.sealed)
     }
 }
 

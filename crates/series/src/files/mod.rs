@@ -64,6 +64,13 @@ pub(crate) struct Stored {
     pub remote: bool,
 }
 
+impl Stored {
+    /// A file of the directory.
+    pub(crate) fn here(name: &str, bytes: u64, checksums: &[u32], sealed: bool) -> Self {
+        Self { name: name.to_owned(), bytes, checksums: checksums.to_vec(), sealed, remote: false }
+    }
+}
+
 /// Why bytes of a file cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Fault {

@@ -9,26 +9,17 @@ use std::sync::{Arc, LazyLock};
 use arrow::array::{ArrayRef, Float64Builder, RecordBatch, StringViewBuilder};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::Result;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use model::Channels;
 
+use super::provided::{Provide, Question, of_memory};
 use super::wanted::wanted;
 use crate::latest::Known;
 use crate::store::Store;
 
 /// `channels`.
-#[derive(Clone)]
 pub(crate) struct ChannelsTable(pub Arc<Store>);
-
-impl std::fmt::Debug for ChannelsTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("channels")
-    }
-}
 
 fn channels_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -88,27 +79,17 @@ fn rows(known: &[Known], channels: &Channels) -> RecordBatch {
 }
 
 #[async_trait]
-impl TableProvider for ChannelsTable {
+impl Provide for ChannelsTable {
+    fn name(&self) -> &'static str {
+        "channels"
+    }
+
     fn schema(&self) -> SchemaRef {
         channels_schema()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = rows(&self.0.known(&wanted(filters)), self.0.channels());
-        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], channels_schema(), projection.cloned())?)
+    async fn scan(&self, question: Question<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let batch = rows(&self.0.known(&wanted(question.filters)), self.0.channels());
+        of_memory(batch, question.projection)
     }
 }

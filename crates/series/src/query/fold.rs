@@ -1,9 +1,8 @@
 //! Operators on sorted rows: readings to rollup rows, and rollup rows that are not touched.
 //!
-//! Not here: the arithmetic (`crate::rollup`). The law: the output is sorted as the input is, and each bucket of the
-//! scope is folded from all its readings.
+//! Not here: the arithmetic (`crate::rollup`), their place in a plan (`sorted`). The law: the output is sorted as the
+//! input is, and each bucket of the scope is folded from all its readings.
 
-use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,21 +10,15 @@ use std::task::{Context, Poll, ready};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Float64Type, SchemaRef, TimestampMicrosecondType};
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
-use datafusion::execution::TaskContext;
-use datafusion::physical_expr::{Distribution, EquivalenceProperties, OrderingRequirements, PhysicalExpr};
-use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, RecordBatchStream,
-    SendableRecordBatchStream,
-};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{RecordBatchStream, SendableRecordBatchStream};
 use futures::{Stream, StreamExt};
 use model::Channels;
 
+use super::sorted::Operator;
 use crate::rollup::{self, Bucket, Buckets, HOUR, Resolution, RollupRows, Rules, is_frozen, rollup_schema};
 use crate::rows::Key;
-use crate::schema;
 
 /// Which hours are folded.
 #[derive(Debug, Default)]
@@ -46,99 +39,37 @@ impl Scope {
     }
 }
 
-fn properties() -> Arc<PlanProperties> {
-    let schema = rollup_schema();
-    let order = schema::key_order(&schema).expect("rollups have a key");
-    Arc::new(PlanProperties::new(
-        EquivalenceProperties::new_with_orderings(schema, [order]),
-        Partitioning::UnknownPartitioning(1),
-        EmissionType::Incremental,
-        Boundedness::Bounded,
-    ))
-}
-
 /// Folds sorted readings (time, device, channel, value) into the rows of a table.
 #[derive(Debug)]
-pub(crate) struct FoldExec {
-    input: Arc<dyn ExecutionPlan>,
-    channels: Arc<Channels>,
-    resolution: Resolution,
-    scope: Arc<Scope>,
-    properties: Arc<PlanProperties>,
+pub(crate) struct Fold {
+    pub channels: Arc<Channels>,
+    pub resolution: Resolution,
+    pub scope: Arc<Scope>,
 }
 
-impl FoldExec {
-    /// The input has one partition and is sorted by the key.
-    pub(crate) fn new(
-        input: Arc<dyn ExecutionPlan>,
-        channels: Arc<Channels>,
-        resolution: Resolution,
-        scope: Arc<Scope>,
-    ) -> Self {
-        Self { input, channels, resolution, scope, properties: properties() }
-    }
-}
+impl Operator for Fold {
+    const NAME: &'static str = "FoldReadings";
+    const KEEPS_ROWS: bool = false;
 
-impl DisplayAs for FoldExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn describe(&self) -> String {
         let of = if self.scope.only.is_some() { "touched hours" } else { "all" };
-        write!(f, "FoldReadings: to={}, of={of}", self.resolution.table())
-    }
-}
-
-impl ExecutionPlan for FoldExec {
-    fn name(&self) -> &'static str {
-        "FoldReadings"
+        format!("{}: to={}, of={of}", Self::NAME, self.resolution.table())
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn required_input_distribution(&self) -> Vec<Distribution> {
-        vec![Distribution::SinglePartition]
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        vec![schema::key_order(&self.input.schema()).map(OrderingRequirements::from)]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
+    fn run(
         self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (channels, scope) = (Arc::clone(&self.channels), Arc::clone(&self.scope));
-        Ok(Arc::new(Self::new(children.remove(0), channels, self.resolution, scope)))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let batch_rows = context.session_config().batch_size();
-        Ok(Box::pin(Folding {
-            input: self.input.execute(partition, context)?,
-            channels: Arc::clone(&self.channels),
-            resolution: self.resolution,
-            scope: Arc::clone(&self.scope),
+        input: SendableRecordBatchStream,
+        batch_rows: usize,
+    ) -> SendableRecordBatchStream {
+        Box::pin(Folding {
+            input,
+            fold: self,
             at: At::default(),
             bucket: Bucket::default(),
             rows: RollupRows::default(),
             batch_rows,
             is_done: false,
-        }))
+        })
     }
 }
 
@@ -156,9 +87,7 @@ struct At {
 
 struct Folding {
     input: SendableRecordBatchStream,
-    channels: Arc<Channels>,
-    resolution: Resolution,
-    scope: Arc<Scope>,
+    fold: Arc<Fold>,
     at: At,
     bucket: Bucket,
     rows: RollupRows,
@@ -176,17 +105,17 @@ impl Folding {
             let moment = time.value(row);
             let (device, channel) = (device.value(row), channel.value(row));
             let is_same = self.at.rules.is_some() && self.at.channel == channel && self.at.device == device;
-            let start = self.resolution.start(moment);
+            let start = self.fold.resolution.start(moment);
             if !is_same || start != self.at.start {
                 self.close();
                 let hour = moment.div_euclid(HOUR);
                 if !is_same {
-                    self.at.rules = Some(Rules::of(self.channels.find(channel)));
+                    self.at.rules = Some(Rules::of(self.fold.channels.find(channel)));
                     device.clone_into(&mut self.at.device);
                     channel.clone_into(&mut self.at.channel);
                 }
                 if !is_same || hour != self.at.hour {
-                    self.at.is_in = self.scope.has(device, channel, moment);
+                    self.at.is_in = self.fold.scope.has(device, channel, moment);
                     self.at.hour = hour;
                 }
                 self.at.start = start;
@@ -200,7 +129,7 @@ impl Folding {
     /// Ends the bucket.
     fn close(&mut self) {
         if let Some(rules) = self.at.rules.as_ref().filter(|_| !self.bucket.is_empty()) {
-            let row = self.bucket.finish(self.resolution, self.at.start, rules);
+            let row = self.bucket.finish(self.fold.resolution, self.at.start, rules);
             self.rows.push(&self.at.device, &self.at.channel, &row);
         }
     }
@@ -235,82 +164,25 @@ impl RecordBatchStream for Folding {
     }
 }
 
-/// Lets stored rows through whose hours are not folded anew.
+/// Lets stored rows through whose hours are not folded anew. Rows that `freeze` freezes say so.
 #[derive(Debug)]
-pub(crate) struct ScopeExec {
-    input: Arc<dyn ExecutionPlan>,
-    scope: Arc<Scope>,
-    freeze: Vec<(Key, Key)>,
-    properties: Arc<PlanProperties>,
+pub(crate) struct Untouched {
+    pub scope: Arc<Scope>,
+    pub freeze: Vec<(Key, Key)>,
 }
 
-impl ScopeExec {
-    /// The input has one partition and is sorted by the key. Rows that `freeze` freezes say so.
-    pub(crate) fn new(input: Arc<dyn ExecutionPlan>, scope: Arc<Scope>, freeze: Vec<(Key, Key)>) -> Self {
-        Self { input, scope, freeze, properties: properties() }
-    }
-}
+impl Operator for Untouched {
+    const NAME: &'static str = "UntouchedHours";
+    const KEEPS_ROWS: bool = true;
 
-impl DisplayAs for ScopeExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("UntouchedHours")
-    }
-}
-
-impl ExecutionPlan for ScopeExec {
-    fn name(&self) -> &'static str {
-        "UntouchedHours"
+    fn describe(&self) -> String {
+        Self::NAME.to_owned()
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
+    fn run(self: Arc<Self>, input: SendableRecordBatchStream, _: usize) -> SendableRecordBatchStream {
+        let kept = input.map(move |batch| batch.and_then(|batch| self.keep(&batch)));
+        Box::pin(RecordBatchStreamAdapter::new(rollup_schema(), kept))
     }
-
-    fn required_input_distribution(&self) -> Vec<Distribution> {
-        vec![Distribution::SinglePartition]
-    }
-
-    fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        vec![schema::key_order(&self.input.schema()).map(OrderingRequirements::from)]
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (scope, freeze) = (Arc::clone(&self.scope), self.freeze.clone());
-        Ok(Arc::new(Self::new(children.remove(0), scope, freeze)))
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
-        Ok(Box::pin(Untouched { input, scope: Arc::clone(&self.scope), freeze: self.freeze.clone() }))
-    }
-}
-
-struct Untouched {
-    input: SendableRecordBatchStream,
-    scope: Arc<Scope>,
-    freeze: Vec<(Key, Key)>,
 }
 
 impl Untouched {
@@ -338,20 +210,5 @@ impl Untouched {
         let mut columns = kept.columns().to_vec();
         columns[rollup::FROZEN] = Arc::new(frozen);
         Ok(RecordBatch::try_new(kept.schema(), columns)?)
-    }
-}
-
-impl Stream for Untouched {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let next = ready!(self.input.poll_next_unpin(context));
-        Poll::Ready(next.map(|batch| batch.and_then(|batch| self.keep(&batch))))
-    }
-}
-
-impl RecordBatchStream for Untouched {
-    fn schema(&self) -> SchemaRef {
-        rollup_schema()
     }
 }

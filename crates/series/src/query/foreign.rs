@@ -10,16 +10,13 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
+use super::provided::{Provide, Question, of_memory};
 use crate::foreign::{Cell, ColumnKind, ForeignTable};
 
 /// A foreign table and its schema.
-#[derive(Debug)]
 pub(crate) struct Foreign {
     table: ForeignTable,
     schema: SchemaRef,
@@ -78,23 +75,16 @@ fn column<'a>(kind: ColumnKind, cells: impl Iterator<Item = &'a Cell>) -> ArrayR
 }
 
 #[async_trait]
-impl TableProvider for Foreign {
+impl Provide for Foreign {
+    fn name(&self) -> &str {
+        &self.table.name
+    }
+
     fn schema(&self) -> SchemaRef {
         Arc::clone(&self.schema)
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        _filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch()?;
-        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], Arc::clone(&self.schema), projection.cloned())?)
+    async fn scan(&self, question: Question<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        of_memory(self.batch()?, question.projection)
     }
 }

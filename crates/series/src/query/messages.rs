@@ -11,10 +11,8 @@ use arrow::array::{
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
@@ -23,6 +21,7 @@ use journal::{Chains, Journal, Reader, Record};
 use model::route::Routes;
 use model::{Keep, Names, Timestamp};
 
+use super::provided::{Provide, Question};
 use super::wanted::{integer_bounds, moment_bounds};
 
 /// Records per batch.
@@ -62,26 +61,17 @@ fn messages_schema() -> SchemaRef {
 }
 
 #[async_trait]
-impl TableProvider for Messages {
+impl Provide for Messages {
+    fn name(&self) -> &'static str {
+        "messages"
+    }
+
     fn schema(&self) -> SchemaRef {
         messages_schema()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        _state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(&self, question: Question<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let Question { projection, filters, limit, .. } = question;
         let (from, to) = integer_bounds(filters, "seq");
         let (received, _) = moment_bounds(filters, "received_at");
         let mut from = from.unwrap_or(0).max(self.journal.first_seq());

@@ -14,8 +14,10 @@ mod latest;
 mod merge;
 mod messages;
 mod planner;
+mod provided;
 mod readings;
 mod rollups;
+mod sorted;
 mod standing;
 pub(crate) mod statement;
 mod wanted;
@@ -41,6 +43,7 @@ use journal::Journal;
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use messages::Messages;
+use provided::Provided;
 pub(crate) use readings::{Part, parts};
 
 use crate::answer::{Answer, CancelOnDrop};
@@ -110,21 +113,23 @@ impl Engine {
         let failed = |error: DataFusionError| OpenError::Engine(error.to_string());
         functions::register(&context, &store.settings().site.zone).map_err(failed)?;
         context
-            .register_table("readings", Arc::new(readings::Readings(Arc::clone(store))))
+            .register_table("readings", Arc::new(Provided(readings::Readings(Arc::clone(store)))))
             .map_err(failed)?;
-        let channels = Arc::new(channels::ChannelsTable(Arc::clone(store)));
+        let channels = Arc::new(Provided(channels::ChannelsTable(Arc::clone(store))));
         context.register_table("channels", channels).map_err(failed)?;
         for function in standing::functions() {
             context.register_udaf(function);
         }
         for resolution in Resolution::ALL {
             let table = rollups::RollupTable { store: Arc::clone(store), resolution };
-            context.register_table(resolution.table(), Arc::new(table)).map_err(failed)?;
+            context.register_table(resolution.table(), Arc::new(Provided(table))).map_err(failed)?;
         }
-        context.register_table("latest", Arc::new(latest::LatestTable(Arc::clone(store)))).map_err(failed)?;
+        context
+            .register_table("latest", Arc::new(Provided(latest::LatestTable(Arc::clone(store)))))
+            .map_err(failed)?;
         if let Some(journal) = journal {
             let messages = Messages { journal: journal.clone(), routes: Arc::clone(store.routes()) };
-            context.register_table("messages", Arc::new(messages)).map_err(failed)?;
+            context.register_table("messages", Arc::new(Provided(messages))).map_err(failed)?;
         }
         let handle = runtime.handle().clone();
         Ok(Self {
@@ -141,7 +146,9 @@ impl Engine {
         let name = table.name.clone();
         let failed = |error: DataFusionError| explain::explain(&error, &QueryLimits::default());
         self.context.deregister_table(name.as_str()).map_err(failed)?;
-        self.context.register_table(name.as_str(), Arc::new(foreign::Foreign::new(table))).map_err(failed)?;
+        self.context
+            .register_table(name.as_str(), Arc::new(Provided(foreign::Foreign::new(table))))
+            .map_err(failed)?;
         Ok(())
     }
 

@@ -38,6 +38,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::{ApplyOrder, OptimizerConfig, OptimizerRule};
 use model::Timestamp;
 
+use super::provided::Provided;
 use super::readings::Readings;
 use super::rollups::RollupTable;
 use crate::rollup::{HOUR, Resolution};
@@ -410,7 +411,7 @@ impl FromRollups {
         if span.has_after || asked.to.is_some() {
             conditions.push(time.lt(moment(span.to)));
         }
-        let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(table)), None)?;
+        let mut plan = LogicalPlanBuilder::scan(name, provider_as_source(Arc::new(Provided(table))), None)?;
         for condition in conditions {
             plan = plan.filter(of_table(condition, Some(name))?)?;
         }
@@ -422,7 +423,7 @@ impl FromRollups {
     /// A part that is asked of the readings: each is a row of its own.
     fn raw(&self, asked: &Asked, from: Option<i64>, to: Option<i64>) -> Result<LogicalPlan> {
         let name = "readings";
-        let source = provider_as_source(Arc::new(Readings(Arc::clone(&self.0))));
+        let source = provider_as_source(Arc::new(Provided(Readings(Arc::clone(&self.0)))));
         let of = |of: &str| Expr::Column(Column::new(Some(name), of));
         let mut conditions = asked.conditions.clone();
         conditions.extend(from.map(|from| of("time").gt_eq(moment(from))));

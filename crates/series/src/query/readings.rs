@@ -11,7 +11,6 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
@@ -20,7 +19,6 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -31,6 +29,7 @@ use datafusion::physical_plan::union::UnionExec;
 use model::{Channels, Timestamp};
 
 use super::merge::MergeExec;
+use super::provided::{Provide, Question};
 use super::wanted::wanted;
 use crate::column::{ColumnsAdapterFactory, ReaderFactory};
 use crate::rows::Key;
@@ -39,42 +38,24 @@ use crate::store::{LiveFile, Snapshot, Store};
 use crate::table::Wanted;
 
 /// `readings`.
-#[derive(Clone)]
 pub(crate) struct Readings(pub Arc<Store>);
 
-impl std::fmt::Debug for Readings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("readings")
-    }
-}
-
 #[async_trait]
-impl TableProvider for Readings {
+impl Provide for Readings {
+    fn name(&self) -> &'static str {
+        "readings"
+    }
+
     fn schema(&self) -> SchemaRef {
         schema::readings()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        // The engine pushes them further down, into the files, and keeps what cannot be pushed.
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let wanted = wanted(filters);
+    async fn scan(&self, question: Question<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted = wanted(question.filters);
         let parts = parts(self.0.snapshot(&wanted), &wanted);
         let everything: Vec<usize> = (0..schema::readings().fields().len()).collect();
-        let projection = projection.unwrap_or(&everything);
-        scan(parts, self.0.channels(), projection, state.config().target_partitions())
+        let projection = question.projection.unwrap_or(&everything);
+        scan(parts, self.0.channels(), projection, question.session.config().target_partitions())
     }
 }
 

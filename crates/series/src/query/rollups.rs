@@ -10,7 +10,6 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use async_trait::async_trait;
-use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::ScalarValue;
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
@@ -20,7 +19,7 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::execution::object_store::ObjectStoreUrl;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion::physical_plan::expressions::{BinaryExpr, Column, in_list, lit};
@@ -31,8 +30,10 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::StreamExt;
 use model::{Channels, Timestamp};
 
-use super::fold::{FoldExec, Scope, ScopeExec};
+use super::fold::{Fold, Scope, Untouched};
+use super::provided::{Provide, Question};
 use super::readings::{self, Part};
+use super::sorted::SortedExec;
 use super::wanted::wanted;
 use crate::column::{FileReader, ReaderFactory};
 use crate::rollup::{self, Buckets, LiveRollup, Resolution, RollupAdapterFactory, RollupFile, rollup_schema};
@@ -41,39 +42,23 @@ use crate::store::{LiveFile, Store};
 use crate::table::Wanted;
 
 /// One of the three tables.
-#[derive(Clone)]
 pub(crate) struct RollupTable {
     pub store: Arc<Store>,
     pub resolution: Resolution,
 }
 
-impl std::fmt::Debug for RollupTable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.resolution.table())
-    }
-}
-
 #[async_trait]
-impl TableProvider for RollupTable {
+impl Provide for RollupTable {
+    fn name(&self) -> &'static str {
+        self.resolution.table()
+    }
+
     fn schema(&self) -> SchemaRef {
         rollup_schema()
     }
 
-    fn table_type(&self) -> TableType {
-        TableType::Base
-    }
-
-    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
-        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
-    }
-
-    async fn scan(
-        &self,
-        state: &dyn Session,
-        projection: Option<&Vec<usize>>,
-        filters: &[Expr],
-        _limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(&self, question: Question<'_>) -> Result<Arc<dyn ExecutionPlan>> {
+        let (filters, state) = (question.filters, question.session);
         let resolution = self.resolution;
         let rows_wanted = wanted(filters);
         // Every reading of a bucket that may be wanted.
@@ -96,7 +81,7 @@ impl TableProvider for RollupTable {
             days.entry(*day).or_default().rollup = Some(Arc::clone(live));
         }
         let everything: Vec<usize> = (0..rollup_schema().fields().len()).collect();
-        let projection = projection.unwrap_or(&everything);
+        let projection = question.projection.unwrap_or(&everything);
         let context = state.task_ctx();
         let mut plans: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
         let mut clean = Vec::new();
@@ -230,7 +215,7 @@ pub(crate) async fn plan_day(
             plans.push(if is_untouched && freeze.is_empty() {
                 plan
             } else {
-                Arc::new(ScopeExec::new(plan, Arc::clone(&scope), freeze))
+                Arc::new(SortedExec::new(plan, Arc::new(Untouched { scope: Arc::clone(&scope), freeze })))
             });
         }
     }
@@ -248,7 +233,8 @@ pub(crate) async fn plan_day(
         let filter = predicate(&wanted, &schema::readings());
         if !raw.is_empty() {
             let input = readings::sorted(raw, channels, &projection, filter.as_ref())?;
-            plans.push(Arc::new(FoldExec::new(input, Arc::clone(channels), resolution, scope)));
+            let fold = Fold { channels: Arc::clone(channels), resolution, scope };
+            plans.push(Arc::new(SortedExec::new(input, Arc::new(fold))));
         }
     }
     Ok(DayPlan { plans, late })

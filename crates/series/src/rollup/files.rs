@@ -44,13 +44,7 @@ pub(crate) struct RollupFile {
 impl RollupFile {
     /// How it is stored.
     pub(crate) fn stored(&self) -> Stored {
-        Stored {
-            name: self.name.clone(),
-            bytes: self.bytes,
-            checksums: self.checksums.clone(),
-            sealed: self.sealed,
-            remote: false,
-        }
+        Stored::here(&self.name, self.bytes, &self.checksums, self.sealed)
     }
 }
 
