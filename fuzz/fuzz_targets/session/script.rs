@@ -102,7 +102,7 @@ impl Script<'_> {
                 self.house.clock.advance(Duration::from_secs(seconds));
             }
             14 => {
-                self.house.gate.hold();
+                self.house.disk.hold_syncs();
                 self.is_held = true;
             }
             _ => {
@@ -113,7 +113,7 @@ impl Script<'_> {
     }
 
     async fn release(&mut self) {
-        self.house.gate.release();
+        self.house.disk.release_syncs();
         self.is_held = false;
         self.peers.iter_mut().for_each(Peer::synced);
     }

@@ -24,13 +24,13 @@ async fn qos_1_is_delivered_after_it_is_durable_and_qos_0_at_once() {
     let mut watcher = Client::open(house.anonymous(), Version::V5, "watcher").await;
     watcher.subscribe("#", Qos::AtLeastOnce).await;
     let mut client = Client::open(house.anonymous(), Version::V311, "me").await;
-    house.disk.hold();
+    house.disk.hold_syncs();
     client.publish(publish("a", 1, "durable first")).await;
     client.publish(publish("a", 0, "at once")).await;
     let first = watcher.message().await;
     assert_eq!((first.qos, &first.payload[..]), (Qos::AtMostOnce, &b"at once"[..]));
     watcher.expect_nothing().await;
-    house.disk.release();
+    house.disk.release_syncs();
     let second = watcher.take().await;
     assert_eq!((second.qos, &second.payload[..]), (Qos::AtLeastOnce, &b"durable first"[..]));
     client.expect_puback(1, Reason::Success).await;

@@ -14,7 +14,7 @@ async fn puback_only_after_durable_and_in_order() {
     for version in [Version::V311, Version::V5] {
         let mut client = Client::open(house.anonymous(), version, "me").await;
         let before = house.journal.durable_seq();
-        house.disk.hold();
+        house.disk.hold_syncs();
         // In several writes, so that several batches are in flight at once.
         for id in 1..=50 {
             client.publish(publish("dt/a/b", id, format!("{id}"))).await;
@@ -23,7 +23,7 @@ async fn puback_only_after_durable_and_in_order() {
             }
         }
         assert_eq!(house.journal.durable_seq(), before);
-        house.disk.release();
+        house.disk.release_syncs();
         for id in 1..=50 {
             client.expect_puback(id, Reason::Success).await;
             assert!(house.journal.durable_seq() >= before + u64::from(id));
@@ -36,11 +36,11 @@ async fn puback_only_after_durable_and_in_order() {
 async fn a_refused_publish_is_answered_in_its_place() {
     let house = House::open().await;
     let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
-    house.disk.hold();
+    house.disk.hold_syncs();
     let packets = [("a", 1), ("$aws/x", 2), ("$SYS/state", 3), ("b", 4)];
     client.send_all(&packets.map(|(topic, id)| Packet::Publish(publish(topic, id, "x")))).await;
     client.expect_nothing().await;
-    house.disk.release();
+    house.disk.release_syncs();
     let reasons = [Reason::Success, Reason::TopicNameInvalid, Reason::Success, Reason::Success];
     for ((_, id), reason) in packets.into_iter().zip(reasons) {
         client.expect_puback(id, reason).await;
@@ -55,7 +55,7 @@ async fn a_full_journal_refuses_and_takes_again_when_there_is_room() {
     let house = House::open().await;
     let mut new = Client::open(house.anonymous(), Version::V5, "new").await;
     new.publish_durably("a", 1, "x").await;
-    house.disk.disk.limit_bytes(Some(0));
+    house.disk.limit_bytes(Some(0));
     new.publish(publish("a", 2, "x")).await;
     new.expect_puback(2, Reason::QuotaExceeded).await;
     new.publish(publish("a", 0, "x")).await;
@@ -68,7 +68,7 @@ async fn a_full_journal_refuses_and_takes_again_when_there_is_room() {
         })
         .await;
     assert_eq!(stats.ended(End::Journal), 1);
-    house.disk.disk.limit_bytes(None);
+    house.disk.limit_bytes(None);
     new.publish_durably("a", 4, "x").await;
 }
 
@@ -77,7 +77,7 @@ async fn a_poisoned_journal_acknowledges_nothing() {
     let house = House::open().await;
     let mut new = Client::open(house.anonymous(), Version::V5, "new").await;
     let mut old = Client::open(house.anonymous(), Version::V311, "old").await;
-    house.disk.disk.fail_sync_after(0);
+    house.disk.fail_sync_after(0);
     new.publish(publish("a", 1, "x")).await;
     new.expect_puback(1, Reason::ImplementationSpecific).await;
     new.publish(publish("a", 2, "x")).await;
@@ -95,7 +95,7 @@ async fn a_journal_that_is_slow_stops_the_reading_and_loses_nothing() {
     plan.settings.packet_bytes_max = 64 * 1024;
     plan.settings.receive_maximum = 60_000;
     let house = House::with(plan).await;
-    house.disk.hold();
+    house.disk.hold_syncs();
     let client = Client::open(house.anonymous(), Version::V311, "me").await;
     let (mut reading, mut writing) = tokio::io::split(client.stream);
     // 40 MB do not fit into any socket's buffers: the writer stands still when nobody reads.
@@ -115,7 +115,7 @@ async fn a_journal_that_is_slow_stops_the_reading_and_loses_nothing() {
     let stats = house.until("it waits", |stats| stats.waited > 0).await;
     assert!(stats.received[1] < 500, "it reads on: {}", stats.received[1]);
     assert!(!sender.is_finished());
-    house.disk.release();
+    house.disk.release_syncs();
     let mut acknowledged = vec![0; 4 * count as usize];
     let reads = tokio::io::AsyncReadExt::read_exact(&mut reading, &mut acknowledged);
     tokio::time::timeout(crate::house::PATIENCE, reads).await.expect("in time").expect("acknowledged");
@@ -150,7 +150,7 @@ async fn the_end_of_the_server_lets_what_was_read_be_acknowledged_and_says_goodb
     let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
     let mut old = Client::open(house.anonymous(), Version::V311, "old").await;
     let mut unconnected = Client::socket(house.anonymous(), Version::V5).await;
-    house.disk.hold();
+    house.disk.hold_syncs();
     for id in 1..=5 {
         client.publish(publish("a", id, "x")).await;
     }
@@ -162,7 +162,7 @@ async fn the_end_of_the_server_lets_what_was_read_be_acknowledged_and_says_goodb
     assert_eq!(unconnected.receive().await, None, "who has not connected is not waited for");
     assert_eq!(old.receive().await, None);
     assert!(!closing.is_finished(), "the disk still holds what was read");
-    house.disk.release();
+    house.disk.release_syncs();
     for id in 1..=5 {
         client.expect(Packet::PubAck(Ack::new(id, Reason::Success))).await;
     }

@@ -48,10 +48,10 @@ async fn mqtt5_4_3_3_8_pubrec_answers_when_the_message_is_durable() {
     for version in VERSIONS {
         let house = House::open().await;
         let mut client = Client::open(house.anonymous(), version, "me").await;
-        house.disk.hold();
+        house.disk.hold_syncs();
         client.publish(twice("a", 1, "x")).await;
         client.expect_nothing().await;
-        house.disk.release();
+        house.disk.release_syncs();
         client.expect(Packet::PubRec(ack(1))).await;
         assert_eq!(house.journal.durable_seq(), 1);
     }
@@ -88,13 +88,13 @@ async fn a_message_that_was_not_durable_when_its_connection_broke_is_answered_on
     for version in VERSIONS {
         let house = House::open().await;
         let (mut client, _) = Client::with(house.anonymous(), persistent(version, "me")).await;
-        house.disk.hold();
+        house.disk.hold_syncs();
         client.publish(twice("a", 1, "x")).await;
         client.expect_nothing().await;
         client.vanish().await;
         let address = house.anonymous();
         let next = tokio::spawn(async move { Client::with(address, persistent(version, "me")).await });
-        house.disk.release();
+        house.disk.release_syncs();
         let (mut client, _) = next.await.expect("connected");
         client.publish(again(twice("a", 1, "x"))).await;
         client.expect(Packet::PubRec(ack(1))).await;

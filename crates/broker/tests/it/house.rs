@@ -1,6 +1,5 @@
 //! A door with its rooms, in a directory of its own, on a port of its own.
 
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,11 +8,10 @@ use std::time::Duration;
 use broker::{Broker, DoorName, ListenerSettings, Parts, Settings, Stats};
 use catalog::Catalog;
 use host::sim::{Machine, SimDisk};
-use host::{Clock, Disk, Entry, File, Host, Space, SystemClock, SystemDisk, SystemRandom};
+use host::{Clock, Host, SystemClock, SystemDisk, SystemRandom};
 use identity::{Identity, LocalToken};
 use journal::Journal;
 use model::{RouteSettings, Routes};
-use parking_lot::{Condvar, Mutex};
 use tempfile::TempDir;
 
 /// Longest wait for anything that must happen.
@@ -50,7 +48,7 @@ pub(crate) struct House {
     pub(crate) journal: Journal,
     pub(crate) identity: Identity,
     pub(crate) token: LocalToken,
-    pub(crate) disk: Arc<GatedDisk>,
+    pub(crate) disk: SimDisk,
     /// The certificate that clients trust.
     pub(crate) root: String,
     catalog: Catalog,
@@ -69,7 +67,7 @@ impl House {
     }
 
     async fn start(plan: Plan, dir: TempDir, machine: Machine) -> Self {
-        let disk = Arc::new(GatedDisk::of((*machine.disk).clone()));
+        let disk = (*machine.disk).clone();
         let host = Host {
             clock: plan.clock,
             disk: Arc::new(SystemDisk),
@@ -77,7 +75,7 @@ impl House {
             ..machine.host()
         };
         // The journal's disk is simulated: it can be stopped, filled and broken. The catalog's files are SQLite's own.
-        let journal_host = Host { disk: Arc::clone(&disk) as Arc<dyn Disk>, ..host.clone() };
+        let journal_host = Host { disk: Arc::new(disk.clone()), ..host.clone() };
         let (journal, _) =
             Journal::open(Path::new("/journal"), &plan.journal, &journal_host).expect("a journal");
         let migrations = [Broker::migrations(), Identity::migrations()].concat();
@@ -168,96 +166,5 @@ impl House {
         };
         let waited = tokio::time::timeout(PATIENCE, wait).await;
         waited.unwrap_or_else(|_| panic!("never: {what}: {:#?}", self.broker.stats()))
-    }
-}
-
-/// A simulated disk whose syncs can be held back.
-pub(crate) struct GatedDisk {
-    pub(crate) disk: SimDisk,
-    gate: Arc<Gate>,
-}
-
-#[derive(Default)]
-struct Gate {
-    is_closed: Mutex<bool>,
-    opened: Condvar,
-}
-
-impl GatedDisk {
-    fn of(disk: SimDisk) -> Self {
-        Self { disk, gate: Arc::default() }
-    }
-
-    /// From now on no sync returns.
-    pub(crate) fn hold(&self) {
-        *self.gate.is_closed.lock() = true;
-    }
-
-    /// Lets every sync go on.
-    pub(crate) fn release(&self) {
-        *self.gate.is_closed.lock() = false;
-        self.gate.opened.notify_all();
-    }
-
-    fn gated(&self, file: io::Result<Box<dyn File>>) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(GatedFile { file: file?, gate: Arc::clone(&self.gate) }))
-    }
-}
-
-impl Disk for GatedDisk {
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.disk.create_dir(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        self.disk.list(dir)
-    }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.gated(self.disk.create(path))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.disk.open(path)
-    }
-    fn read(&self, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
-        self.disk.read(path, bytes_max)
-    }
-    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.disk.replace(path, bytes)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_dir(dir)
-    }
-    fn space(&self, path: &Path) -> io::Result<Space> {
-        self.disk.space(path)
-    }
-}
-
-struct GatedFile {
-    file: Box<dyn File>,
-    gate: Arc<Gate>,
-}
-
-impl File for GatedFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.append(bytes)
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        let mut is_closed = self.gate.is_closed.lock();
-        while *is_closed {
-            self.gate.opened.wait(&mut is_closed);
-        }
-        drop(is_closed);
-        self.file.sync()
-    }
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        self.file.truncate(bytes)
-    }
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, into)
-    }
-    fn bytes(&self) -> io::Result<u64> {
-        self.file.bytes()
     }
 }

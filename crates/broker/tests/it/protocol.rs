@@ -171,12 +171,12 @@ async fn more_unacknowledged_publishes_than_allowed_end_a_connection_that_was_to
     let settings = Settings { receive_maximum: 2, ..Settings::default() };
     let house = House::with(Plan::with(settings)).await;
     let mut client = Client::open(house.anonymous(), Version::V5, "me").await;
-    house.disk.hold();
+    house.disk.hold_syncs();
     for id in 1..=3 {
         client.publish(publish("a", id, "x")).await;
     }
     client.expect_end(Reason::ReceiveMaximumExceeded).await;
-    house.disk.release();
+    house.disk.release_syncs();
 }
 
 #[tokio::test]

@@ -4,14 +4,14 @@
 //! one may have arrived and an earlier one not (the file is then long enough, with zeros in the hole); the last
 //! one may be torn at any byte. A directory entry that was not synced may be there or not. What [`Disk::replace`]
 //! wrote is there. Beside that a test can order faults: a write or sync that fails, a disk that is full, a flipped
-//! bit, a sync that lies.
+//! bit, a sync that lies, syncs that do not return until they may.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::SimRandom;
 use crate::{Disk, Entry, File, Space};
@@ -26,6 +26,8 @@ const VOLUME_BYTES: u64 = 1 << 40;
 #[derive(Clone)]
 pub struct SimDisk {
     platter: Arc<Mutex<Platter>>,
+    /// Told when syncs that are held may go on.
+    released: Arc<Condvar>,
     /// The life of the machine to which this view belongs.
     life: u64,
 }
@@ -49,6 +51,7 @@ struct Faults {
     sync_in: Option<u64>,
     bytes_max: Option<u64>,
     syncs_lie: bool,
+    syncs_held: bool,
     create_in: Option<(u64, io::ErrorKind)>,
     /// Changes to the disk that still succeed before the power is off.
     power_for: Option<u64>,
@@ -70,7 +73,7 @@ impl SimDisk {
     /// An empty disk without faults.
     #[must_use]
     pub fn new() -> Self {
-        Self { platter: Arc::default(), life: 0 }
+        Self { platter: Arc::default(), released: Arc::default(), life: 0 }
     }
 
     /// The disk as the next process sees it after one that ended in good order.
@@ -78,7 +81,11 @@ impl SimDisk {
     pub(super) fn after_restart(&self) -> Self {
         let mut platter = self.platter.lock();
         platter.life += 1;
-        Self { platter: Arc::clone(&self.platter), life: platter.life }
+        self.seen_by(platter.life)
+    }
+
+    fn seen_by(&self, life: u64) -> Self {
+        Self { platter: Arc::clone(&self.platter), released: Arc::clone(&self.released), life }
     }
 
     /// The disk after a power failure. Views of before get errors. Ordered faults are over.
@@ -97,7 +104,8 @@ impl SimDisk {
         for content in platter.files.values_mut() {
             content.lose_unsynced(dice);
         }
-        Self { platter: Arc::clone(&self.platter), life: platter.life }
+        self.released.notify_all();
+        self.seen_by(platter.life)
     }
 
     /// Lets `appends` more appends pass and makes the one after them fail after half of its bytes.
@@ -123,6 +131,17 @@ impl SimDisk {
     /// Makes syncs say that they are done although they did nothing.
     pub fn let_syncs_lie(&self, lie: bool) {
         self.platter.lock().faults.syncs_lie = lie;
+    }
+
+    /// From now on no sync of a file returns.
+    pub fn hold_syncs(&self) {
+        self.platter.lock().faults.syncs_held = true;
+    }
+
+    /// Lets every sync go on.
+    pub fn release_syncs(&self) {
+        self.platter.lock().faults.syncs_held = false;
+        self.released.notify_all();
     }
 
     /// Lets `changes` more appends, syncs, truncations, creations and removals pass; then the power is off: nothing
@@ -177,6 +196,13 @@ impl SimDisk {
     #[must_use]
     pub fn synced_bytes(&self, path: &Path) -> u64 {
         self.platter.lock().files.get(path).map_or(0, |content| content.synced.len() as u64)
+    }
+
+    fn wait_for_release(&self) {
+        let mut platter = self.platter.lock();
+        // Who was held when the power failed goes on, to be told so.
+        self.released
+            .wait_while(&mut platter, |platter| platter.faults.syncs_held && platter.life == self.life);
     }
 
     fn alive(&self) -> io::Result<MutexGuard<'_, Platter>> {
@@ -416,6 +442,7 @@ impl File for SimFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.disk.wait_for_release();
         let mut platter = self.disk.change()?;
         if due(&mut platter.faults.sync_in) {
             return Err(io::Error::other("ordered to fail"));
@@ -474,6 +501,26 @@ mod tests {
         disk.sync_dir(Path::new("/data")).expect("synced");
         file.append(&vec![2; unsynced]).expect("written");
         file
+    }
+
+    #[test]
+    fn a_sync_that_is_held_waits_for_its_release_or_the_end() {
+        let disk = SimDisk::new();
+        for crash in [false, true] {
+            let mut file = made(&disk.seen_by(disk.platter.lock().life), 10, 20);
+            disk.hold_syncs();
+            let held = std::thread::spawn(move || file.sync());
+            assert!(disk.synced_bytes(&path()) < 30, "it is held, or not there yet");
+            if crash {
+                let after = disk.after_crash(&SimRandom::new(1));
+                assert!(held.join().expect("no panic").is_err(), "its machine is gone");
+                made(&after, 1, 0).sync().expect("the next machine's syncs are not held");
+            } else {
+                disk.release_syncs();
+                held.join().expect("no panic").expect("synced");
+                assert_eq!(disk.synced_bytes(&path()), 30);
+            }
+        }
     }
 
     #[test]

@@ -79,11 +79,11 @@ async fn mqtt5_4_3_2_1_to_3() {
 #[tokio::test]
 async fn mqtt5_4_3_2_4() {
     let (house, mut me) = connected().await;
-    house.disk.hold();
+    house.disk.hold_syncs();
     say(&mut me, "32 {'t' 1234 00 \"x\"}").await;
     // Ownership is durability.
     me.expect_nothing().await;
-    house.disk.release();
+    house.disk.release_syncs();
     hear(&mut me, "40 {1234}").await;
     assert_eq!(house.journal.durable_seq(), 1);
 }

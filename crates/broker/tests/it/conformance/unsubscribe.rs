@@ -116,9 +116,9 @@ async fn mqtt5_3_12_4_1() {
         hear(&mut me, "d000").await;
     }
     // While the disk stands still, too.
-    house.disk.hold();
+    house.disk.hold_syncs();
     me.publish(publish("a", 1, "x")).await;
     say(&mut me, "c000").await;
     hear(&mut me, "d000").await;
-    house.disk.release();
+    house.disk.release_syncs();
 }
