@@ -1,24 +1,34 @@
 //! Who may ask: whoever has a token, sent as `Authorization: Bearer …` (RFC 6750, section 2.1).
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use identity::Actor;
 use model::Kind;
 
 use crate::Parts;
 use crate::problem::Problem;
 
-/// Lets a request through when its token is right.
-pub(crate) async fn with_token(State(parts): State<Arc<Parts>>, request: Request, next: Next) -> Response {
+/// Lets a request through when its token is right; handlers find an [`Actor`] among its extensions.
+pub(crate) async fn with_token(
+    State(parts): State<Arc<Parts>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     let Some(token) = header.and_then(|value| value.strip_prefix("Bearer ")) else {
         return refusal("a token is needed: `Authorization: Bearer TOKEN`");
     };
     match parts.identity.authenticate_token(token.trim()) {
-        Ok(_) => next.run(request).await,
+        Ok(who) => {
+            let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
+            request.extensions_mut().insert(Actor::of(&who, address));
+            next.run(request).await
+        }
         Err(_) => refusal("the token is not, or no longer, right"),
     }
 }

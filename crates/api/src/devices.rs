@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use identity::Actor;
 use model::{DeviceName, Kind};
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +93,7 @@ struct Added {
 /// Adds a device with a password, which this answer alone shows.
 pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     body: Result<Json<New>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
@@ -105,9 +107,9 @@ pub(crate) async fn add(
     }
     let name = parse(&new.name)?;
     let made = if new.replace {
-        parts.identity.set_password(&name).await
+        parts.identity.set_password(&by, &name).await
     } else {
-        parts.identity.add_device_with_password(&name).await
+        parts.identity.add_device_with_password(&by, &name).await
     };
     let password = made.map_err(|error| {
         let hint = match &error {

@@ -143,8 +143,8 @@ impl Api {
     pub async fn serve(self, parts: Parts) {
         let shutdown = parts.shutdown.clone();
         let stopping = async move { shutdown.stopping().await };
-        let served =
-            axum::serve(self.listener, router(Arc::new(parts))).with_graceful_shutdown(stopping).await;
+        let service = router(Arc::new(parts)).into_make_service_with_connect_info::<SocketAddr>();
+        let served = axum::serve(self.listener, service).with_graceful_shutdown(stopping).await;
         if let Err(error) = served {
             tracing::error!(%error, "the HTTP API ended");
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use host::{Host, KeyRing, SystemClock, SystemDisk, SystemRandom};
-use identity::{Action, Identity, LocalToken, Permissions, Who};
+use identity::{Action, Actor, Identity, LocalToken, Permissions, Who};
 use model::DeviceName;
 
 /// Devices with a password.
@@ -40,7 +40,14 @@ fn register() -> Bench {
         let adding = (0..DEVICES).map(|n| {
             let name = name(n);
             let identity = identity.clone();
-            async move { identity.add_device_with_password(&name).await.expect("added").reveal().to_owned() }
+            async move {
+                identity
+                    .add_device_with_password(&Actor::inside(), &name)
+                    .await
+                    .expect("added")
+                    .reveal()
+                    .to_owned()
+            }
         });
         futures::future::join_all(adding).await.swap_remove(77)
     });

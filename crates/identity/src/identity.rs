@@ -9,96 +9,40 @@ use std::sync::Arc;
 use catalog::{Catalog, Migration, ReadError, Transaction, WriteError, params};
 use hashbrown::{HashMap, HashSet};
 use host::Host;
-use model::{DeviceName, Kind, Principal, Timestamp};
+use model::{DeviceName, Principal, Timestamp};
 use parking_lot::RwLock;
+use serde_json::json;
 use tokio::sync::watch;
 
+use crate::audit::{self, Actor, Entry};
 use crate::authority;
 use crate::device::{self, Device, DeviceFilter, Devices, Page};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::seen::Register;
-use crate::{LocalToken, Permissions, Refusal, ScramVerifier, Seen, Who};
+use crate::{ChangeError, LocalToken, OpenError, Permissions, Refusal, ScramVerifier, Seen, Who};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
 pub const LOCAL_USER: &str = "local";
 
-/// Why the register cannot be opened.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read the devices")]
-pub struct OpenError(#[from] ReadError);
-
-impl OpenError {
-    /// Whose fault it is and whether a retry is sensible.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        self.0.kind()
-    }
-
-    /// What the reader can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        self.0.hint()
-    }
-}
-
-/// Why the register was not changed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ChangeError {
-    /// The device was added before.
-    #[error("device `{0}` exists already")]
-    Exists(DeviceName),
-    /// There is no such device.
-    #[error("there is no device `{0}`")]
-    Unknown(DeviceName),
-    /// The name belongs to a user of Godwit's own.
-    #[error("`{0}` is the name of a user of Godwit itself")]
-    Reserved(DeviceName),
-    /// The catalog did not take it.
-    #[error(transparent)]
-    Catalog(#[from] WriteError),
-}
-
-impl ChangeError {
-    /// Whose fault it is and whether a retry is sensible.
-    #[must_use]
-    pub fn kind(&self) -> Kind {
-        match self {
-            Self::Exists(_) => Kind::Conflict,
-            Self::Unknown(_) => Kind::NotFound,
-            Self::Reserved(_) => Kind::Invalid,
-            Self::Catalog(error) => error.kind(),
-        }
-    }
-
-    /// What the reader can do about it.
-    #[must_use]
-    pub fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::Exists(_) => Some("choose another name, or give the device a new password"),
-            Self::Unknown(_) => Some("Run: godwit device add NAME --password"),
-            Self::Reserved(_) => Some("choose another name"),
-            Self::Catalog(error) => error.hint(),
-        }
-    }
-}
-
 /// Who is known and how they prove it. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Identity {
-    parts: Arc<Parts>,
+    pub(crate) parts: Arc<Parts>,
     /// What is kept of the token of this start; user `local` is refused without one.
     local: Option<Verifier>,
     /// The same for SQL clients.
     local_scram: Option<ScramVerifier>,
 }
 
-struct Parts {
-    catalog: Catalog,
-    host: Host,
+/// What all clones share. Each file of this crate that keeps something in memory has its field here.
+pub(crate) struct Parts {
+    pub(crate) catalog: Catalog,
+    pub(crate) host: Host,
     /// Lock order: never held together with another.
     passwords: RwLock<HashMap<DeviceName, Kept>>,
     register: Arc<Register>,
-    changes: watch::Sender<u64>,
+    /// Moved by whatever changes a proof or a right.
+    pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
     nobody: Verifier,
     /// Makes what SQL clients are told of names that nobody has.
@@ -115,7 +59,7 @@ impl Identity {
     /// The tables of this room, for [`Catalog::open`].
     #[must_use]
     pub fn migrations() -> &'static [Migration] {
-        const ALL: &[Migration] = &[device::MIGRATION, authority::MIGRATION];
+        const ALL: &[Migration] = &[device::MIGRATION, authority::MIGRATION, audit::MIGRATION];
         ALL
     }
 
@@ -251,16 +195,24 @@ impl Identity {
     ///
     /// # Errors
     /// [`ChangeError::Exists`] when it is active already.
-    pub async fn add_device(&self, name: &DeviceName) -> Result<(), ChangeError> {
+    pub async fn add_device(&self, by: &Actor, name: &DeviceName) -> Result<(), ChangeError> {
         refuse_reserved(name)?;
         let (parts, added, now) = (Arc::clone(&self.parts), name.clone(), self.parts.host.clock.now());
+        let by = by.clone();
         let is_new = self
             .parts
             .catalog
             .write_then(
                 {
                     let name = name.clone();
-                    move |transaction| activate(transaction, &name, now)
+                    move |transaction| {
+                        let is_new = activate(transaction, &name, now)?;
+                        if is_new {
+                            let entry = Entry::done(&by, "device.add", format!("device:{name}"));
+                            audit::append(transaction, now, &entry)?;
+                        }
+                        Ok(is_new)
+                    }
                 },
                 move |_| {
                     parts.register.add(&added);
@@ -274,9 +226,13 @@ impl Identity {
     ///
     /// # Errors
     /// [`ChangeError::Exists`] when it has a password already: nothing that works is broken by adding twice.
-    pub async fn add_device_with_password(&self, name: &DeviceName) -> Result<Password, ChangeError> {
+    pub async fn add_device_with_password(
+        &self,
+        by: &Actor,
+        name: &DeviceName,
+    ) -> Result<Password, ChangeError> {
         refuse_reserved(name)?;
-        self.keep_password(name, |transaction, name, now| {
+        self.keep_password(by, name, |transaction, name, now| {
             let has_password = device::one(transaction, name)?.is_some_and(|device| device.has_password);
             if !has_password {
                 activate(transaction, name, now)?;
@@ -292,9 +248,9 @@ impl Identity {
     ///
     /// # Errors
     /// [`ChangeError::Unknown`] when there is no such device.
-    pub async fn set_password(&self, name: &DeviceName) -> Result<Password, ChangeError> {
+    pub async fn set_password(&self, by: &Actor, name: &DeviceName) -> Result<Password, ChangeError> {
         refuse_reserved(name)?;
-        self.keep_password(name, |transaction, name, now| {
+        self.keep_password(by, name, |transaction, name, now| {
             let is_known = device::one(transaction, name)?.is_some();
             if is_known {
                 activate(transaction, name, now)?;
@@ -308,6 +264,7 @@ impl Identity {
     /// Makes a password and keeps its hash if `judge` says so.
     async fn keep_password(
         &self,
+        by: &Actor,
         name: &DeviceName,
         judge: fn(&Transaction<'_>, &DeviceName, Timestamp) -> Result<bool, WriteError>,
     ) -> Result<Option<Password>, ChangeError> {
@@ -316,6 +273,7 @@ impl Identity {
         let verifier = Verifier::of(password.reveal().as_bytes(), random);
         let now = self.parts.host.clock.now();
         let (parts, kept_for, name) = (Arc::clone(&self.parts), name.clone(), name.clone());
+        let by = by.clone();
         let version = self
             .parts
             .catalog
@@ -333,6 +291,14 @@ impl Identity {
                         params![name, verifier.salt, verifier.hash, now],
                         |row| row.get(0),
                     )?;
+                    let mut made = Entry::done(&by, "device.password", format!("device:{name}"));
+                    if let Some(version) = version {
+                        made = made.after(json!({ "version": version }));
+                        if version > 1 {
+                            made = made.before(json!({ "version": version - 1 }));
+                        }
+                    }
+                    audit::append(transaction, now, &made)?;
                     Ok(version)
                 },
                 move |version| {

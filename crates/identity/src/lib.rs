@@ -12,8 +12,10 @@
 //! - A subscription is permitted only if everything its filter can match is permitted.
 //! - No secret is stored, and none is written to a log: passwords are shown once and kept as salted hashes.
 
+mod audit;
 mod authority;
 mod device;
+mod error;
 mod filter;
 mod identity;
 mod password;
@@ -24,9 +26,11 @@ mod seen;
 mod token;
 mod who;
 
+pub use audit::{Actor, Outcome};
 pub use authority::{Authority, AuthorityError};
 pub use device::{Device, DeviceFilter, DeviceState, Devices, PAGE_DEVICES_MAX, Page};
-pub use identity::{ChangeError, Identity, LOCAL_USER, OpenError};
+pub use error::{ChangeError, OpenError};
+pub use identity::{Identity, LOCAL_USER};
 pub use password::{PASSWORD_BYTES_MAX, Password};
 pub use permissions::{Action, Decision, Permissions, Reason};
 pub use refusal::Refusal;

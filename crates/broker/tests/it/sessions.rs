@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::{Drop, End, Refusal, Settings};
 use host::sim::SimClock;
+use identity::Actor;
 use model::{DeviceName, Qos};
 use mqtt::{Packet, Publish, Reason, Version};
 
@@ -158,7 +159,7 @@ async fn a_session_belongs_to_its_principal() {
     let names = ["office-1", "office-2"].map(|name| DeviceName::parse(name).expect("a name"));
     let mut asks = Vec::new();
     for name in &names {
-        let password = house.identity.add_device_with_password(name).await.expect("added");
+        let password = house.identity.add_device_with_password(&Actor::inside(), name).await.expect("added");
         let mut ask = persistent(Version::V5, "shared-id");
         ask.username = Some(name.as_str().into());
         ask.password = Some(password.reveal().to_owned().into());
@@ -180,7 +181,7 @@ async fn a_session_belongs_to_its_principal() {
 async fn who_does_not_prove_who_they_are_is_told_so() {
     let house = House::open().await;
     let name = DeviceName::parse("office-1").expect("a name");
-    let password = house.identity.add_device_with_password(&name).await.expect("added");
+    let password = house.identity.add_device_with_password(&Actor::inside(), &name).await.expect("added");
     let as_user = |version, user: Option<&str>, password: Option<&str>| {
         let mut ask = connect(version, "me");
         ask.username = user.map(Into::into);
@@ -213,7 +214,7 @@ async fn who_does_not_prove_who_they_are_is_told_so() {
 async fn a_device_publishes_and_subscribes_where_it_may() {
     let house = House::open().await;
     let name = DeviceName::parse("office-1").expect("a name");
-    let password = house.identity.add_device_with_password(&name).await.expect("added");
+    let password = house.identity.add_device_with_password(&Actor::inside(), &name).await.expect("added");
     let as_device = |version| {
         let mut ask = connect(version, "me");
         ask.username = Some("office-1".into());
@@ -246,13 +247,13 @@ async fn a_device_publishes_and_subscribes_where_it_may() {
 async fn a_session_whose_proof_is_worth_nothing_any_more_is_cut() {
     let house = House::open().await;
     let name = DeviceName::parse("office-1").expect("a name");
-    let password = house.identity.add_device_with_password(&name).await.expect("added");
+    let password = house.identity.add_device_with_password(&Actor::inside(), &name).await.expect("added");
     let mut ask = connect(Version::V5, "me");
     ask.username = Some("office-1".into());
     ask.password = Some(password.reveal().to_owned().into());
     let (mut client, _) = Client::with(house.password(), ask).await;
     let mut other = Client::open(house.anonymous(), Version::V5, "other").await;
-    house.identity.set_password(&name).await.expect("a new password");
+    house.identity.set_password(&Actor::inside(), &name).await.expect("a new password");
     client.expect_end(Reason::NotAuthorized).await;
     other.expect_nothing().await;
     assert_eq!(house.broker.stats().ended(End::Withdrawn), 1);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use broker::Settings;
+use identity::Actor;
 use model::Qos;
 use mqtt::{Reason, SubscribeOptions, Version};
 
@@ -57,7 +58,8 @@ async fn a_wildcard_does_not_bring_them_and_a_device_may_not_ask_for_them() {
     client.expect_nothing().await;
 
     let device = model::DeviceName::parse("office-1").expect("a name");
-    let password = house.identity.add_device_with_password(&device).await.expect("a device");
+    let password =
+        house.identity.add_device_with_password(&Actor::inside(), &device).await.expect("a device");
     let mut ask = connect(Version::V5, "office-1");
     ask.username = Some("office-1".into());
     ask.password = Some(password.reveal().to_owned().into());

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use broker::Drop;
 use host::sim::SimClock;
+use identity::Actor;
 use model::{DeviceName, Qos};
 use mqtt::{Connect, Disconnect, Packet, Reason, Version};
 
@@ -53,7 +54,7 @@ async fn a_will_passes_the_permission_check() {
     let house = House::open().await;
     let mut watcher = watcher(&house).await;
     let name = DeviceName::parse("office-1").expect("a name");
-    let password = house.identity.add_device_with_password(&name).await.expect("added");
+    let password = house.identity.add_device_with_password(&Actor::inside(), &name).await.expect("added");
     for topic in ["dt/office-2/status", "$SYS/state", "$aws/x", "dt/office-1/status"] {
         let mut ask = with_will(connect(Version::V5, topic), topic, 0);
         ask.username = Some("office-1".into());

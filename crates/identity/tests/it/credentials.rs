@@ -1,7 +1,7 @@
 //! Who is let in, and what the others learn.
 
 use host::{Disk, SystemDisk};
-use identity::{ChangeError, LOCAL_USER, Refusal, Who};
+use identity::{Actor, ChangeError, LOCAL_USER, Refusal, Who};
 use model::{Kind, Principal};
 
 use crate::{fresh, host, name, open};
@@ -10,7 +10,8 @@ use crate::{fresh, host, name, open};
 async fn a_device_is_let_in_by_its_password_and_by_nothing_else() {
     let (fixture, _dir) = fresh();
     let identity = &fixture.identity;
-    let password = identity.add_device_with_password(&name("office-1")).await.expect("added");
+    let password =
+        identity.add_device_with_password(&Actor::inside(), &name("office-1")).await.expect("added");
     let password = password.reveal().as_bytes();
     let who = identity.authenticate(Some("office-1"), Some(password)).expect("let in");
     assert_eq!(who.principal, Principal::DevicePassword(name("office-1")));
@@ -31,8 +32,8 @@ async fn a_device_is_let_in_by_its_password_and_by_nothing_else() {
 async fn one_who_is_unknown_and_one_whose_password_is_wrong_get_the_same_answer() {
     let (fixture, _dir) = fresh();
     let identity = &fixture.identity;
-    identity.add_device_with_password(&name("office-1")).await.expect("added");
-    identity.add_device(&name("no-password")).await.expect("added");
+    identity.add_device_with_password(&Actor::inside(), &name("office-1")).await.expect("added");
+    identity.add_device(&Actor::inside(), &name("no-password")).await.expect("added");
     let refused = |user: &str| identity.authenticate(Some(user), Some(b"guess")).expect_err("refused");
     let known = refused("office-1");
     for user in ["nobody", "no-password", LOCAL_USER, "room 3"] {
@@ -91,9 +92,12 @@ async fn no_device_takes_the_local_users_name() {
     let (fixture, _dir) = fresh();
     let local = name(LOCAL_USER);
     let reserved = ChangeError::Reserved(local.clone());
-    assert_eq!(fixture.identity.add_device(&local).await, Err(reserved.clone()));
-    assert_eq!(fixture.identity.add_device_with_password(&local).await.err(), Some(reserved.clone()));
-    assert_eq!(fixture.identity.set_password(&local).await.err(), Some(reserved));
+    assert_eq!(fixture.identity.add_device(&Actor::inside(), &local).await, Err(reserved.clone()));
+    assert_eq!(
+        fixture.identity.add_device_with_password(&Actor::inside(), &local).await.err(),
+        Some(reserved.clone())
+    );
+    assert_eq!(fixture.identity.set_password(&Actor::inside(), &local).await.err(), Some(reserved));
 }
 
 #[tokio::test]
@@ -101,13 +105,13 @@ async fn a_new_password_ends_the_old_one_and_the_sessions_opened_with_it() {
     let (fixture, dir) = fresh();
     let identity = &fixture.identity;
     let device = name("office-1");
-    let old = identity.add_device_with_password(&device).await.expect("added");
+    let old = identity.add_device_with_password(&Actor::inside(), &device).await.expect("added");
     let who = identity.authenticate(Some(&device), Some(old.reveal().as_bytes())).expect("let in");
     assert!(identity.stands(&who));
 
     let mut changes = identity.changes();
     changes.borrow_and_update();
-    let new = identity.set_password(&device).await.expect("known");
+    let new = identity.set_password(&Actor::inside(), &device).await.expect("known");
     assert!(changes.has_changed().expect("the register lives"));
     assert!(!identity.stands(&who));
     assert!(identity.authenticate(Some(&device), Some(old.reveal().as_bytes())).is_err());
@@ -125,10 +129,10 @@ async fn a_new_password_ends_the_old_one_and_the_sessions_opened_with_it() {
 async fn of_many_new_passwords_at_once_memory_and_disk_keep_the_same_one() {
     let (fixture, dir) = fresh();
     let device = name("office-1");
-    fixture.identity.add_device(&device).await.expect("added");
+    fixture.identity.add_device(&Actor::inside(), &device).await.expect("added");
     let rotations = (0..50).map(|_| {
         let (identity, device) = (fixture.identity.clone(), device.clone());
-        tokio::spawn(async move { identity.set_password(&device).await.expect("known") })
+        tokio::spawn(async move { identity.set_password(&Actor::inside(), &device).await.expect("known") })
     });
     let passwords: Vec<_> =
         futures::future::join_all(rotations).await.into_iter().map(|made| made.expect("ends")).collect();
@@ -146,7 +150,8 @@ async fn of_many_new_passwords_at_once_memory_and_disk_keep_the_same_one() {
 #[tokio::test]
 async fn no_password_is_in_the_files() {
     let (fixture, dir) = fresh();
-    let password = fixture.identity.add_device_with_password(&name("office-1")).await.expect("added");
+    let password =
+        fixture.identity.add_device_with_password(&Actor::inside(), &name("office-1")).await.expect("added");
     fixture.catalog.close().await;
     for file in Disk::list(&SystemDisk, dir.path()).expect("listed") {
         let bytes = Disk::read(&SystemDisk, &dir.path().join(&file.name), 1 << 30).expect("read");

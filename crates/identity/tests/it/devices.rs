@@ -1,7 +1,7 @@
 //! The list of devices.
 
 use catalog::WriteError;
-use identity::{ChangeError, DeviceFilter, DeviceState, PAGE_DEVICES_MAX, Page};
+use identity::{Actor, ChangeError, DeviceFilter, DeviceState, PAGE_DEVICES_MAX, Page};
 use model::{DeviceName, Kind};
 
 use crate::{fresh, name};
@@ -11,8 +11,8 @@ async fn a_device_is_added_once_and_gets_a_password_once() {
     let (fixture, _dir) = fresh();
     let identity = &fixture.identity;
     let device = name("office-1");
-    identity.add_device(&device).await.expect("added");
-    let again = identity.add_device(&device).await.expect_err("added before");
+    identity.add_device(&Actor::inside(), &device).await.expect("added");
+    let again = identity.add_device(&Actor::inside(), &device).await.expect_err("added before");
     assert_eq!(
         (again.kind(), again.to_string().as_str()),
         (Kind::Conflict, "device `office-1` exists already")
@@ -20,8 +20,8 @@ async fn a_device_is_added_once_and_gets_a_password_once() {
     let shown = identity.device(&device).await.expect("read").expect("there");
     assert_eq!((shown.state, shown.has_password), (DeviceState::Active, false));
 
-    let password = identity.add_device_with_password(&device).await.expect("it had none");
-    let second = identity.add_device_with_password(&device).await.err();
+    let password = identity.add_device_with_password(&Actor::inside(), &device).await.expect("it had none");
+    let second = identity.add_device_with_password(&Actor::inside(), &device).await.err();
     assert_eq!(second, Some(ChangeError::Exists(device.clone())));
     assert!(
         identity.authenticate(Some(&device), Some(password.reveal().as_bytes())).is_ok(),
@@ -33,7 +33,7 @@ async fn a_device_is_added_once_and_gets_a_password_once() {
 #[tokio::test]
 async fn a_device_that_is_not_there_gets_no_password() {
     let (fixture, _dir) = fresh();
-    let error = fixture.identity.set_password(&name("ghost")).await.expect_err("unknown");
+    let error = fixture.identity.set_password(&Actor::inside(), &name("ghost")).await.expect_err("unknown");
     assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, "there is no device `ghost`"));
     assert!(error.hint().is_some());
     assert_eq!(fixture.identity.device(&name("ghost")).await, Ok(None));
@@ -45,7 +45,8 @@ async fn pages_together_are_all_devices_once_and_in_order() {
     let identity = &fixture.identity;
     let mut names: Vec<DeviceName> = (0..25).map(|n| name(&format!("d{n}"))).collect();
     names.push(name("other"));
-    let adding = names.iter().map(|name| identity.add_device(name));
+    let by = Actor::inside();
+    let adding = names.iter().map(|name| identity.add_device(&by, name));
     futures::future::join_all(adding).await.into_iter().collect::<Result<(), _>>().expect("added");
     names.sort();
 
@@ -79,7 +80,7 @@ async fn pages_together_are_all_devices_once_and_in_order() {
 async fn a_closed_catalog_is_said() {
     let (fixture, _dir) = fresh();
     fixture.catalog.close().await;
-    let error = fixture.identity.add_device(&name("late")).await.expect_err("closed");
+    let error = fixture.identity.add_device(&Actor::inside(), &name("late")).await.expect_err("closed");
     assert_eq!((error.kind(), error), (Kind::Unavailable, ChangeError::Catalog(WriteError::Closed)));
     assert!(fixture.identity.devices(DeviceFilter::default(), Page::default()).await.is_err());
 }

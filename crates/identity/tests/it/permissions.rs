@@ -1,7 +1,7 @@
 //! What a session may do.
 
 use identity::Action::{self, Connect, Publish, Receive, RetainPublish, Subscribe};
-use identity::{Decision, Permissions, Reason, Who};
+use identity::{Actor, Decision, Permissions, Reason, Who};
 use model::{TopicFilter, TopicName};
 use proptest::prelude::*;
 
@@ -15,7 +15,9 @@ fn of_device(client_id: &str) -> Permissions {
 fn named(device: &str, client_id: &str) -> Permissions {
     let (fixture, _dir) = fresh();
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
-    let password = runtime.block_on(fixture.identity.add_device_with_password(&name(device))).expect("added");
+    let password = runtime
+        .block_on(fixture.identity.add_device_with_password(&Actor::inside(), &name(device)))
+        .expect("added");
     let who =
         fixture.identity.authenticate(Some(device), Some(password.reveal().as_bytes())).expect("let in");
     fixture.identity.permissions(&who, client_id)

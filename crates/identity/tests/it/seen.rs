@@ -1,6 +1,6 @@
 //! Devices that are merely spoken of.
 
-use identity::{DeviceState, SEEN_DEVICES_MAX, SEEN_WAITING_MAX, Seen};
+use identity::{Actor, DeviceState, SEEN_DEVICES_MAX, SEEN_WAITING_MAX, Seen};
 
 use crate::{fresh, name, open};
 
@@ -30,7 +30,7 @@ async fn a_seen_device_that_is_added_stays_added_and_keeps_its_age() {
     identity.seen(&device);
     settle(&fixture.catalog).await;
     let seen = identity.device(&device).await.expect("read").expect("there");
-    identity.add_device_with_password(&device).await.expect("added");
+    identity.add_device_with_password(&Actor::inside(), &device).await.expect("added");
     assert_eq!(identity.seen(&device), Seen::Known);
     settle(&fixture.catalog).await;
     let added = identity.device(&device).await.expect("read").expect("there");
