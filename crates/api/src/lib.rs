@@ -3,36 +3,41 @@
 //! What the rooms know is turned into JSON here and nowhere else; no room is `Serialize` for the API's sake. What a
 //! door owns (sessions, connections) comes in as functions, because a door never imports a door.
 //!
-//! | request | answer | token |
+//! | request | answer | least role |
 //! |---|---|---|
-//! | `GET /healthz` | `ok`, or 503 with the reason | no |
-//! | `GET /metrics` | Prometheus text | no |
-//! | `POST /api/v1/query` | rows: table, CSV or JSON, as `Accept` asks | yes |
-//! | `POST /api/v1/backup` | the data directory as an archive, streamed | yes |
-//! | `GET /api/v1/status` | every room's numbers | yes |
-//! | `GET /api/v1/devices` | a page of devices | yes |
-//! | `POST /api/v1/devices` | a new device, with its password | yes |
-//! | `GET /api/v1/sessions` | a page of MQTT sessions | yes |
-//! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | yes |
-//! | `POST /api/v1/sessions/{client id}/kick` | ends its connection | yes |
-//! | `GET /api/v1/retained` | a page of retained messages that a filter matches | yes |
-//! | `DELETE /api/v1/retained` | takes those that a filter matches away | yes |
-//! | `GET /api/v1/unrouted` | messages without a route, by pattern, with routes that would fit | yes |
-//! | `POST /api/v1/export/days` | the days that hold what is selected | yes |
-//! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | yes |
-//! | `POST /api/v1/reprocess` | starts running messages through today's routes | yes |
-//! | `GET /api/v1/reprocess` | how far that is, and what came of it | yes |
+//! | `GET /healthz` | `ok`, or 503 with the reason | none |
+//! | `GET /metrics` | Prometheus text | none |
+//! | `GET /api/v1/me` | who the server takes the caller for, and what he may | any |
+//! | `POST /api/v1/query` | rows: table, CSV or JSON, as `Accept` asks | viewer |
+//! | `POST /api/v1/backup` | the data directory as an archive, streamed | admin |
+//! | `GET /api/v1/status` | every room's numbers | viewer |
+//! | `GET /api/v1/devices` | a page of devices | viewer |
+//! | `POST /api/v1/devices` | a new device, with its password | operator |
+//! | `GET /api/v1/sessions` | a page of MQTT sessions | viewer |
+//! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | viewer |
+//! | `POST /api/v1/sessions/{client id}/kick` | ends its connection | operator |
+//! | `GET /api/v1/retained` | a page of retained messages that a filter matches | viewer |
+//! | `DELETE /api/v1/retained` | takes those that a filter matches away | operator |
+//! | `GET /api/v1/unrouted` | messages without a route, by pattern, with routes that would fit | viewer |
+//! | `POST /api/v1/export/days` | the days that hold what is selected | viewer |
+//! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | viewer |
+//! | `POST /api/v1/reprocess` | starts running messages through today's routes | operator |
+//! | `GET /api/v1/reprocess` | how far that is, and what came of it | viewer |
 //!
-//! A refusal is a problem document (RFC 9457) with a `hint` where the reader can do something.
+//! Which role and which scope each needs is written in `routes`, in one table. A refusal is a problem document
+//! (RFC 9457) with a `hint` where the reader can do something.
 
 mod auth;
 mod backup;
+mod caller;
 mod devices;
 mod export;
 mod health;
+mod me;
 mod problem;
 mod query;
 mod reprocess;
+mod routes;
 mod sessions;
 mod status;
 mod unrouted;
@@ -47,7 +52,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
@@ -152,24 +156,9 @@ impl Api {
 }
 
 fn router(parts: Arc<Parts>) -> Router {
-    let guarded = Router::new()
-        .route("/api/v1/query", post(query::query))
-        .route("/api/v1/backup", post(backup::backup))
-        .route("/api/v1/status", get(status::status))
-        .route("/api/v1/unrouted", get(unrouted::unrouted))
-        .route("/api/v1/export/days", post(export::days))
-        .route("/api/v1/export", post(export::export))
-        .route("/api/v1/reprocess", get(reprocess::how_far).post(reprocess::start))
-        .route("/api/v1/sessions", get(sessions::list))
-        .route("/api/v1/sessions/{client_id}", get(sessions::show))
-        .route("/api/v1/sessions/{client_id}/kick", post(sessions::kick))
-        .route("/api/v1/retained", get(sessions::retained).delete(sessions::clear))
-        .route("/api/v1/devices", get(devices::list).post(devices::add))
-        .layer(axum::middleware::from_fn_with_state(Arc::clone(&parts), auth::with_token));
-    Router::new()
-        .route("/healthz", get(health::health))
-        .route("/metrics", get(health::metrics))
-        .merge(guarded)
+    let (_, routes) = routes::all();
+    routes
+        .layer(axum::Extension(Arc::clone(&parts)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(unknown)
         .with_state(parts)

@@ -19,7 +19,7 @@ use crate::authority;
 use crate::device::{self, Device, DeviceFilter, Devices, Page};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::seen::Register;
-use crate::{ChangeError, LocalToken, OpenError, Permissions, Refusal, ScramVerifier, Seen, Who};
+use crate::{ChangeError, LocalToken, OpenError, Permissions, Refusal, Rights, ScramVerifier, Seen, Who};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
 pub const LOCAL_USER: &str = "local";
@@ -149,6 +149,16 @@ impl Identity {
         match self.authenticate(Some(LOCAL_USER), Some(token.as_bytes())) {
             Ok(who) => Ok(who),
             Err(_) => Err(Refusal::WrongToken),
+        }
+    }
+
+    /// What `who` may ask of the API: user `local` everything; devices have no business there.
+    #[must_use]
+    pub fn rights(&self, who: &Who) -> Rights {
+        match &who.principal {
+            Principal::User(name) if *name == LOCAL_USER => Rights::all(),
+            Principal::Inside => Rights::all(),
+            _ => Rights::none(),
         }
     }
 

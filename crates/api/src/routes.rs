@@ -1,0 +1,168 @@
+//! The one table of the API: every route, the least role it needs, and the area that a token's scope must name.
+//!
+//! Not here: what the routes do. The law: a route and its rule are one row, so there is no route without a rule, and
+//! what has no rule is refused.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::middleware::from_fn;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use identity::{Area, Role, Verb};
+
+use crate::auth::judged;
+use crate::{Parts, backup, devices, export, health, me, query, reprocess, sessions, status, unrouted};
+
+/// Who may use a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Whoever reaches the address.
+    Public,
+    /// Whoever proved who they are.
+    Anybody,
+    /// Whoever holds the role.
+    Least {
+        /// The role.
+        role: Role,
+        /// Where it must be held.
+        place: Place,
+        /// What the scope of a token must name.
+        area: Area,
+    },
+}
+
+/// Where a role must be held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Everywhere: the route knows no groups.
+    Everywhere,
+    /// In the group that is meant: the handler asks `Caller::require` for it, lists go by `Caller::reach`.
+    Group,
+}
+
+/// A role that must be held everywhere.
+const fn least(role: Role, area: Area) -> Access {
+    Access::Least { role, place: Place::Everywhere, area }
+}
+
+/// A role that must be held in the group that is meant, which the handler finds out.
+#[expect(dead_code, reason = "the first handlers that know groups come next")]
+const fn in_group(role: Role, area: Area) -> Access {
+    Access::Least { role, place: Place::Group, area }
+}
+
+/// A route without its handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// GET answers HEAD too.
+    pub(crate) method: Method,
+    /// As axum writes it: `/api/v1/sessions/{client_id}`.
+    pub(crate) path: &'static str,
+    /// Who may.
+    pub(crate) access: Access,
+}
+
+impl Row {
+    /// What a token's scope must hold: a viewer's route only looks, whatever its method (a query is a POST).
+    pub(crate) fn verb(&self) -> Verb {
+        match self.access {
+            Access::Least { role: Role::Viewer, .. } => Verb::Read,
+            _ if self.method == Method::GET => Verb::Read,
+            _ => Verb::Write,
+        }
+    }
+}
+
+/// Routes being gathered.
+struct Table {
+    rows: Vec<Row>,
+    router: Router<Arc<Parts>>,
+}
+
+impl Table {
+    fn on<H, T>(mut self, method: Method, path: &'static str, access: Access, handler: H) -> Self
+    where
+        H: Handler<T, Arc<Parts>>,
+        T: 'static,
+    {
+        let filter = MethodFilter::try_from(method.clone()).expect("a method that HTTP has");
+        let row = Row { method, path, access };
+        let judge = row.clone();
+        let gate = from_fn(move |request, next| judged(judge.clone(), request, next));
+        let handler: MethodRouter<Arc<Parts>> = on(filter, handler).route_layer(gate);
+        self.router = self.router.route(path, handler);
+        self.rows.push(row);
+        self
+    }
+}
+
+/// Every route.
+pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
+    use Area::{Devices, Keys, Readings, Sessions, Status};
+    use Role::{Admin, Operator, Viewer};
+    const GET: Method = Method::GET;
+    const POST: Method = Method::POST;
+    const DELETE: Method = Method::DELETE;
+
+    let table = Table { rows: Vec::new(), router: Router::new() }
+        .on(GET, "/healthz", Access::Public, health::health)
+        .on(GET, "/metrics", Access::Public, health::metrics)
+        .on(GET, "/api/v1/me", Access::Anybody, me::show)
+        .on(GET, "/api/v1/status", least(Viewer, Status), status::status)
+        .on(POST, "/api/v1/query", least(Viewer, Readings), query::query)
+        .on(POST, "/api/v1/export/days", least(Viewer, Readings), export::days)
+        .on(POST, "/api/v1/export", least(Viewer, Readings), export::export)
+        .on(GET, "/api/v1/unrouted", least(Viewer, Readings), unrouted::unrouted)
+        .on(GET, "/api/v1/reprocess", least(Viewer, Readings), reprocess::how_far)
+        .on(POST, "/api/v1/reprocess", least(Operator, Readings), reprocess::start)
+        .on(GET, "/api/v1/sessions", least(Viewer, Sessions), sessions::list)
+        .on(GET, "/api/v1/sessions/{client_id}", least(Viewer, Sessions), sessions::show)
+        .on(POST, "/api/v1/sessions/{client_id}/kick", least(Operator, Sessions), sessions::kick)
+        .on(GET, "/api/v1/retained", least(Viewer, Sessions), sessions::retained)
+        .on(DELETE, "/api/v1/retained", least(Operator, Sessions), sessions::clear)
+        .on(GET, "/api/v1/devices", least(Viewer, Devices), devices::list)
+        .on(POST, "/api/v1/devices", least(Operator, Devices), devices::add)
+        .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup);
+    (table.rows, table.router)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// What everybody may reach without a proof. Written here once more, so that a route does not become public by a
+    /// slip of the table.
+    const PUBLIC: &[&str] = &["/healthz", "/metrics"];
+
+    #[test]
+    fn every_route_has_one_rule_and_no_change_is_a_viewers() {
+        let (rows, _) = all();
+        let mut seen = HashSet::new();
+        for row in &rows {
+            assert!(seen.insert((row.method.clone(), row.path)), "{row:?} twice");
+            match row.access {
+                Access::Public => assert!(PUBLIC.contains(&row.path), "{row:?} is open to everybody"),
+                Access::Anybody => {}
+                Access::Least { role, area, .. } => {
+                    // What asks by POST and changes nothing.
+                    let asks = ["/api/v1/query", "/api/v1/export", "/api/v1/export/days"].contains(&row.path);
+                    let is_change = row.method != Method::GET && !asks;
+                    assert!(!is_change || role >= Role::Operator, "{row:?} changes something");
+                    let for_admins = matches!(area, Area::Users | Area::Policies | Area::Keys);
+                    assert!(!(is_change && for_admins) || role == Role::Admin, "{row:?} decides who may");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_route_is_made_beside_the_table() {
+        for (name, text) in [("lib.rs", include_str!("lib.rs")), ("auth.rs", include_str!("auth.rs"))] {
+            assert!(!text.contains(".route("), "{name}: a route belongs into `routes::all`");
+        }
+    }
+}
