@@ -505,16 +505,17 @@ mod tests {
 
     #[test]
     fn a_sync_that_is_held_waits_for_its_release_or_the_end() {
-        let disk = SimDisk::new();
         for crash in [false, true] {
-            let mut file = made(&disk.seen_by(disk.platter.lock().life), 10, 20);
+            let disk = SimDisk::new();
+            let mut file = made(&disk, 10, 20);
             disk.hold_syncs();
             let held = std::thread::spawn(move || file.sync());
             assert!(disk.synced_bytes(&path()) < 30, "it is held, or not there yet");
             if crash {
                 let after = disk.after_crash(&SimRandom::new(1));
                 assert!(held.join().expect("no panic").is_err(), "its machine is gone");
-                made(&after, 1, 0).sync().expect("the next machine's syncs are not held");
+                let mut file = after.open(&path()).expect("its entry was synced");
+                file.sync().expect("the next machine's syncs are not held");
             } else {
                 disk.release_syncs();
                 held.join().expect("no panic").expect("synced");
