@@ -62,7 +62,7 @@ pub(crate) async fn list(
         })?;
     let shown = |device: identity::Device| Device {
         name: device.name.to_string(),
-        state: device.state.name(),
+        state: device.state().name(),
         created: device.created.to_string(),
         password: device.has_password,
     };

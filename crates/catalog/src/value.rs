@@ -4,7 +4,7 @@
 //! a `BIGINT` and documents as `TEXT` or `BYTEA`. The law: a value that does not fit is an error, never a near one.
 
 use bytestring::ByteString;
-use model::{DeviceName, Timestamp};
+use model::{DeviceName, GroupPath, Timestamp};
 
 /// One value as the database holds it.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -159,7 +159,7 @@ macro_rules! texts {
         }
     )*};
 }
-texts!(str, String, ByteString, DeviceName);
+texts!(str, String, ByteString, DeviceName, GroupPath);
 
 macro_rules! texts_that_are_read {
     ($($text:ty),*) => {$(
@@ -179,6 +179,17 @@ texts_that_are_read!(String, ByteString);
 
 impl FromValue for DeviceName {
     const KIND: &'static str = "a device name";
+
+    fn from_value(value: Value<'_>) -> Option<Self> {
+        match value {
+            Value::Text(text) => Self::parse(text).ok(),
+            _ => None,
+        }
+    }
+}
+
+impl FromValue for GroupPath {
+    const KIND: &'static str = "a path of a group";
 
     fn from_value(value: Value<'_>) -> Option<Self> {
         match value {

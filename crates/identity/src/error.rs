@@ -1,7 +1,11 @@
 //! Why the register is not opened or not changed.
 
 use catalog::{ReadError, WriteError};
-use model::{DeviceName, Kind};
+use model::{DeviceName, GroupPath, Kind};
+
+use crate::AttributeError;
+use crate::group::{GROUPS_MAX, MEMBERSHIPS_MAX};
+use crate::quarantine::REASON_BYTES_MAX;
 
 /// Why the register cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,66 @@ pub enum ChangeError {
     /// The name belongs to a user of Godwit's own.
     #[error("`{0}` is the name of a user of Godwit itself")]
     Reserved(DeviceName),
+    /// The device was there, and was removed.
+    #[error("device `{0}` was removed")]
+    Removed(DeviceName),
+    /// Somebody else changed the device meanwhile.
+    #[error("device `{name}` was changed meanwhile: it has version {actual}, not {expected}")]
+    Stale {
+        /// Which.
+        name: DeviceName,
+        /// The version that was read.
+        expected: u64,
+        /// Its version now.
+        actual: u64,
+    },
+    /// A device in its own place.
+    #[error("device `{0}` cannot replace itself")]
+    Itself(DeviceName),
+    /// Something is no attribute.
+    #[error(transparent)]
+    Attribute(#[from] AttributeError),
+    /// There is no such group.
+    #[error("there is no group `{0}`")]
+    UnknownGroup(GroupPath),
+    /// The group was made before.
+    #[error("group `{0}` exists already")]
+    GroupExists(GroupPath),
+    /// Somebody is in the group.
+    #[error("group `{path}` is in use: {devices} devices, {members} members, {groups} groups below it")]
+    GroupInUse {
+        /// Which.
+        path: GroupPath,
+        /// Groups in it.
+        groups: u64,
+        /// Devices whose home it is.
+        devices: u64,
+        /// Its members.
+        members: u64,
+    },
+    /// No more groups.
+    #[error("there are {GROUPS_MAX} groups, which is the most")]
+    TooManyGroups,
+    /// No more memberships.
+    #[error("device `{0}` is a member of {MEMBERSHIPS_MAX} groups, which is the most")]
+    TooManyMemberships(DeviceName),
+    /// The device is no member of the group.
+    #[error("device `{name}` is no member of `{group}`")]
+    NoMember {
+        /// Which device.
+        name: DeviceName,
+        /// Of which group.
+        group: GroupPath,
+    },
+    /// A reason that says nothing, or too much.
+    #[error("the reason is {bytes} bytes; it must be 1 to {REASON_BYTES_MAX}, in one line")]
+    Reason {
+        /// Its length.
+        bytes: usize,
+    },
+    /// The device is in no quarantine.
+    #[error("device `{0}` is not quarantined")]
+    NotQuarantined(DeviceName),
     /// The catalog did not take it.
     #[error(transparent)]
     Catalog(#[from] WriteError),
@@ -44,9 +108,17 @@ impl ChangeError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Exists(_) => Kind::Conflict,
-            Self::Unknown(_) => Kind::NotFound,
-            Self::Reserved(_) => Kind::Invalid,
+            Self::Exists(_)
+            | Self::Removed(_)
+            | Self::Stale { .. }
+            | Self::GroupExists(_)
+            | Self::GroupInUse { .. }
+            | Self::NoMember { .. }
+            | Self::NotQuarantined(_) => Kind::Conflict,
+            Self::Unknown(_) | Self::UnknownGroup(_) => Kind::NotFound,
+            Self::Reserved(_) | Self::Itself(_) | Self::Reason { .. } => Kind::Invalid,
+            Self::Attribute(error) => error.kind(),
+            Self::TooManyGroups | Self::TooManyMemberships(_) => Kind::TooMuch,
             Self::Catalog(error) => error.kind(),
         }
     }
@@ -58,6 +130,21 @@ impl ChangeError {
             Self::Exists(_) => Some("choose another name, or give the device a new password"),
             Self::Unknown(_) => Some("Run: godwit device add NAME --password"),
             Self::Reserved(_) => Some("choose another name"),
+            Self::Removed(_) => Some("add it again first"),
+            Self::Stale { .. } => Some("read it again, then decide"),
+            Self::Itself(_) => Some("name the device that takes its place"),
+            Self::UnknownGroup(_) => Some("Run: godwit group add PATH"),
+            Self::GroupExists(_) => None,
+            Self::GroupInUse { .. } => {
+                Some("move its devices, let its members leave and remove the groups below it first")
+            }
+            Self::TooManyGroups => Some("remove groups that nobody is in"),
+            Self::TooManyMemberships(_) => Some("let it leave a group first, or say it with an attribute"),
+            Self::NoMember { .. } => {
+                Some("`godwit device show NAME` shows its groups; a home is left by moving")
+            }
+            Self::Reason { .. } => Some("say in a sentence why"),
+            Self::NotQuarantined(_) | Self::Attribute(_) => None,
             Self::Catalog(error) => error.hint(),
         }
     }

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use catalog::{Catalog, Migration, ReadError, Transaction, WriteError, params};
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 use host::Host;
 use model::{DeviceName, Principal, Timestamp};
 use parking_lot::RwLock;
@@ -15,11 +15,16 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::audit::{self, Actor, Entry};
-use crate::authority;
-use crate::device::{self, Device, DeviceFilter, Devices, Page};
+use crate::device::change::{enlisted, standing, store};
+use crate::device::fleet::Fleet;
+use crate::device::list::{self, DeviceFilter, Devices, Page};
+use crate::device::{self, Device};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::seen::Register;
-use crate::{ChangeError, LocalToken, OpenError, Permissions, Refusal, Rights, ScramVerifier, Seen, Who};
+use crate::{
+    ChangeError, LocalToken, NewDevice, OpenError, Permissions, Refusal, Rights, ScramVerifier, Seen, Who,
+};
+use crate::{authority, placement};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
 pub const LOCAL_USER: &str = "local";
@@ -40,7 +45,9 @@ pub(crate) struct Parts {
     pub(crate) host: Host,
     /// Lock order: never held together with another.
     passwords: RwLock<HashMap<DeviceName, Kept>>,
-    register: Arc<Register>,
+    pub(crate) register: Arc<Register>,
+    /// Devices: where, what, in which state.
+    pub(crate) fleet: Arc<Fleet>,
     /// Moved by whatever changes a proof or a right.
     pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
@@ -59,7 +66,8 @@ impl Identity {
     /// The tables of this room, for [`Catalog::open`].
     #[must_use]
     pub fn migrations() -> &'static [Migration] {
-        const ALL: &[Migration] = &[device::MIGRATION, authority::MIGRATION, audit::MIGRATION];
+        const ALL: &[Migration] =
+            &[device::MIGRATION, authority::MIGRATION, audit::MIGRATION, placement::MIGRATION];
         ALL
     }
 
@@ -68,8 +76,7 @@ impl Identity {
     /// # Errors
     /// [`OpenError`] when the catalog cannot be read.
     pub fn open(catalog: Catalog, host: Host) -> Result<Self, OpenError> {
-        let (known, passwords) = catalog.read::<_, ReadError>(|connection| {
-            let names = connection.query("SELECT name FROM devices", params![], |row| row.get(0))?;
+        let (fleet, passwords) = catalog.read::<_, ReadError>(|connection| {
             let passwords = connection.query(
                 "SELECT device, version, salt, hash FROM device_passwords",
                 params![],
@@ -78,14 +85,15 @@ impl Identity {
                     Ok((row.get(0)?, Kept { version: row.get(1)?, verifier }))
                 },
             )?;
-            Ok((HashSet::from_iter(names), HashMap::from_iter(passwords)))
+            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords)))
         })?;
         let mut nobody_scram = [0; 32];
         host.random.fill(&mut nobody_scram);
         let parts = Parts {
             catalog,
             passwords: RwLock::new(passwords),
-            register: Arc::new(Register::new(known)),
+            register: Arc::new(Register::new(fleet.known())),
+            fleet: Arc::new(fleet),
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
             nobody_scram,
@@ -201,35 +209,26 @@ impl Identity {
         self.parts.changes.subscribe()
     }
 
-    /// Adds a device, without a way to prove itself. One that was only seen becomes active and keeps its history.
+    /// Adds a device, without a way to prove itself. One that was only seen or removed becomes active and keeps its
+    /// history.
     ///
     /// # Errors
-    /// [`ChangeError::Exists`] when it is active already.
-    pub async fn add_device(&self, by: &Actor, name: &DeviceName) -> Result<(), ChangeError> {
-        refuse_reserved(name)?;
-        let (parts, added, now) = (Arc::clone(&self.parts), name.clone(), self.parts.host.clock.now());
+    /// [`ChangeError::Exists`] when it is active already; [`ChangeError::UnknownGroup`].
+    pub async fn add_device(&self, by: &Actor, new: impl Into<NewDevice>) -> Result<Device, ChangeError> {
+        let new = new.into();
+        refuse_reserved(&new.name)?;
         let by = by.clone();
-        let is_new = self
-            .parts
-            .catalog
-            .write_then(
-                {
-                    let name = name.clone();
-                    move |transaction| {
-                        let is_new = activate(transaction, &name, now)?;
-                        if is_new {
-                            let entry = Entry::done(&by, "device.add", format!("device:{name}"));
-                            audit::append(transaction, now, &entry)?;
-                        }
-                        Ok(is_new)
-                    }
-                },
-                move |_| {
-                    parts.register.add(&added);
-                },
-            )
+        let added = self
+            .change_some(move |transaction, now| {
+                let (before, mut after) = enlisted(transaction, &new, now)?;
+                if before.as_ref().is_some_and(|before| before.is_added && before.removal.is_none()) {
+                    return Err(ChangeError::Exists(new.name));
+                }
+                store(transaction, &by, "device.add", now, before.as_ref(), &mut after)?;
+                Ok(vec![after])
+            })
             .await?;
-        if is_new { Ok(()) } else { Err(ChangeError::Exists(name.clone())) }
+        Ok(added.into_iter().next().expect("one was added"))
     }
 
     /// Adds a device with a password, in one step. One that was only seen, or has no password, gets one.
@@ -239,18 +238,18 @@ impl Identity {
     pub async fn add_device_with_password(
         &self,
         by: &Actor,
-        name: &DeviceName,
+        new: impl Into<NewDevice>,
     ) -> Result<Password, ChangeError> {
-        refuse_reserved(name)?;
-        self.keep_password(by, name, |transaction, name, now| {
-            let has_password = device::one(transaction, name)?.is_some_and(|device| device.has_password);
-            if !has_password {
-                activate(transaction, name, now)?;
+        let new = new.into();
+        refuse_reserved(&new.name)?;
+        self.keep_password(by, move |transaction, now| {
+            let (before, after) = enlisted(transaction, &new, now)?;
+            if after.has_password {
+                return Err(ChangeError::Exists(new.name));
             }
-            Ok(!has_password)
+            Ok((before, after))
         })
-        .await?
-        .ok_or_else(|| ChangeError::Exists(name.clone()))
+        .await
     }
 
     /// Gives a device a new password; the old one is worth nothing from the moment this returns, and sessions opened
@@ -260,104 +259,118 @@ impl Identity {
     /// [`ChangeError::Unknown`] when there is no such device.
     pub async fn set_password(&self, by: &Actor, name: &DeviceName) -> Result<Password, ChangeError> {
         refuse_reserved(name)?;
-        self.keep_password(by, name, |transaction, name, now| {
-            let is_known = device::one(transaction, name)?.is_some();
-            if is_known {
-                activate(transaction, name, now)?;
-            }
-            Ok(is_known)
+        let name = name.clone();
+        self.keep_password(by, move |transaction, _| {
+            let before = standing(transaction, &name)?;
+            let after = Device { is_added: true, ..before.clone() };
+            Ok((Some(before), after))
         })
-        .await?
-        .ok_or_else(|| ChangeError::Unknown(name.clone()))
+        .await
     }
 
-    /// Makes a password and keeps its hash if `judge` says so.
+    /// Makes a password and keeps its hash for the device that `judge` gives: as it was, and as it is to be.
     async fn keep_password(
         &self,
         by: &Actor,
-        name: &DeviceName,
-        judge: fn(&Transaction<'_>, &DeviceName, Timestamp) -> Result<bool, WriteError>,
-    ) -> Result<Option<Password>, ChangeError> {
+        judge: impl FnOnce(&Transaction<'_>, Timestamp) -> Result<(Option<Device>, Device), ChangeError>
+        + Send
+        + 'static,
+    ) -> Result<Password, ChangeError> {
         let random = &*self.parts.host.random;
         let password = Password::generate(random);
         let verifier = Verifier::of(password.reveal().as_bytes(), random);
-        let now = self.parts.host.clock.now();
-        let (parts, kept_for, name) = (Arc::clone(&self.parts), name.clone(), name.clone());
+        let parts = Arc::clone(&self.parts);
+        let clock = Arc::clone(&self.parts.host.clock);
         let by = by.clone();
-        let version = self
-            .parts
+        self.parts
             .catalog
             .write_then(
                 move |transaction| {
-                    if !judge(transaction, &name, now)? {
-                        return Ok(None);
-                    }
-                    let version = transaction.query_one(
-                        "INSERT INTO device_passwords (device, version, salt, hash, created)
-                         VALUES ($1, 1, $2, $3, $4)
-                         ON CONFLICT (device) DO UPDATE SET version = device_passwords.version + 1,
-                           salt = excluded.salt, hash = excluded.hash, created = excluded.created
-                         RETURNING version",
-                        params![name, verifier.salt, verifier.hash, now],
-                        |row| row.get(0),
-                    )?;
-                    let mut made = Entry::done(&by, "device.password", format!("device:{name}"));
-                    if let Some(version) = version {
-                        made = made.after(json!({ "version": version }));
-                        if version > 1 {
-                            made = made.before(json!({ "version": version - 1 }));
-                        }
-                    }
-                    audit::append(transaction, now, &made)?;
-                    Ok(version)
+                    let now = clock.now();
+                    let (before, mut after) = match judge(transaction, now) {
+                        Ok(judged) => judged,
+                        Err(ChangeError::Catalog(error)) => return Err(error),
+                        Err(refused) => return Ok(Err(refused)),
+                    };
+                    let version =
+                        store_password(transaction, &by, now, before.as_ref(), &mut after, &verifier)?;
+                    Ok(Ok((after, version)))
                 },
-                move |version| {
-                    if let Some(version) = *version {
-                        parts.passwords.write().insert(kept_for.clone(), Kept { version, verifier });
-                        parts.register.add(&kept_for);
-                        parts.changes.send_modify(|changes| *changes += 1);
+                move |kept| {
+                    if let Ok((device, version)) = kept {
+                        let kept = Kept { version: *version, verifier };
+                        parts.passwords.write().insert(device.name.clone(), kept);
+                        parts.take_over(std::slice::from_ref(device));
                     }
                 },
             )
-            .await?;
-        Ok(version.map(|_: u64| password))
+            .await??;
+        Ok(password)
     }
 
-    /// The device called `name`.
-    ///
-    /// # Errors
-    /// What the catalog says.
-    pub async fn device(&self, name: &DeviceName) -> Result<Option<Device>, ReadError> {
-        let name = name.clone();
-        self.parts.catalog.read_async(move |connection| Ok(device::one(connection, &name)?)).await
-    }
-
-    /// A page of the devices that `filter` asks for, by name.
+    /// A page of the devices that `filter` asks for, by name. Some milliseconds at most, whatever is asked for, with a
+    /// hundred thousand devices.
     ///
     /// # Errors
     /// What the catalog says.
     pub async fn devices(&self, filter: DeviceFilter, page: Page) -> Result<Devices, ReadError> {
-        self.parts.catalog.read_async(move |connection| Ok(device::page(connection, &filter, &page)?)).await
+        let names = list::names(&self.parts.fleet, &filter, &page);
+        self.parts.catalog.read_async(move |connection| Ok(list::read(connection, names)?)).await
     }
 
     /// Registers a device that somebody permitted spoke of, unless it is known. For every message: never blocks for
     /// the disk, one look into memory when the name is known. Registered in bulk soon after; a name lost in a crash
     /// comes back with the device's next message.
     pub fn seen(&self, name: &DeviceName) -> Seen {
-        self.parts.register.see(name, &self.parts.catalog, &self.parts.host.clock)
+        let parts = &self.parts;
+        parts.register.see(name, &parts.catalog, &parts.host.clock, &parts.fleet)
     }
 }
 
-/// Adds the device or makes one that was seen active; `false` when it was active.
-fn activate(transaction: &Transaction<'_>, name: &DeviceName, now: Timestamp) -> Result<bool, WriteError> {
-    let changed = transaction.execute(
-        "INSERT INTO devices (name, state, created) VALUES ($1, 'active', $2)
-         ON CONFLICT (name) DO UPDATE SET state = 'active' WHERE devices.state <> 'active'",
-        params![name, now],
-    )?;
-    Ok(changed == 1)
+impl Parts {
+    /// A device has nothing any more by which it could prove itself.
+    pub(crate) fn forget_proofs(&self, device: &DeviceName) {
+        self.passwords.write().remove(device);
+    }
 }
 
-fn refuse_reserved(name: &DeviceName) -> Result<(), ChangeError> {
+/// Writes a device and the hash of its new password; counts the passwords it had.
+fn store_password(
+    transaction: &Transaction<'_>,
+    by: &Actor,
+    now: Timestamp,
+    before: Option<&Device>,
+    after: &mut Device,
+    verifier: &Verifier,
+) -> Result<u64, WriteError> {
+    let had_password = after.has_password;
+    let is_same = before == Some(after);
+    store(transaction, by, "device.add", now, before, after)?;
+    let version = transaction
+        .query_one(
+            "INSERT INTO device_passwords (device, version, salt, hash, created)
+             VALUES ($1, 1, $2, $3, $4)
+             ON CONFLICT (device) DO UPDATE SET version = device_passwords.version + 1,
+               salt = excluded.salt, hash = excluded.hash, created = excluded.created
+             RETURNING version",
+            params![after.name, verifier.salt, verifier.hash, now],
+            |row| row.get(0),
+        )?
+        .expect("a row is returned");
+    if is_same {
+        after.version += 1;
+        device::put(transaction, after)?;
+    }
+    after.has_password = true;
+    let mut made = Entry::done(by, "device.password", format!("device:{}", after.name))
+        .after(json!({ "password": version }));
+    if had_password {
+        made = made.before(json!({ "password": version - 1 }));
+    }
+    audit::append(transaction, now, &made)?;
+    Ok(version)
+}
+
+pub(crate) fn refuse_reserved(name: &DeviceName) -> Result<(), ChangeError> {
     if name.as_str() == LOCAL_USER { Err(ChangeError::Reserved(name.clone())) } else { Ok(()) }
 }

@@ -12,14 +12,18 @@
 //! - A subscription is permitted only if everything its filter can match is permitted.
 //! - No secret is stored, and none is written to a log: passwords are shown once and kept as salted hashes.
 
+mod attribute;
 mod audit;
 mod authority;
 mod device;
 mod error;
 mod filter;
+mod group;
 mod identity;
 mod password;
 mod permissions;
+mod placement;
+mod quarantine;
 mod refusal;
 mod rights;
 mod scram;
@@ -27,13 +31,21 @@ mod seen;
 mod token;
 mod who;
 
+pub use attribute::{
+    ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, AttributeError, Attributes,
+};
 pub use audit::{Actor, Outcome};
 pub use authority::{Authority, AuthorityError};
-pub use device::{Device, DeviceFilter, DeviceState, Devices, PAGE_DEVICES_MAX, Page};
+pub use device::change::{AttributeChange, IfVersion, NewDevice};
+pub use device::list::{DeviceFilter, Devices, PAGE_DEVICES_MAX, Page};
+pub use device::{Device, DeviceState, Quarantine, Removal};
 pub use error::{ChangeError, OpenError};
+pub use group::{GROUPS_MAX, Group, Groups, MEMBERSHIPS_MAX, PAGE_GROUPS_MAX};
 pub use identity::{Identity, LOCAL_USER};
 pub use password::{PASSWORD_BYTES_MAX, Password};
 pub use permissions::{Action, Decision, Permissions, Reason};
+pub use placement::Placement;
+pub use quarantine::REASON_BYTES_MAX;
 pub use refusal::Refusal;
 pub use rights::{Area, Grant, Reach, Rights, RightsError, Role, Scope, Verb};
 pub use scram::ScramVerifier;

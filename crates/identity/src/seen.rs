@@ -12,6 +12,8 @@ use hashbrown::HashSet;
 use model::DeviceName;
 use parking_lot::{Mutex, RwLock};
 
+use crate::device::fleet::Fleet;
+
 /// Most devices that are registered only because somebody spoke of them, in all. Twice the largest fleet that one
 /// machine is meant for; a client that makes names up fills no disk.
 pub const SEEN_DEVICES_MAX: usize = 200_000;
@@ -59,11 +61,17 @@ impl Register {
         self.known.write().insert(name.clone());
     }
 
+    /// A name that was removed: whoever speaks of it again registers it again.
+    pub(crate) fn forget(&self, name: &DeviceName) {
+        self.known.write().remove(name);
+    }
+
     pub(crate) fn see(
         self: &Arc<Self>,
         name: &DeviceName,
         catalog: &Catalog,
         clock: &Arc<dyn host::Clock>,
+        fleet: &Arc<Fleet>,
     ) -> Seen {
         let known = {
             let known = self.known.read();
@@ -84,13 +92,13 @@ impl Register {
             waiting.names.insert(name.clone());
         }
         if !waiting.is_underway {
-            waiting.is_underway = self.submit(catalog, clock);
+            waiting.is_underway = self.submit(catalog, clock, fleet);
         }
         Seen::New
     }
 
-    fn submit(self: &Arc<Self>, catalog: &Catalog, clock: &Arc<dyn host::Clock>) -> bool {
-        let (register, clock) = (Arc::clone(self), Arc::clone(clock));
+    fn submit(self: &Arc<Self>, catalog: &Catalog, clock: &Arc<dyn host::Clock>, fleet: &Arc<Fleet>) -> bool {
+        let (register, clock, fleet) = (Arc::clone(self), Arc::clone(clock), Arc::clone(fleet));
         let names_of = Arc::clone(self);
         let write = catalog.submit(
             move |transaction| {
@@ -98,13 +106,15 @@ impl Register {
                 let now = clock.now();
                 for name in &names {
                     transaction.execute(
-                        "INSERT INTO devices (name, state, created) VALUES ($1, 'seen', $2) ON CONFLICT (name) DO NOTHING",
+                        "INSERT INTO devices (name, state, created) VALUES ($1, 'seen', $2)
+                         ON CONFLICT (name) DO UPDATE SET state = 'seen', removed = NULL, successor = NULL,
+                           version = devices.version + 1 WHERE devices.removed IS NOT NULL",
                         params![name, now],
                     )?;
                 }
                 Ok(names)
             },
-            move |written| names_of.settle(written),
+            move |written| names_of.settle(&fleet, written),
         );
         write.is_ok()
     }
@@ -116,9 +126,12 @@ impl Register {
         std::mem::take(&mut waiting.names)
     }
 
-    fn settle(&self, written: Result<HashSet<DeviceName>, catalog::WriteError>) {
+    fn settle(&self, fleet: &Fleet, written: Result<HashSet<DeviceName>, catalog::WriteError>) {
         match written {
-            Ok(names) => self.known.write().extend(names),
+            Ok(names) => {
+                fleet.see(&names);
+                self.known.write().extend(names);
+            }
             // The next message of each of them brings its name again; the catalog has logged why.
             Err(_) => {
                 self.waiting.lock().is_underway = false;

@@ -9,6 +9,12 @@ pub const DEVICE_NAME_BYTES_MAX: usize = 128;
 /// Longest channel name in bytes of UTF-8: nested JSON names joined with dots stay far below it.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 256;
 
+/// Longest level of a group's path in bytes: AWS IoT's bound for the name of a thing group.
+pub const GROUP_LEVEL_BYTES_MAX: usize = 128;
+
+/// Most levels of a group's path: country, city, site, building, floor, room, rack and one to spare (AWS IoT has 7).
+pub const GROUP_LEVELS_MAX: usize = 8;
+
 /// Longest topic in bytes: the two-byte length of an MQTT string (MQTT 5.0, section 1.5.4).
 pub const TOPIC_BYTES_MAX: usize = 65_535;
 

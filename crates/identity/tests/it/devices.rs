@@ -18,7 +18,7 @@ async fn a_device_is_added_once_and_gets_a_password_once() {
         (Kind::Conflict, "device `office-1` exists already")
     );
     let shown = identity.device(&device).await.expect("read").expect("there");
-    assert_eq!((shown.state, shown.has_password), (DeviceState::Active, false));
+    assert_eq!((shown.state(), shown.has_password), (DeviceState::Active, false));
 
     let password = identity.add_device_with_password(&Actor::inside(), &device).await.expect("it had none");
     let second = identity.add_device_with_password(&Actor::inside(), &device).await.err();
@@ -47,7 +47,7 @@ async fn pages_together_are_all_devices_once_and_in_order() {
     names.push(name("other"));
     let by = Actor::inside();
     let adding = names.iter().map(|name| identity.add_device(&by, name));
-    futures::future::join_all(adding).await.into_iter().collect::<Result<(), _>>().expect("added");
+    futures::future::join_all(adding).await.into_iter().collect::<Result<Vec<_>, _>>().expect("added");
     names.sort();
 
     let mut listed = Vec::new();
@@ -67,12 +67,12 @@ async fn pages_together_are_all_devices_once_and_in_order() {
         let all = Page { limit: usize::MAX, ..Page::default() };
         identity.devices(filter, all).await.expect("read").devices.len()
     };
-    let prefix = |text: &str| DeviceFilter { name_prefix: Some(text.to_owned()), state: None };
+    let prefix = |text: &str| DeviceFilter { name_prefix: Some(text.to_owned()), ..DeviceFilter::default() };
     assert_eq!(ask(prefix("d1")).await, 11);
     assert_eq!(ask(prefix("D1")).await, 0);
     assert_eq!(ask(prefix("%")).await, 0, "nothing in a prefix is a wildcard");
-    assert_eq!(ask(DeviceFilter { state: Some(DeviceState::Seen), name_prefix: None }).await, 0);
-    assert_eq!(ask(DeviceFilter { state: Some(DeviceState::Active), name_prefix: None }).await, 26);
+    assert_eq!(ask(DeviceFilter { state: Some(DeviceState::Seen), ..DeviceFilter::default() }).await, 0);
+    assert_eq!(ask(DeviceFilter { state: Some(DeviceState::Active), ..DeviceFilter::default() }).await, 26);
     assert_eq!(PAGE_DEVICES_MAX, 1000);
 }
 

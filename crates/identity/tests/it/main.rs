@@ -2,7 +2,10 @@
 
 mod credentials;
 mod devices;
+mod groups;
 mod permissions;
+mod placements;
+mod quarantine;
 mod seen;
 
 use std::path::Path;
@@ -11,7 +14,7 @@ use std::sync::Arc;
 use catalog::Catalog;
 use host::{Host, KeyRing, SystemClock, SystemDisk, SystemRandom};
 use identity::{Identity, LocalToken};
-use model::DeviceName;
+use model::{DeviceName, GroupPath};
 
 /// A register and what it stands on.
 struct Fixture {
@@ -35,6 +38,10 @@ fn fresh() -> (Fixture, tempfile::TempDir) {
 
 fn name(text: &str) -> DeviceName {
     DeviceName::parse(text.to_owned()).expect("a device name")
+}
+
+fn path(text: &str) -> GroupPath {
+    GroupPath::parse(text.to_owned()).expect("a path")
 }
 
 fn host() -> Host {

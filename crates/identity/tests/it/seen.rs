@@ -17,7 +17,7 @@ async fn a_device_that_is_spoken_of_is_registered_once_and_known_from_then_on() 
     settle(&fixture.catalog).await;
     assert_eq!(fixture.identity.seen(&device), Seen::Known);
     let shown = fixture.identity.device(&device).await.expect("read").expect("there");
-    assert_eq!((shown.state, shown.has_password), (DeviceState::Seen, false));
+    assert_eq!((shown.state(), shown.has_password), (DeviceState::Seen, false));
 
     fixture.catalog.close().await;
     assert_eq!(open(dir.path()).identity.seen(&device), Seen::Known);
@@ -34,7 +34,7 @@ async fn a_seen_device_that_is_added_stays_added_and_keeps_its_age() {
     assert_eq!(identity.seen(&device), Seen::Known);
     settle(&fixture.catalog).await;
     let added = identity.device(&device).await.expect("read").expect("there");
-    assert_eq!((added.state, added.created), (DeviceState::Active, seen.created));
+    assert_eq!((added.state(), added.created), (DeviceState::Active, seen.created));
 }
 
 #[tokio::test]
