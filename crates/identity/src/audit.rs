@@ -10,6 +10,10 @@
 //! hash(0) = 32 zero bytes
 //! ```
 
+mod notice;
+
+pub(crate) use notice::Notices;
+
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
@@ -57,7 +61,10 @@ impl Actor {
     pub fn of(who: &Who, address: Option<IpAddr>) -> Self {
         let name = match &who.principal {
             Principal::Anonymous => "anonymous".to_owned(),
-            Principal::User(name) => format!("user:{name}"),
+            Principal::User(name) => match &who.token {
+                None => format!("user:{name}"),
+                Some(token) => format!("user:{name} token:{}", token.name),
+            },
             Principal::DevicePassword(device) => format!("device:{device}"),
             Principal::Certificate(digest) => {
                 let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -74,7 +81,7 @@ impl Actor {
         Self { name: "godwit".to_owned(), address: None }
     }
 
-    /// As the log shows it: `user:alice`, `device:pump-1`, `certificate:…`, `anonymous` or `godwit`.
+    /// As the log shows it: `user:alice`, `user:alice token:grafana`, `device:pump-1`, `certificate:…`, `anonymous` or `godwit`.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name

@@ -14,13 +14,14 @@ use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::audit::{self, Actor, Entry};
+use crate::audit::{self, Actor, Entry, Notices};
 use crate::device::change::{enlisted, standing, store};
 use crate::device::fleet::Fleet;
 use crate::device::list::{self, DeviceFilter, Devices, Page};
 use crate::device::{self, Device};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::seen::Register;
+use crate::user::{self, Users};
 use crate::{
     ChangeError, LocalToken, NewDevice, OpenError, Permissions, Refusal, Rights, ScramVerifier, Seen, Who,
 };
@@ -48,6 +49,10 @@ pub(crate) struct Parts {
     pub(crate) register: Arc<Register>,
     /// Devices: where, what, in which state.
     pub(crate) fleet: Arc<Fleet>,
+    /// People, their tokens and logins.
+    pub(crate) users: Users,
+    /// What is to be written down and may come often.
+    pub(crate) notices: Notices,
     /// Moved by whatever changes a proof or a right.
     pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
@@ -66,8 +71,13 @@ impl Identity {
     /// The tables of this room, for [`Catalog::open`].
     #[must_use]
     pub fn migrations() -> &'static [Migration] {
-        const ALL: &[Migration] =
-            &[device::MIGRATION, authority::MIGRATION, audit::MIGRATION, placement::MIGRATION];
+        const ALL: &[Migration] = &[
+            device::MIGRATION,
+            authority::MIGRATION,
+            audit::MIGRATION,
+            placement::MIGRATION,
+            user::MIGRATION,
+        ];
         ALL
     }
 
@@ -76,7 +86,7 @@ impl Identity {
     /// # Errors
     /// [`OpenError`] when the catalog cannot be read.
     pub fn open(catalog: Catalog, host: Host) -> Result<Self, OpenError> {
-        let (fleet, passwords) = catalog.read::<_, ReadError>(|connection| {
+        let (fleet, passwords, users) = catalog.read::<_, ReadError>(|connection| {
             let passwords = connection.query(
                 "SELECT device, version, salt, hash FROM device_passwords",
                 params![],
@@ -85,7 +95,8 @@ impl Identity {
                     Ok((row.get(0)?, Kept { version: row.get(1)?, verifier }))
                 },
             )?;
-            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords)))
+            let users = Users::open(connection, &host)?;
+            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users))
         })?;
         let mut nobody_scram = [0; 32];
         host.random.fill(&mut nobody_scram);
@@ -94,6 +105,8 @@ impl Identity {
             passwords: RwLock::new(passwords),
             register: Arc::new(Register::new(fleet.known())),
             fleet: Arc::new(fleet),
+            users,
+            notices: Notices::default(),
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
             nobody_scram,
@@ -111,14 +124,14 @@ impl Identity {
         self
     }
 
-    /// What a SQL client that calls itself `name` is judged by: user `local` by the token of this start. Devices do
-    /// not ask by SQL. Costs the same for a name that nobody has.
+    /// What a SQL client that calls itself `name` is judged by: user `local` by the token of this start, a user by his
+    /// password, `user:token` by that token. Devices do not ask by SQL. Costs the same for a name that nobody has.
     #[must_use]
     pub fn scram(&self, name: &str) -> ScramVerifier {
         let nobody = ScramVerifier::of_nobody(name, &self.parts.nobody_scram);
         match &self.local_scram {
             Some(local) if name == LOCAL_USER => local.clone(),
-            _ => nobody,
+            _ => self.parts.users.scram(name, self.parts.host.clock.now()).unwrap_or(nobody),
         }
     }
 
@@ -140,7 +153,7 @@ impl Identity {
         let looked_at = &password[..password.len().min(PASSWORD_BYTES_MAX)];
         let is_right = verifier.knows(looked_at) & (password.len() <= PASSWORD_BYTES_MAX);
         match kept {
-            Some(_) if is_right && username == LOCAL_USER => Ok(Who::user(LOCAL_USER)),
+            Some(_) if is_right && username == LOCAL_USER => Ok(Who::user(LOCAL_USER, 0)),
             Some(kept) if is_right => {
                 let name = DeviceName::parse(username).expect("it is the name of a device");
                 Ok(Who::device(name, kept.version))
@@ -149,22 +162,30 @@ impl Identity {
         }
     }
 
-    /// Finds out who speaks by a bearer token: user `local` by the token of this start.
+    /// Finds out who speaks by a bearer token: user `local` by the token of this start, a user by one of his.
     ///
     /// # Errors
     /// [`Refusal::WrongToken`].
     pub fn authenticate_token(&self, token: &str) -> Result<Who, Refusal> {
+        if token.starts_with(user::TOKEN_PREFIX) {
+            return self.token_bearer(token);
+        }
         match self.authenticate(Some(LOCAL_USER), Some(token.as_bytes())) {
             Ok(who) => Ok(who),
             Err(_) => Err(Refusal::WrongToken),
         }
     }
 
-    /// What `who` may ask of the API: user `local` everything; devices have no business there.
+    /// What `who` may ask of the API, as of now: user `local` everything, users what their roles and the scopes of
+    /// their token say; devices have no business there.
     #[must_use]
     pub fn rights(&self, who: &Who) -> Rights {
         match &who.principal {
             Principal::User(name) if *name == LOCAL_USER => Rights::all(),
+            Principal::User(name) => {
+                let token = who.token.as_ref().map(|token| token.id);
+                self.parts.users.rights(name, token, self.parts.host.clock.now())
+            }
             Principal::Inside => Rights::all(),
             _ => Rights::none(),
         }
@@ -186,7 +207,8 @@ impl Identity {
                 let version = self.parts.passwords.read().get(device).map_or(0, |kept| kept.version);
                 Who::device(device.clone(), version)
             }
-            other => Who { principal: other.clone(), device: None, password: 0 },
+            Principal::User(name) => Who::user(name, self.parts.users.password_version(name)),
+            other => Who { principal: other.clone(), device: None, password: 0, token: None },
         }
     }
 
@@ -199,6 +221,10 @@ impl Identity {
                 self.parts.passwords.read().get(device).is_some_and(|kept| kept.version == who.password)
             }
             Principal::Certificate(_) => false,
+            Principal::User(name) if *name != LOCAL_USER => {
+                let token = who.token.as_ref().map(|token| token.id);
+                self.parts.users.stands(name, who.password, token, self.parts.host.clock.now())
+            }
             Principal::Anonymous | Principal::User(_) | Principal::Inside => true,
         }
     }

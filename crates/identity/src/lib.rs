@@ -29,6 +29,7 @@ mod rights;
 mod scram;
 mod seen;
 mod token;
+mod user;
 mod who;
 
 pub use attribute::{
@@ -51,4 +52,8 @@ pub use rights::{Area, Grant, Reach, Rights, RightsError, Role, Scope, Verb};
 pub use scram::ScramVerifier;
 pub use seen::{SEEN_DEVICES_MAX, SEEN_WAITING_MAX, Seen};
 pub use token::LocalToken;
+pub use user::{
+    LOGIN_IDLE, LOGIN_MAX, Login, LoginError, LoginSecret, NewLogin, NewPassword, NewToken, Presence,
+    SetupCode, TOKEN_PREFIX, Token, TokenSecret, User, UserError, UserName,
+};
 pub use who::Who;

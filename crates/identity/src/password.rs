@@ -3,7 +3,7 @@
 //! A password is 26 characters of an alphabet without look-alikes, 130 bits, and nobody chooses one. Therefore the
 //! hash is fast: HMAC-SHA-256 under a random salt per password. Argon2id slows down guessing of what people choose; 2^130
 //! cannot be guessed at any speed, and 10,000 devices that come back within a second after an outage would cost
-//! minutes of CPU. (Passwords of people, which come with users, will be Argon2id.)
+//! minutes of CPU. Passwords of people are Argon2id (`user/hash.rs`).
 //!
 //! Not here: whose password it is. The laws: comparing takes the same time wherever the difference is, and a secret
 //! has no `Debug` or `Display`.
@@ -15,7 +15,7 @@ use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
 /// Crockford's base 32 in lower case: no `i`, `l`, `o`, `u`.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Characters of a password: 26 x 5 bits. Short enough for the 32 that some devices store.
 const CHARACTERS: usize = 26;
 

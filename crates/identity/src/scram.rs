@@ -11,6 +11,10 @@ use aws_lc_rs::{digest, hmac, pbkdf2};
 /// random, and nobody guesses 130 bits at any speed; it bounds what a login costs the client, about 2 ms.
 const ITERATIONS: NonZeroU32 = NonZeroU32::new(4_096).expect("not zero");
 
+/// The same for passwords that people choose, so that trying many of them is dear. It costs the client about 0.1 s a
+/// login, and guessing at what is kept needs the key ring first: it is sealed.
+const ITERATIONS_CHOSEN: NonZeroU32 = NonZeroU32::new(200_000).expect("not zero");
+
 const SALT_BYTES: usize = 16;
 
 /// Enough to know a password again, not enough to log in with.
@@ -31,15 +35,26 @@ pub struct ScramVerifier {
 impl ScramVerifier {
     /// Of a secret that was made here: it is ASCII, for which SASLprep (RFC 4013) changes nothing.
     pub(crate) fn of(secret: &[u8], random: &dyn host::Random) -> Self {
+        Self::derived(secret, ITERATIONS, random)
+    }
+
+    /// Of a password that somebody chose, as its UTF-8. Takes about 0.1 s.
+    ///
+    /// SASLprep would also normalise; what keyboards give is normalised already, but for rare characters.
+    pub(crate) fn of_chosen(password: &[u8], random: &dyn host::Random) -> Self {
+        Self::derived(password, ITERATIONS_CHOSEN, random)
+    }
+
+    fn derived(secret: &[u8], iterations: NonZeroU32, random: &dyn host::Random) -> Self {
         let mut salt = [0; SALT_BYTES];
         random.fill(&mut salt);
         let mut salted = [0; 32];
-        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ITERATIONS, &salt, secret, &mut salted);
+        pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, &salt, secret, &mut salted);
         let client_key = mac(&salted, b"Client Key");
         let stored_key = digest::digest(&digest::SHA256, &client_key);
         Self {
             salt,
-            iterations: ITERATIONS.get(),
+            iterations: iterations.get(),
             stored_key: stored_key.as_ref().try_into().expect("SHA-256 gives 32 bytes"),
             server_key: mac(&salted, b"Server Key"),
             is_known: true,
@@ -54,9 +69,12 @@ impl ScramVerifier {
             mac(secret, &said)
         };
         let salt = of(b"salt");
+        // As a name of its kind would be: `local` and `user:token` have made secrets, people chosen ones.
+        let is_made = name == crate::LOCAL_USER || name.contains(':');
+        let iterations = if is_made { ITERATIONS } else { ITERATIONS_CHOSEN };
         Self {
             salt: salt[..SALT_BYTES].try_into().expect("16 of 32 bytes"),
-            iterations: ITERATIONS.get(),
+            iterations: iterations.get(),
             stored_key: of(b"stored key"),
             server_key: of(b"server key"),
             is_known: false,
@@ -104,8 +122,10 @@ mod tests {
         assert_ne!(salt("eve", &one), salt("adam", &one));
         assert_ne!(salt("eve", &one), salt("eve", &other));
         let nobody = ScramVerifier::of_nobody("eve", &one);
-        let somebody = ScramVerifier::of(b"secret", &Salt([3; SALT_BYTES]));
+        let somebody = ScramVerifier::of_chosen(b"secret", &Salt([3; SALT_BYTES]));
         assert_eq!(nobody.iterations, somebody.iterations);
+        let token = ScramVerifier::of(b"secret", &Salt([3; SALT_BYTES]));
+        assert_eq!(ScramVerifier::of_nobody("eve:grafana", &one).iterations, token.iterations);
         assert!(somebody.is_known && !nobody.is_known);
     }
 }

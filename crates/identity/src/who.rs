@@ -14,8 +14,17 @@ pub struct Who {
     /// The device the principal belongs to, if any: what `device = "connection"` of a route means, whatever the
     /// client id. For everybody else that is the client id.
     pub device: Option<DeviceName>,
-    /// Which of the device's passwords, counted; so that a session opened with an older one is found.
+    /// Which of the device's or the user's passwords, counted; so that a session opened with an older one is found.
     pub(crate) password: u64,
+    /// The token by which a user speaks, if by one.
+    pub(crate) token: Option<TokenRef>,
+}
+
+/// Which token it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TokenRef {
+    pub(crate) id: u64,
+    pub(crate) name: ByteString,
 }
 
 impl Who {
@@ -23,14 +32,20 @@ impl Who {
     /// except `$aws/`.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { principal: Principal::Anonymous, device: None, password: 0 }
+        Self { principal: Principal::Anonymous, device: None, password: 0, token: None }
     }
 
-    pub(crate) fn user(name: &str) -> Self {
-        Self { principal: Principal::User(ByteString::from(name)), device: None, password: 0 }
+    pub(crate) fn user(name: &str, password: u64) -> Self {
+        Self { principal: Principal::User(ByteString::from(name)), device: None, password, token: None }
+    }
+
+    /// The same, through a token.
+    pub(crate) fn through(mut self, token: TokenRef) -> Self {
+        self.token = Some(token);
+        self
     }
 
     pub(crate) fn device(name: DeviceName, password: u64) -> Self {
-        Self { principal: Principal::DevicePassword(name.clone()), device: Some(name), password }
+        Self { principal: Principal::DevicePassword(name.clone()), device: Some(name), password, token: None }
     }
 }

@@ -3,6 +3,7 @@
 mod credentials;
 mod devices;
 mod groups;
+mod people;
 mod permissions;
 mod placements;
 mod quarantine;

@@ -1,0 +1,106 @@
+//! Finding out who speaks, where the answer is not at hand at once: passwords of people are dear to look at.
+//!
+//! Not here: devices and the local token (`identity`), cookies (`login`). The laws: an unknown name and a wrong
+//! password cost the same and get the same answer; nothing is looked at for whom the throttle lets wait; what was
+//! refused is in the audit log.
+
+use std::net::IpAddr;
+
+use zeroize::Zeroizing;
+
+use super::hash::PasswordHash;
+use super::token::TOKEN_PREFIX;
+use super::{LoginError, UserName};
+use crate::password::PASSWORD_BYTES_MAX;
+use crate::{Actor, Identity, Outcome, Refusal, Who};
+
+impl Identity {
+    /// Finds out who speaks by user name and password, from this address: a device, user `local`, a user by his
+    /// password, or a user by a token as the password. Devices get their answer at once; a user's password takes about
+    /// 25 ms off the async threads.
+    ///
+    /// # Errors
+    /// [`Refusal`]; a name that no user has is refused as fast as a device's, a user's wrong password is not: who
+    /// measures learns that a name is a user's, and nothing else.
+    pub async fn prove(
+        &self,
+        username: Option<&str>,
+        password: Option<&[u8]>,
+        address: IpAddr,
+    ) -> Result<Who, Refusal> {
+        let refusal = match self.authenticate(username, password) {
+            Ok(who) => return Ok(who),
+            Err(refusal) => refusal,
+        };
+        let (Some(username), Some(password)) = (username, password) else { return Err(refusal) };
+        let token = str::from_utf8(password).ok().filter(|text| text.starts_with(TOKEN_PREFIX));
+        if let Some(token) = token {
+            let who = self.token_bearer(token).ok().filter(|who| is_named(who, username));
+            return who.ok_or_else(|| {
+                self.refused_login(username, address, "token");
+                refusal
+            });
+        }
+        if !self.parts.users.known.read().users.contains_key(username) {
+            return Err(refusal);
+        }
+        let password = Zeroizing::new(password.to_vec());
+        self.prove_user(username, password, address, "mqtt").await.map_err(|_| refusal)
+    }
+
+    /// Judges a user's password; a wrong one is written down, a right one not: the caller says what came of it.
+    pub(super) async fn prove_user(
+        &self,
+        name: &str,
+        password: Zeroizing<Vec<u8>>,
+        address: IpAddr,
+        door: &'static str,
+    ) -> Result<Who, LoginError> {
+        let users = &self.parts.users;
+        let now = self.parts.host.clock.mono_micros();
+        users.throttle.take(name, address, now).map_err(|wait_s| {
+            metrics::counter!("godwit_identity_logins_refused_total", "why" => "throttled").increment(1);
+            self.refused_login(name, address, "throttled");
+            LoginError::Throttled { wait_s }
+        })?;
+        let kept = users.known.read().users.get(name).map(|user| (user.hash, user.password_version));
+        let hash = kept.map_or_else(PasswordHash::of_nobody, |(hash, _)| hash);
+        let is_short = password.len() <= PASSWORD_BYTES_MAX;
+        let looked_at = Zeroizing::new(password[..password.len().min(PASSWORD_BYTES_MAX)].to_vec());
+        let knows = users.hasher.run(looked_at, move |password| hash.knows(password)).await;
+        let is_right = knows.map_err(|_| LoginError::Busy)? && is_short;
+        match kept {
+            Some((_, version)) if is_right => {
+                users.throttle.was_right(name, address, now);
+                Ok(Who::user(name, version))
+            }
+            _ => {
+                metrics::counter!("godwit_identity_logins_refused_total", "why" => "wrong").increment(1);
+                tracing::warn!(%address, user = ?name.chars().take(64).collect::<String>(), door, "refused: the user name or the password is wrong");
+                self.refused_login(name, address, "password");
+                Err(LoginError::Wrong)
+            }
+        }
+    }
+
+    /// Writes a refused login down; many of one kind become one entry.
+    fn refused_login(&self, name: &str, address: IpAddr, why: &'static str) {
+        let by = Actor::of(&Who::anonymous(), Some(address));
+        // What is no name of a user is no name at all: it may be a password typed into the wrong field.
+        let object = match UserName::parse(name) {
+            Ok(name) => format!("user:{name}"),
+            Err(_) => "user:?".to_owned(),
+        };
+        self.notice(&by, "user.login", object, Outcome::Refused, Some(serde_json::json!({ "why": why })));
+    }
+}
+
+/// A token is given with the name of its user, or with `user:token`.
+fn is_named(who: &Who, username: &str) -> bool {
+    let model::Principal::User(user) = &who.principal else { return false };
+    let token = who.token.as_ref().map_or("", |token| &*token.name);
+    match username.split_once(':') {
+        None => *user == *username,
+        Some((named, named_token)) => *user == *named && token == named_token,
+    }
+}
