@@ -9,20 +9,39 @@ use crate::quarantine::REASON_BYTES_MAX;
 
 /// Why the register cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot read the devices")]
-pub struct OpenError(#[from] ReadError);
+pub enum OpenError {
+    /// The catalog does not give it.
+    #[error("cannot read the devices")]
+    Read(#[from] ReadError),
+    /// A policy cannot be read. Without it somebody might do what it denies.
+    #[error("cannot read policy `{name}`: {what}")]
+    Policy {
+        /// Its name.
+        name: String,
+        /// Why.
+        what: String,
+    },
+}
 
 impl OpenError {
     /// Whose fault it is and whether a retry is sensible.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.0.kind()
+        match self {
+            Self::Read(error) => error.kind(),
+            Self::Policy { .. } => Kind::Broken,
+        }
     }
 
     /// What the reader can do about it.
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
-        self.0.hint()
+        match self {
+            Self::Read(error) => error.hint(),
+            Self::Policy { .. } => {
+                Some("use the key file that the data directory was made with, or restore a backup")
+            }
+        }
     }
 }
 

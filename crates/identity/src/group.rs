@@ -10,6 +10,7 @@ use serde_json::json;
 use crate::audit::{self, Entry};
 use crate::device::Device;
 use crate::device::change::IfVersion;
+use crate::policy::{self, Target};
 use crate::{Actor, ChangeError, Identity};
 
 /// Most groups: one for each of the devices that one machine is meant for.
@@ -71,9 +72,9 @@ impl Identity {
     pub async fn remove_group(&self, by: &Actor, path: &GroupPath) -> Result<(), ChangeError> {
         let (by, path) = (by.clone(), path.clone());
         let clock = std::sync::Arc::clone(&self.parts.host.clock);
-        self.parts
-            .catalog
-            .write(move |transaction| {
+        let (parts, gone) = (std::sync::Arc::clone(&self.parts), Target::Group(path.clone()));
+        let removed = self.parts.catalog.write_then(
+            move |transaction| {
                 let Some(group) = one(transaction, &path)? else {
                     return Ok(Err(ChangeError::UnknownGroup(path)));
                 };
@@ -83,12 +84,19 @@ impl Identity {
                     return Ok(Err(ChangeError::GroupInUse { path, groups: below, devices, members }));
                 }
                 transaction.execute("DELETE FROM device_groups WHERE path = $1", params![path])?;
+                policy::forget_target(transaction, &Target::Group(path.clone()), None)?;
                 let entry = Entry::done(&by, "group.remove", format!("group:{path}"))
                     .before(json!({ "created": group.created.to_string() }));
                 audit::append(transaction, clock.now(), &entry)?;
                 Ok(Ok(()))
-            })
-            .await?
+            },
+            move |removed| {
+                if removed.is_ok() {
+                    parts.policies.forget(&gone, None);
+                }
+            },
+        );
+        removed.await?
     }
 
     /// Makes a device a member of a group, beside its home.

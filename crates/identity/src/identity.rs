@@ -20,11 +20,11 @@ use crate::device::fleet::Fleet;
 use crate::device::list::{self, DeviceFilter, Devices, Page};
 use crate::device::{self, Device};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
+use crate::policy::{self, AwsSettings, Policies};
+use crate::refused::RefusedDevices;
 use crate::seen::Register;
 use crate::user::{self, Users};
-use crate::{
-    ChangeError, LocalToken, NewDevice, OpenError, Permissions, Refusal, Rights, ScramVerifier, Seen, Who,
-};
+use crate::{ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who};
 use crate::{authority, placement};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
@@ -38,6 +38,8 @@ pub struct Identity {
     local: Option<Verifier>,
     /// The same for SQL clients.
     local_scram: Option<ScramVerifier>,
+    /// What ARNs are compared with.
+    pub(crate) aws: Arc<AwsSettings>,
 }
 
 /// What all clones share. Each file of this crate that keeps something in memory has its field here.
@@ -53,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) users: Users,
     /// What is to be written down and may come often.
     pub(crate) notices: Notices,
+    pub(crate) policies: Policies,
+    pub(crate) refused: RefusedDevices,
     /// Moved by whatever changes a proof or a right.
     pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
@@ -77,6 +81,7 @@ impl Identity {
             audit::MIGRATION,
             placement::MIGRATION,
             user::MIGRATION,
+            policy::MIGRATION,
         ];
         ALL
     }
@@ -98,6 +103,7 @@ impl Identity {
             let users = Users::open(connection, &host)?;
             Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users))
         })?;
+        let policies = catalog.read(|connection| Policies::open(connection, &host))?;
         let mut nobody_scram = [0; 32];
         host.random.fill(&mut nobody_scram);
         let parts = Parts {
@@ -107,12 +113,14 @@ impl Identity {
             fleet: Arc::new(fleet),
             users,
             notices: Notices::default(),
+            policies,
+            refused: RefusedDevices::default(),
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
             nobody_scram,
             host,
         };
-        Ok(Self { parts: Arc::new(parts), local: None, local_scram: None })
+        Ok(Self { parts: Arc::new(parts), local: None, local_scram: None, aws: Arc::default() })
     }
 
     /// Lets user [`LOCAL_USER`] in by the token of this start. Clones made before do not know it.
@@ -121,6 +129,13 @@ impl Identity {
         let (secret, random) = (token.reveal().as_bytes(), &*self.parts.host.random);
         self.local = Some(Verifier::of(secret, random));
         self.local_scram = Some(ScramVerifier::of(secret, random));
+        self
+    }
+
+    /// Compares ARNs in policies with these. Clones made before do not know it.
+    #[must_use]
+    pub fn with_aws(mut self, settings: AwsSettings) -> Self {
+        self.aws = Arc::new(settings);
         self
     }
 
@@ -189,13 +204,6 @@ impl Identity {
             Principal::Inside => Rights::all(),
             _ => Rights::none(),
         }
-    }
-
-    /// What `who` may do, compiled once per session. The client id is for policies whose thing variables need it to
-    /// be the device's name; the default policy goes by the device alone.
-    #[must_use]
-    pub fn permissions(&self, who: &Who, _client_id: &str) -> Permissions {
-        Permissions::of(who)
     }
 
     /// Who a principal is whose proof was accepted before the process started: for sessions that outlive it. Not a proof:

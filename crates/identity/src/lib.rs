@@ -9,7 +9,7 @@
 //!
 //! The laws this crate keeps:
 //! - An unknown name and a wrong password get the same answer and cost the same work.
-//! - A subscription is permitted only if everything its filter can match is permitted.
+//! - Under the default policy a subscription is permitted only if everything its filter can match is permitted.
 //! - No secret is stored, and none is written to a log: passwords are shown once and kept as salted hashes.
 
 mod attribute;
@@ -17,14 +17,15 @@ mod audit;
 mod authority;
 mod device;
 mod error;
-mod filter;
 mod group;
 mod identity;
 mod password;
 mod permissions;
 mod placement;
+pub mod policy;
 mod quarantine;
 mod refusal;
+mod refused;
 mod rights;
 mod scram;
 mod seen;
@@ -48,6 +49,7 @@ pub use permissions::{Action, Decision, Permissions, Reason};
 pub use placement::Placement;
 pub use quarantine::REASON_BYTES_MAX;
 pub use refusal::Refusal;
+pub use refused::{REFUSED_DEVICES_MAX, Refused, RefusedCounts};
 pub use rights::{Area, Grant, Reach, Rights, RightsError, Role, Scope, Verb};
 pub use scram::ScramVerifier;
 pub use seen::{SEEN_DEVICES_MAX, SEEN_WAITING_MAX, Seen};

@@ -1,17 +1,17 @@
 //! What one session may do, compiled when it is opened.
 //!
-//! Not here: reserved topics (doors ask `model::reserved` first; a publish on `$SYS/` is acknowledged, counted and
-//! dropped whoever sends it). The laws: a decision takes no lock, no memory and under a microsecond; a subscription is
-//! permitted only if everything its filter can match is permitted, so that whatever a permitted filter matches may
-//! also be received.
+//! Devices are judged by policies ([`policy`](crate::policy)), everybody else by who they are. Not here: reserved topics (doors
+//! ask `model::reserved` first; a publish on `$SYS/` is acknowledged, counted and dropped whoever sends it). The laws: a
+//! decision takes no lock, no memory and under a microsecond; under the default policy a subscription is permitted only if
+//! everything its filter can match is permitted, so that whatever a permitted filter matches may also be received.
 
 use std::fmt;
 use std::sync::Arc;
 
-use model::{DeviceName, Principal, TopicFilter};
+use model::Principal;
 
 use crate::Who;
-use crate::filter::permits;
+use crate::policy::{AwsSettings, By, Compiled, Context, DEFAULT_POLICY, Judgement, Policy, Statement};
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,6 +26,56 @@ pub enum Action {
     Subscribe,
     /// Be sent a message of a topic.
     Receive,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 5] =
+        [Self::Connect, Self::Publish, Self::RetainPublish, Self::Subscribe, Self::Receive];
+
+    /// Its name on the command line and in metrics: `publish`, `retain-publish`, …
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Connect => "connect",
+            Self::Publish => "publish",
+            Self::RetainPublish => "retain-publish",
+            Self::Subscribe => "subscribe",
+            Self::Receive => "receive",
+        }
+    }
+
+    /// Its name in policies: `iot:Publish`, …
+    #[must_use]
+    pub fn policy_name(self) -> &'static str {
+        match self {
+            Self::Connect => "iot:Connect",
+            Self::Publish => "iot:Publish",
+            Self::RetainPublish => "iot:RetainPublish",
+            Self::Subscribe => "iot:Subscribe",
+            Self::Receive => "iot:Receive",
+        }
+    }
+
+    /// The action called so, by either name, in any case.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        let is = |action: &Self| {
+            let bare = &action.policy_name()["iot:".len()..];
+            [action.name(), action.policy_name(), bare].iter().any(|own| own.eq_ignore_ascii_case(name))
+        };
+        Self::ALL.into_iter().find(is)
+    }
+
+    /// The resource that policies are asked for.
+    #[must_use]
+    pub fn resource(self, topic: &str) -> String {
+        match self {
+            Self::Connect => format!("client/{topic}"),
+            Self::Publish | Self::RetainPublish | Self::Receive => format!("topic/{topic}"),
+            Self::Subscribe => format!("topicfilter/{}", unshared(self, topic)),
+        }
+    }
 }
 
 /// Whether somebody may.
@@ -56,6 +106,10 @@ pub enum Reason {
     NotOwnCommands,
     /// Nobody has given this principal any right.
     NoRights,
+    /// A statement of a policy denies it.
+    Denied(By),
+    /// Policies are attached, and none of them allows it.
+    NotAllowed,
 }
 
 impl Reason {
@@ -65,12 +119,16 @@ impl Reason {
         match self {
             Self::Reserved => "connect as the device itself. Run: godwit device add NAME --password",
             Self::NotOwnTopic => {
-                "set the device's topic to `dt/` and its name, or let a gateway connect as user `local`"
+                "set the device's topic to `dt/` and its name, attach a policy that allows it, or let a gateway connect as user \
+                 `local`"
             }
             Self::NotOwnCommands => {
-                "set the device's subscription to `cmd/` and its name, or let an application connect as user `local`"
+                "set the device's subscription to `cmd/` and its name, attach a policy that allows it, or let an application \
+                 connect as user `local`"
             }
             Self::NoRights => "connect as a device. Run: godwit device add NAME --password",
+            Self::Denied(_) => "change or detach the policy that denies it, or connect as who may",
+            Self::NotAllowed => "allow it in one of the device's policies, or connect as who may",
         }
     }
 }
@@ -84,6 +142,8 @@ impl fmt::Display for Reason {
                 "a device subscribes under `cmd/{device}/` and `$aws/things/{device}/` only"
             }
             Self::NoRights => "this user has no rights",
+            Self::Denied(_) => "a policy denies it",
+            Self::NotAllowed => "no policy allows it",
         })
     }
 }
@@ -100,33 +160,48 @@ enum Rights {
     All,
     /// Everything but `$aws/`.
     AllOrdinary,
-    /// What filters grant.
-    Granted(Arc<Grants>),
+    /// What policies say.
+    Policies(Arc<Compiled>),
     /// Nothing.
     None,
 }
 
-#[derive(Debug)]
-struct Grants {
-    publish: Box<[TopicFilter]>,
-    subscribe: Box<[TopicFilter]>,
-}
-
 impl Permissions {
-    /// What `who` may do.
-    pub(crate) fn of(who: &Who) -> Self {
-        let rights = match (&who.principal, &who.device) {
-            (Principal::Inside, _) => Rights::All,
-            (Principal::DevicePassword(_) | Principal::Certificate(_), Some(device)) => {
-                Rights::Granted(Arc::new(Grants::of_device(device)))
-            }
-            (Principal::Anonymous, _) => Rights::AllOrdinary,
-            (Principal::User(name), _) if *name == crate::LOCAL_USER => Rights::AllOrdinary,
-            (Principal::User(_) | Principal::DevicePassword(_) | Principal::Certificate(_), _) => {
-                Rights::None
-            }
+    /// What policies permit, compiled for a session.
+    #[must_use]
+    pub fn by_policies(policies: Arc<[Arc<Policy>]>, context: Context, aws: &AwsSettings) -> Self {
+        Self { rights: Rights::Policies(Arc::new(Compiled::of(policies, context, aws))) }
+    }
+
+    /// What `who` may do whose rights do not come from policies; `None` for devices and certificates.
+    pub(crate) fn by_nature(who: &Who) -> Option<Self> {
+        let rights = match &who.principal {
+            Principal::Inside => Rights::All,
+            Principal::Anonymous => Rights::AllOrdinary,
+            Principal::User(name) if *name == crate::LOCAL_USER => Rights::AllOrdinary,
+            Principal::User(_) => Rights::None,
+            Principal::DevicePassword(_) | Principal::Certificate(_) => return None,
         };
-        Self { rights }
+        Some(Self { rights })
+    }
+
+    /// Nothing at all.
+    pub(crate) fn none() -> Self {
+        Self { rights: Rights::None }
+    }
+
+    /// Whether these are what policies, compiled for this session, would be again.
+    pub(crate) fn is_of(&self, policies: &[Arc<Policy>], context: &Context) -> bool {
+        self.compiled().is_some_and(|compiled| compiled.is_of(policies, context))
+    }
+
+    /// What it was compiled to, if policies rule it.
+    #[must_use]
+    pub fn compiled(&self) -> Option<&Compiled> {
+        match &self.rights {
+            Rights::Policies(compiled) => Some(compiled),
+            _ => None,
+        }
     }
 
     /// Whether the session may do this on `topic`: a checked topic name, for [`Action::Subscribe`] a checked filter
@@ -136,53 +211,77 @@ impl Permissions {
         match &self.rights {
             Rights::All => Decision::Permitted,
             Rights::None => Decision::Refused(Reason::NoRights),
-            // A client id names no device here: who speaks was proven by other means.
-            _ if action == Action::Connect => Decision::Permitted,
-            Rights::AllOrdinary => match is_reserved(unshared(action, topic)) {
-                true => Decision::Refused(Reason::Reserved),
-                false => Decision::Permitted,
+            Rights::AllOrdinary => {
+                // A client id names no device here: who speaks was proven by other means.
+                match action != Action::Connect && is_reserved(unshared(action, topic)) {
+                    true => Decision::Refused(Reason::Reserved),
+                    false => Decision::Permitted,
+                }
+            }
+            Rights::Policies(compiled) => match compiled.judge(action, unshared(action, topic)) {
+                Judgement::Allowed(_) => Decision::Permitted,
+                judgement => Decision::Refused(refusal(compiled, action, judgement)),
             },
-            Rights::Granted(grants) => grants.may(action, topic),
         }
+    }
+
+    /// Which policy, and which of its statements (from 1), said so.
+    #[must_use]
+    pub fn statement(&self, by: By) -> Option<(&Policy, usize, &Statement)> {
+        let policy = self.compiled()?.policies().get(usize::from(by.policy))?;
+        let statement = policy.document.statements().get(usize::from(by.statement))?;
+        Some((policy, usize::from(by.statement) + 1, statement))
+    }
+
+    /// What the log says of a refusal: who decided, and what an operator can do about it.
+    #[must_use]
+    pub fn advice(&self, reason: Reason, action: Action, topic: &str) -> String {
+        let mut advice = String::new();
+        if let Reason::Denied(by) = reason
+            && let Some((policy, number, statement)) = self.statement(by)
+        {
+            let sid = statement.sid().map(|sid| format!(" (`{sid}`)")).unwrap_or_default();
+            advice =
+                format!("policy `{}`, version {}, statement {number}{sid}: ", policy.name, policy.version);
+        }
+        advice += reason.hint();
+        if let Some(device) = self.compiled().and_then(|compiled| compiled.context().device.as_ref()) {
+            let topic = typed(topic);
+            advice += &format!(". Run: godwit policy why {device} {} {topic}", action.name());
+        }
+        advice
     }
 }
 
-impl Grants {
-    /// The default policy: a device speaks under its own name and hears what is sent to it; one that is named
-    /// `{group}:{node}` does so under Sparkplug's topics too.
-    fn of_device(device: &DeviceName) -> Self {
-        let own = |text: String| TopicFilter::parse(text).expect("a device name has no `+`, `#` or `/`");
-        let things = own(format!("$aws/things/{device}/#"));
-        let mut publish = vec![own(format!("dt/{device}/#")), things.clone()];
-        let mut subscribe = vec![own(format!("cmd/{device}/#")), things];
-        // An edge node of Sparkplug speaks for itself and for the devices behind it (Sparkplug 3.0, section 4).
-        if let Some((group, node)) = device.split_once(':').filter(|(_, node)| !node.contains(':')) {
-            let of_node = ["NBIRTH", "NDEATH", "NDATA", "DBIRTH", "DDEATH", "DDATA"];
-            publish.extend(of_node.map(|kind| own(format!("spBv1.0/{group}/{kind}/{node}/#"))));
-            subscribe.extend(["NCMD", "DCMD"].map(|kind| own(format!("spBv1.0/{group}/{kind}/{node}/#"))));
-            subscribe.push(own("spBv1.0/STATE/+".to_owned()));
-        }
-        Self { publish: publish.into(), subscribe: subscribe.into() }
+/// Why policies do not permit something. The default policy has words of its own.
+fn refusal(compiled: &Compiled, action: Action, judgement: Judgement) -> Reason {
+    let is_default = matches!(compiled.policies(), [only] if only.name.as_str() == DEFAULT_POLICY);
+    match (judgement, action) {
+        (_, Action::Publish | Action::RetainPublish) if is_default => Reason::NotOwnTopic,
+        (_, Action::Subscribe | Action::Receive) if is_default => Reason::NotOwnCommands,
+        (Judgement::Denied(by), _) => Reason::Denied(by),
+        _ => Reason::NotAllowed,
     }
+}
 
-    fn may(&self, action: Action, topic: &str) -> Decision {
-        let (granted, reason) = match action {
-            Action::Connect => (true, Reason::NoRights),
-            Action::Publish | Action::RetainPublish => {
-                (self.publish.iter().any(|own| own.matches(topic)), Reason::NotOwnTopic)
-            }
-            Action::Receive => (self.subscribe.iter().any(|own| own.matches(topic)), Reason::NotOwnCommands),
-            Action::Subscribe => {
-                let asked = unshared(action, topic);
-                (self.subscribe.iter().any(|own| permits(own, asked)), Reason::NotOwnCommands)
-            }
-        };
-        if granted { Decision::Permitted } else { Decision::Refused(reason) }
+/// A topic to type: quoted where a shell would take a part of it for something else; `TOPIC` where that is not enough.
+fn typed(topic: &str) -> String {
+    const LONGEST: usize = 256;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/_-.:+,=@%".contains(c);
+    let is_shown = topic.len() <= LONGEST && !topic.is_empty() && !topic.starts_with('-');
+    if is_shown && topic.chars().all(is_plain) {
+        topic.to_owned()
+    } else if is_shown
+        && topic.chars().all(|c| c != '\'' && !c.is_control() && (c.is_ascii() || c.is_alphanumeric()))
+    {
+        format!("'{topic}'")
+    } else {
+        "TOPIC".to_owned()
     }
 }
 
 /// The filter inside a shared subscription, `$share/{group}/{filter}` (MQTT 5.0, section 4.8.2); else the topic.
-fn unshared(action: Action, topic: &str) -> &str {
+pub(crate) fn unshared(action: Action, topic: &str) -> &str {
     if action != Action::Subscribe {
         return topic;
     }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Device, DeviceState, Removal, one, put};
 use crate::audit::{self, Entry};
+use crate::policy::{self, Target};
 use crate::{Actor, Attributes, ChangeError, Identity, group, placement};
 
 /// A device that is to be added.
@@ -138,7 +139,9 @@ impl crate::identity::Parts {
     pub(crate) fn take_over(&self, devices: &[Device]) {
         self.fleet.put(devices);
         for device in devices {
-            if device.removal.is_some() {
+            if let Some(removal) = &device.removal {
+                let target = Target::Device(device.name.clone());
+                self.policies.forget(&target, removal.successor.as_ref());
                 self.forget_proofs(&device.name);
                 self.register.forget(&device.name);
             } else {
@@ -207,8 +210,10 @@ pub(crate) fn store(
     }
     let members_before = before.map_or(&[][..], |before| &before.memberships);
     group::store_memberships(transaction, &after.name, members_before, &after.memberships)?;
-    if after.removal.is_some() {
+    if let Some(removal) = &after.removal {
         forget_proofs(transaction, &after.name)?;
+        let target = Target::Device(after.name.clone());
+        policy::forget_target(transaction, &target, removal.successor.as_ref())?;
     }
     let (was, is) = difference(before, after);
     let mut entry = Entry::done(by, action, format!("device:{}", after.name)).after(is);

@@ -6,6 +6,8 @@ mod groups;
 mod people;
 mod permissions;
 mod placements;
+mod policies;
+mod policy_store;
 mod quarantine;
 mod seen;
 

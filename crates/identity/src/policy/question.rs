@@ -1,0 +1,169 @@
+//! Why somebody may or may not: the statement that decided, and what would change it.
+//!
+//! Not here: live sessions (what is asked is answered for a session that would be opened now). The law: the answer is made by
+//! the same compiled policies that judge sessions.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use model::reserved::{self, PublishVerdict, SubscribeVerdict};
+use model::{DeviceName, Principal};
+
+use super::{Circumstances, Context, Document, Effect, Policy, PolicyName};
+use crate::{Action, Decision, Identity, Permissions, Who};
+
+/// Whether a device may do something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Who.
+    pub device: DeviceName,
+    /// With this certificate.
+    pub certificate: Option<[u8; 32]>,
+    /// What.
+    pub action: Action,
+    /// Where: a topic, a filter, a client id.
+    pub topic: String,
+    /// Its client id; the name of the device unless said otherwise.
+    pub client_id: Option<ByteString>,
+    /// Where it connects from.
+    pub address: Option<IpAddr>,
+    /// Judged by this policy alone, as if it were the one that is attached.
+    pub policy: Option<Arc<Policy>>,
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Whether it may.
+    pub is_permitted: bool,
+    /// Why: `a policy denies it`, `no policy allows it`, …
+    pub reason: String,
+    /// The statement that decided, if one did.
+    pub by: Option<AnswerBy>,
+    /// The policies that were asked, with their versions.
+    pub policies: Vec<(PolicyName, u32)>,
+    /// What would change it.
+    pub advice: String,
+}
+
+/// A statement that decided.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerBy {
+    /// The policy.
+    pub policy: PolicyName,
+    /// Which of its versions.
+    pub version: u32,
+    /// Which statement, from 1.
+    pub statement: usize,
+    /// The statement's name, if it has one.
+    pub sid: Option<String>,
+    /// What it does.
+    pub effect: Effect,
+    /// The statement as it was written.
+    pub text: String,
+}
+
+impl Identity {
+    /// Answers a question.
+    #[must_use]
+    pub fn why(&self, question: &Question) -> Answer {
+        let Question { device, certificate, action, topic, client_id, address, policy } = question;
+        let client_id = match (action, client_id) {
+            (Action::Connect, _) => ByteString::from(topic.as_str()),
+            (_, Some(client_id)) => client_id.clone(),
+            (_, None) => ByteString::from(device.as_str()),
+        };
+        let circumstances = Circumstances { client_id, address: *address, ..Circumstances::default() };
+        let principal = match certificate {
+            Some(id) => Principal::Certificate(*id),
+            None => Principal::DevicePassword(device.clone()),
+        };
+        let who = Who { principal, device: Some(device.clone()), ..Who::anonymous() };
+        let policies = match policy {
+            Some(policy) => Arc::from([Arc::clone(policy)]),
+            None => self.policies_for(Some(device), *certificate),
+        };
+        let context: Context = self.context(&who, &circumstances);
+        let permissions = Permissions::by_policies(policies, context, &self.aws);
+        answer(&permissions, device, *action, topic)
+    }
+
+    /// A text as a policy that can be asked about before it is put.
+    ///
+    /// # Errors
+    /// [`DocumentError`](super::DocumentError).
+    pub fn draft_policy(
+        &self,
+        name: &PolicyName,
+        text: &str,
+    ) -> Result<(Arc<Policy>, Vec<String>), super::DocumentError> {
+        let document = Document::parse(text)?;
+        let warnings = document.warnings(&self.aws);
+        Ok((Arc::new(Policy { name: name.clone(), version: 0, document }), warnings))
+    }
+
+    /// The version of a policy that counts.
+    #[must_use]
+    pub fn active_policy(&self, name: &PolicyName) -> Option<Arc<Policy>> {
+        self.parts.policies.active(name)
+    }
+}
+
+fn answer(permissions: &Permissions, device: &DeviceName, action: Action, topic: &str) -> Answer {
+    let compiled = permissions.compiled().expect("compiled from policies");
+    let judgement = compiled.judge(action, crate::permissions::unshared(action, topic));
+    let by = match judgement {
+        super::Judgement::Allowed(by) | super::Judgement::Denied(by) => permissions.statement(by),
+        super::Judgement::Implicit => None,
+    };
+    let by = by.map(|(policy, number, statement)| AnswerBy {
+        policy: policy.name.clone(),
+        version: policy.version,
+        statement: number,
+        sid: statement.sid().map(str::to_owned),
+        effect: statement.effect(),
+        text: statement.text().to_owned(),
+    });
+    let policies = compiled.policies().iter().map(|policy| (policy.name.clone(), policy.version)).collect();
+    let reserved = match action {
+        Action::Publish | Action::RetainPublish => match reserved::publish(topic) {
+            PublishVerdict::Ordinary => None,
+            PublishVerdict::Drop => {
+                Some("what is published under `$SYS/` is acknowledged and dropped, whoever sends it")
+            }
+            PublishVerdict::Refuse(why) => Some(why),
+        },
+        Action::Subscribe => match reserved::subscribe(topic) {
+            SubscribeVerdict::Ordinary => None,
+            SubscribeVerdict::Refuse(why) => Some(why),
+        },
+        Action::Connect | Action::Receive => None,
+    };
+    if let Some(why) = reserved {
+        let advice = "no policy changes that: choose another topic".to_owned();
+        return Answer { is_permitted: false, reason: why.to_owned(), by, policies, advice };
+    }
+    let (is_permitted, reason) = match permissions.may(action, topic) {
+        Decision::Permitted => (true, "a policy allows it".to_owned()),
+        Decision::Refused(reason) => (false, reason.to_string()),
+    };
+    let resource = format!("arn:aws:iot:*:*:{}", action.resource(topic));
+    let advice = match (is_permitted, &by) {
+        (true, _) => format!(
+            "to refuse it, deny `{}` on `{resource}` in a policy of this device: a denial wins over every permission",
+            action.policy_name()
+        ),
+        (false, Some(by)) => format!(
+            "no permission helps while this statement denies it: change it (godwit policy put {0} FILE) or detach the policy \
+             (godwit policy detach {0} --device {device})",
+            by.policy
+        ),
+        (false, None) => format!(
+            "allow `{}` on `{resource}` in a policy, and attach it: godwit policy attach NAME --device {device}. Attached policies \
+             take the place of `default`; attach `default` too where it is to go on",
+            action.policy_name()
+        ),
+    };
+    Answer { is_permitted, reason, by, policies, advice }
+}
