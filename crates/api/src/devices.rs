@@ -11,6 +11,7 @@ use model::{DeviceName, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::certificates;
 use crate::problem::Problem;
 
 /// Which devices are asked for.
@@ -78,7 +79,14 @@ pub(crate) async fn list(
 pub(crate) struct New {
     name: String,
     /// Make a password for it.
+    #[serde(default)]
     password: bool,
+    /// Make a key and a certificate for it.
+    #[serde(default)]
+    certificate: bool,
+    /// Sign this request (CSR, PEM) for it; its key stays where it is.
+    #[serde(default)]
+    csr: Option<String>,
     /// It has a password already: make a new one.
     #[serde(default)]
     replace: bool,
@@ -90,20 +98,36 @@ struct Added {
     password: String,
 }
 
-/// Adds a device with a password, which this answer alone shows.
+/// Adds a device with a certificate or a password; a secret that is made is in this answer alone.
 pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
     body: Result<Json<New>, axum::extract::rejection::JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    if new.certificate || new.csr.is_some() {
+        if new.password || new.replace {
+            return Err(Problem::new(
+                Kind::Invalid,
+                "identity.two_credentials",
+                "a device is added with a password or with a certificate, not with both at once",
+            )
+            .hint(Some("add it with a certificate, then ask for a password with `\"replace\": true`")));
+        }
+        let name = parse(&new.name)?;
+        let key = certificates::key(new.csr.as_deref());
+        let issued = parts.identity.add_device_with_certificate(&by, &name, key).await;
+        let issued = issued.map_err(|error| certificates::refused(&error))?;
+        tracing::info!(device = %name, certificate = %issued.certificate.id, "a device was added with a certificate");
+        return Ok((StatusCode::CREATED, Json(certificates::Made::of(&parts, issued))).into_response());
+    }
     if !new.password {
         return Err(Problem::new(
             Kind::Invalid,
             "identity.no_credential",
             "a device needs a way to prove itself",
         )
-        .hint(Some("ask for `\"password\": true`; certificates come with a later version")));
+        .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, or send a request as `csr`")));
     }
     let name = parse(&new.name)?;
     let made = if new.replace {

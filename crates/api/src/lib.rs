@@ -30,6 +30,7 @@
 mod auth;
 mod backup;
 mod caller;
+mod certificates;
 mod devices;
 mod export;
 mod health;

@@ -13,7 +13,9 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use identity::{Area, Role, Verb};
 
 use crate::auth::judged;
-use crate::{Parts, backup, devices, export, health, me, query, reprocess, sessions, status, unrouted};
+use crate::{
+    Parts, backup, certificates, devices, export, health, me, query, reprocess, sessions, status, unrouted,
+};
 
 /// Who may use a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,11 +102,12 @@ impl Table {
 
 /// Every route.
 pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
-    use Area::{Devices, Keys, Readings, Sessions, Status};
+    use Area::{Certificates, Devices, Keys, Readings, Sessions, Status};
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const DELETE: Method = Method::DELETE;
+    const PATCH: Method = Method::PATCH;
 
     let table = Table { rows: Vec::new(), router: Router::new() }
         .on(GET, "/healthz", Access::Public, health::health)
@@ -124,6 +127,11 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(DELETE, "/api/v1/retained", least(Operator, Sessions), sessions::clear)
         .on(GET, "/api/v1/devices", least(Viewer, Devices), devices::list)
         .on(POST, "/api/v1/devices", least(Operator, Devices), devices::add)
+        .on(GET, "/api/v1/devices/{name}/certificates", least(Viewer, Certificates), certificates::list_of)
+        .on(POST, "/api/v1/devices/{name}/certificates", least(Operator, Certificates), certificates::add)
+        .on(GET, "/api/v1/certificates", least(Viewer, Certificates), certificates::list)
+        .on(GET, "/api/v1/certificates/{id}", least(Viewer, Certificates), certificates::show)
+        .on(PATCH, "/api/v1/certificates/{id}", least(Operator, Certificates), certificates::change)
         .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup);
     (table.rows, table.router)
 }

@@ -15,10 +15,10 @@ use model::Routes;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
-use tokio_rustls::rustls::ServerConfig;
 
 use crate::admission::Place;
 use crate::archive::{self, Archive};
+use crate::entry::Entry;
 use crate::link::RIGHTS;
 use crate::listener::Listener;
 use crate::shared::Shared;
@@ -44,8 +44,8 @@ pub struct Parts {
     pub identity: Identity,
     /// What topics mean.
     pub routes: Arc<Routes>,
-    /// The server's certificate, for listeners with TLS.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// Whose certificate listeners with TLS show.
+    pub tls: Option<identity::Authority>,
 }
 
 /// The MQTT door. Cheap to clone; all clones are one.
@@ -130,7 +130,9 @@ impl Broker {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         match Place::take(&self.shared, peer.ip()) {
-            Ok(place) => connection::serve(Arc::clone(&self.shared), stream, peer, auth, place).await,
+            Ok(place) => {
+                connection::serve(Arc::clone(&self.shared), stream, peer, Entry::plain(auth), place).await
+            }
             Err(why) => listener::refuse(&self.shared, peer, why),
         }
     }

@@ -43,6 +43,23 @@ pub enum StartError {
         /// Its address.
         bind: SocketAddr,
     },
+    /// A listener that asks for client certificates in another way than it can.
+    #[error("listener `{bind}` asks for client certificates and {instead}")]
+    ClientCertificates {
+        /// Its address.
+        bind: SocketAddr,
+        /// What it also says.
+        instead: &'static str,
+    },
+    /// TLS cannot be had.
+    #[error("listener `{bind}` cannot have TLS")]
+    Tls {
+        /// Its address.
+        bind: SocketAddr,
+        /// Why.
+        #[source]
+        source: Box<identity::AuthorityError>,
+    },
     /// A setting out of its bounds.
     #[error("setting `{name}` is {value}; it must be {min} to {max}")]
     Setting {
@@ -68,7 +85,7 @@ impl StartError {
     #[must_use]
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Bind { .. } | Self::Retained(_) | Self::Sessions(_) => Kind::Broken,
+            Self::Bind { .. } | Self::Tls { .. } | Self::Retained(_) | Self::Sessions(_) => Kind::Broken,
             _ => Kind::Invalid,
         }
     }
@@ -95,6 +112,10 @@ impl StartError {
                 Some("`path` goes with `door = \"websocket\"` and begins with `/`, as in `path = \"/mqtt\"`")
             }
             Self::NoCertificate { .. } => Some("remove `tls`"),
+            Self::ClientCertificates { .. } => {
+                Some("`client_certificates` goes with `tls = true`; \"required\" with no other `auth`")
+            }
+            Self::Tls { source, .. } => source.hint(),
             Self::Setting { .. } | Self::Retained(_) | Self::Sessions(_) => None,
         }
     }

@@ -26,7 +26,7 @@
 //! - QoS 0 to subscribers is delivered before it is durable; a QoS 1 publish is delivered after it, also to subscribers
 //!   with QoS 0: a message that nobody owns yet is shown to nobody who could act on it. A QoS 0 publish with an id waits
 //!   for the journal too, for only the journal knows repeats.
-//! - A session belongs to its principal: the same client id of another one gets a new session, and is refused while the
+//! - A session belongs to its device, or to its principal when that has none: the same client id of another one gets a new session, and is refused while the
 //!   first is connected.
 //! - A will is judged when it is published, by what its client may do then. It is not published when the server stops in good order.
 //! - What a bridge of another broker retains and says again on every connect is acknowledged, counted, and neither stored
@@ -52,6 +52,7 @@ mod bridge;
 mod broker;
 mod connection;
 mod delivery;
+mod entry;
 mod error;
 mod fanout;
 mod group;

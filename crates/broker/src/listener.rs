@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 
 use crate::admission::Place;
 use crate::connection;
+use crate::entry::{Entry, Tls};
 use crate::settings::{Auth, ListenerSettings};
 use crate::shared::Shared;
 use crate::tally::Tallies;
@@ -41,18 +40,18 @@ impl Listener {
     /// [`StartError`] names the address and what stands in the way.
     pub(crate) async fn bind(
         settings: &ListenerSettings,
-        tls: Option<&Arc<ServerConfig>>,
+        tls: Option<&identity::Authority>,
     ) -> Result<Self, StartError> {
         let bind = settings.bind;
         let auth = settings.auth()?;
-        let acceptor = || {
+        let asked = settings.client_certificates()?;
+        let websocket: Option<Arc<str>> = settings.websocket_path()?.map(Into::into);
+        let with = || {
             let tls = tls.ok_or(StartError::NoCertificate { bind })?;
-            Ok(TlsAcceptor::from(Arc::clone(tls)))
+            Tls::new(tls, asked, websocket.is_some())
+                .map_err(|source| StartError::Tls { bind, source: Box::new(source) })
         };
-        let transport = Transport {
-            tls: settings.tls.then(acceptor).transpose()?,
-            websocket: settings.websocket_path()?.map(Into::into),
-        };
+        let transport = Transport { tls: settings.tls.then(with).transpose()?, websocket };
         let failed = |source| StartError::Bind { bind, source };
         let socket = TcpListener::bind(bind).await.map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
@@ -62,7 +61,7 @@ impl Listener {
                 "plain listener on a network address: passwords and readings pass unencrypted. Use TLS, or bind to 127.0.0.1"
             );
         }
-        tracing::info!(%address, ?auth, transport = transport.scheme(), "MQTT listener open");
+        tracing::info!(%address, ?auth, client_certificates = ?asked, transport = transport.scheme(), "MQTT listener open");
         Ok(Self { socket, address, auth, transport })
     }
 
@@ -87,9 +86,13 @@ impl Listener {
                 let transport = self.transport.clone();
                 match (&transport.tls, &transport.websocket) {
                     // By far the most, and without a handshake's state to carry along.
-                    (None, None) => {
-                        tokio::spawn(connection::serve(Arc::clone(&shared), stream, peer, auth, place))
-                    }
+                    (None, None) => tokio::spawn(connection::serve(
+                        Arc::clone(&shared),
+                        stream,
+                        peer,
+                        Entry::plain(auth),
+                        place,
+                    )),
                     _ => tokio::spawn(transport.serve(Arc::clone(&shared), stream, peer, auth, place)),
                 };
             }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use identity::{Action, Permissions};
-use model::{Lane, Message, Origin, Principal, Qos, Routes, Timestamp, TopicName};
+use identity::{Action, Permissions, Who};
+use model::{Lane, Message, Origin, Qos, Routes, Timestamp, TopicName};
 use mqtt::{Connect, ConnectProperties, Version};
 use parking_lot::RwLock;
 
@@ -57,16 +57,8 @@ impl Probe {
         let link = Arc::new(Link::new(key, peer, &connect, connect.client_id.clone(), now, 100));
         let client_id = connect.client_id.clone();
         let permissions = self.permissions.clone();
-        let session = Arc::new(Session::new(
-            key,
-            client_id,
-            Principal::Anonymous,
-            Version::V311,
-            permissions,
-            0,
-            0,
-            false,
-        ));
+        let session =
+            Arc::new(Session::new(key, client_id, Who::anonymous(), Version::V311, permissions, 0, 0, false));
         session.state().link = Some(Arc::clone(&link));
         let filter_of = Filter {
             qos_max: Qos::AtLeastOnce,

@@ -180,16 +180,8 @@ fn bring_back(
     let who = shared.identity.recall(&row.principal);
     let permissions = shared.identity.permissions(&who, &row.client_id);
     let session = shared.sessions.bring_back(|key| {
-        let session = Session::new(
-            key,
-            row.client_id,
-            row.principal,
-            row.version,
-            permissions,
-            row.id,
-            row.since,
-            true,
-        );
+        let session =
+            Session::new(key, row.client_id, who, row.version, permissions, row.id, row.since, true);
         let mut state = session.state();
         state.expiry_s = row.expiry_s;
         state.filters_revision = row.filters_revision;

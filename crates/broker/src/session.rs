@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::BytesMut;
 use bytestring::ByteString;
 use hashbrown::HashMap;
-use identity::{Action, Permissions};
-use model::{ConnectionId, Principal, Qos, Timestamp, TopicFilter, TopicName};
+use identity::{Action, Permissions, Who};
+use model::{ConnectionId, Qos, Timestamp, TopicFilter, TopicName};
 use mqtt::{AckType, Reason, Version};
 use parking_lot::Mutex;
 
@@ -33,7 +33,7 @@ pub(crate) struct Session {
     pub(crate) key: Key,
     pub(crate) client_id: ByteString,
     /// Whose it is.
-    pub(crate) principal: Principal,
+    pub(crate) who: Who,
     /// Its row in the catalog, if [`is_durable`](Self::is_durable).
     pub(crate) id: u64,
     /// The journal's end when it began.
@@ -147,7 +147,7 @@ impl Session {
     pub(crate) fn new(
         key: Key,
         client_id: ByteString,
-        principal: Principal,
+        who: Who,
         version: Version,
         permissions: Permissions,
         id: u64,
@@ -157,7 +157,7 @@ impl Session {
         Self {
             key,
             client_id,
-            principal,
+            who,
             id,
             since,
             is_durable,
@@ -413,14 +413,10 @@ impl Session {
     /// The session as an operator sees it.
     pub(crate) fn view(&self) -> SessionView {
         let state = self.state.lock();
-        let device = match &self.principal {
-            Principal::DevicePassword(device) => Some(device.clone()),
-            _ => None,
-        };
         SessionView {
             client_id: self.client_id.clone(),
-            principal: self.principal.clone(),
-            device,
+            principal: self.who.principal.clone(),
+            device: self.who.device.clone(),
             connection: state.link.as_ref().map(|link| ConnectionView {
                 id: link.id,
                 peer: link.peer,

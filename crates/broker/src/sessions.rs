@@ -5,7 +5,8 @@
 //! laws:
 //!
 //! - One client id, one session, one connection (MQTT 5.0, section 3.1.4, MQTT-3.1.4-3).
-//! - A session is gone on with by the principal that it belongs to, and by nobody else.
+//! - A session is gone on with by the device that it belongs to, whichever of its certificates or passwords it shows; by the
+//!   same principal when that has no device; and by nobody else.
 //! - Sessions are bounded in number, and each ends at last.
 
 use std::sync::Arc;
@@ -13,8 +14,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytestring::ByteString;
 use hashbrown::HashMap;
-use identity::Permissions;
-use model::{Principal, TopicFilter};
+use identity::{Permissions, Who};
+use model::TopicFilter;
 use parking_lot::Mutex;
 
 use crate::link::Link;
@@ -35,7 +36,7 @@ pub(crate) struct Sessions {
 /// What a new connection asks for.
 pub(crate) struct Ask {
     pub(crate) link: Arc<Link>,
-    pub(crate) principal: Principal,
+    pub(crate) who: Who,
     pub(crate) clean_start: bool,
     pub(crate) expiry_s: u32,
     pub(crate) will: Option<Box<Will>>,
@@ -119,7 +120,7 @@ impl Sessions {
             return Ok(self.make(&mut by_client, ask));
         };
         let mut state = older.state();
-        let is_own = older.principal == ask.principal;
+        let is_own = older.who.is_same_as(&ask.who);
         if !is_own && state.link.is_some() {
             return Err(NoSession::OtherPrincipal);
         }
@@ -166,7 +167,7 @@ impl Sessions {
         let session = Session::new(
             key,
             client_id.clone(),
-            ask.principal,
+            ask.who,
             ask.link.version,
             ask.permissions,
             ask.id,

@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use identity::ClientCertificates;
 use serde::Deserialize;
 
 use crate::StartError;
@@ -206,6 +207,10 @@ pub struct ListenerSettings {
     /// data directory. Default: false.
     #[serde(default)]
     pub tls: bool,
+    /// Whether clients show certificates: `required`, `optional` (without one they log in as `auth` says) or `none`.
+    /// Default: `none`. Goes with `tls = true`.
+    #[serde(default)]
+    pub client_certificates: ClientCertificates,
     /// The path of a WebSocket listener. Default: `/mqtt`.
     #[serde(default)]
     pub path: Option<String>,
@@ -232,14 +237,41 @@ impl ListenerSettings {
             anonymous: false,
             allow_anonymous_anywhere: false,
             tls: false,
+            client_certificates: ClientCertificates::None,
             path: None,
         }
+    }
+
+    /// An MQTT listener with TLS that asks for client certificates.
+    #[must_use]
+    pub fn certificates(bind: SocketAddr) -> Self {
+        Self { tls: true, client_certificates: ClientCertificates::Required, ..Self::password(bind) }
     }
 
     /// An MQTT listener that asks for nothing; loopback only.
     #[must_use]
     pub fn anonymous(bind: SocketAddr) -> Self {
         Self { anonymous: true, ..Self::password(bind) }
+    }
+
+    /// Whether clients show certificates.
+    ///
+    /// # Errors
+    /// [`StartError::ClientCertificates`] when that cannot be, with what else the listener says.
+    pub fn client_certificates(&self) -> Result<ClientCertificates, StartError> {
+        let asked = self.client_certificates;
+        let instead = match asked {
+            ClientCertificates::None => None,
+            _ if !self.tls => Some("has no TLS"),
+            ClientCertificates::Required if self.anonymous || self.auth.is_some() => {
+                Some("lets clients in by something else")
+            }
+            _ => None,
+        };
+        match instead {
+            Some(instead) => Err(StartError::ClientCertificates { bind: self.bind, instead }),
+            None => Ok(asked),
+        }
     }
 
     /// The path of the WebSocket upgrade, if there is one.

@@ -85,7 +85,7 @@ pub(crate) struct Snapshot {
 /// Makes the row of a new session, in place of an older one of its client id; durable when it returns.
 pub(crate) async fn create(shared: &Shared, session: &Session) -> Result<(), WriteError> {
     let (id, client_id, since) = (session.id, session.client_id.to_string(), session.since);
-    let (kind, name) = principal(&session.principal);
+    let (kind, name) = principal(&session.who.principal);
     let (version, expiry_s) = {
         let state = session.state();
         (state.version, state.expiry_s)

@@ -157,6 +157,8 @@ reasons! {
     ClientId = "client_id",
     /// Who speaks was not proved.
     Unauthenticated = "unauthenticated",
+    /// A client certificate that lets nobody in.
+    Certificate = "certificate",
     /// Known, and not permitted to connect.
     Forbidden = "forbidden",
     /// As many sessions as there may be.

@@ -9,10 +9,10 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::admission::Place;
 use crate::connection;
+use crate::entry::{Entry, Failure, Tls};
 use crate::settings::Auth;
 use crate::shared::Shared;
 use crate::tally::Refusal;
@@ -21,7 +21,7 @@ use crate::websocket;
 /// How a listener's connections reach MQTT.
 #[derive(Clone)]
 pub(crate) struct Transport {
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) tls: Option<Tls>,
     /// The path of the WebSocket upgrade.
     pub(crate) websocket: Option<Arc<str>>,
 }
@@ -47,32 +47,34 @@ impl Transport {
         place: Place,
     ) {
         let Some(tls) = self.tls.clone() else {
-            return self.upgrade(shared, stream, peer, auth, place).await;
+            return self.upgrade(shared, stream, peer, Entry::plain(auth), place).await;
         };
-        match shake_hands(&shared, peer, tls.accept(stream)).await {
-            // In one place from now on: a TLS stream is large, and each hand would keep room for it.
-            Some(stream) => self.upgrade(shared, Box::new(stream), peer, auth, place).await,
+        match Box::pin(shake_hands(&shared, peer, tls.accept(stream))).await {
+            Some((stream, certificate)) => {
+                let entry = Entry { auth, asked: tls.asked(), certificate };
+                self.upgrade(shared, stream, peer, entry, place).await;
+            }
             None => drop(place),
         }
     }
 
-    async fn upgrade<S>(self, shared: Arc<Shared>, stream: S, peer: SocketAddr, auth: Auth, place: Place)
+    async fn upgrade<S>(self, shared: Arc<Shared>, stream: S, peer: SocketAddr, entry: Entry, place: Place)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(path) = self.websocket else {
-            return connection::serve(shared, stream, peer, auth, place).await;
+            return connection::serve(shared, stream, peer, entry, place).await;
         };
         let bytes_max = shared.settings.packet_bytes_max;
         let accepted = shake_hands(&shared, peer, Box::pin(websocket::accept(stream, path, bytes_max))).await;
         if let Some(stream) = accepted {
-            connection::serve(shared, Box::new(stream), peer, auth, place).await;
+            connection::serve(shared, Box::new(stream), peer, entry, place).await;
         }
     }
 }
 
 /// Waits for a turn and for the handshake; `None`: it failed, which is counted and logged.
-async fn shake_hands<T, E: std::fmt::Display>(
+async fn shake_hands<T, E: Into<Failure>>(
     shared: &Shared,
     peer: SocketAddr,
     handshake: impl Future<Output = Result<T, E>>,
@@ -85,25 +87,24 @@ async fn shake_hands<T, E: std::fmt::Display>(
         shaken = tokio::time::timeout(shared.settings.connect_timeout, in_turn) => shaken,
         () = shared.closing.stopping() => return None,
     };
-    let error = match shaken {
+    let Failure { why, hint } = match shaken {
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => {
             shared.tallies.refused(Refusal::Handshake).one();
-            error.to_string()
+            error.into()
         }
         Err(_) => {
             shared.tallies.refused(Refusal::ConnectTimeout).one();
-            format!("no handshake within {:?}", shared.settings.connect_timeout)
+            Failure {
+                why: format!("no handshake within {:?}", shared.settings.connect_timeout),
+                hint: "A client must speak what this port speaks",
+            }
         }
     };
     let now_mono = shared.host.clock.mono_micros();
     if let Some(left_out) = shared.logbook.may_write(peer.ip(), "", Refusal::Handshake.name(), now_mono) {
-        let why = crate::logbook::shown(&error);
-        tracing::warn!(
-            left_out,
-            "refused {}: {why}. A client must trust `ca.pem` of the data directory, and speak what this port speaks",
-            peer.ip()
-        );
+        let why = crate::logbook::shown(&why);
+        tracing::warn!(left_out, "refused {}: {why}. {hint}", peer.ip());
     }
     None
 }

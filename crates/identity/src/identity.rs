@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::audit::{self, Actor, Entry, Notices};
+use crate::certificate::{self, CertificateId};
 use crate::device::change::{enlisted, standing, store};
 use crate::device::fleet::Fleet;
 use crate::device::list::{self, DeviceFilter, Devices, Page};
@@ -24,7 +25,9 @@ use crate::policy::{self, AwsSettings, Policies};
 use crate::refused::RefusedDevices;
 use crate::seen::Register;
 use crate::user::{self, Users};
-use crate::{ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who};
+use crate::{
+    Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who,
+};
 use crate::{authority, placement};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
@@ -40,6 +43,8 @@ pub struct Identity {
     local_scram: Option<ScramVerifier>,
     /// What ARNs are compared with.
     pub(crate) aws: Arc<AwsSettings>,
+    /// What signs certificates; none are made without.
+    pub(crate) authority: Option<Authority>,
 }
 
 /// What all clones share. Each file of this crate that keeps something in memory has its field here.
@@ -57,6 +62,7 @@ pub(crate) struct Parts {
     pub(crate) notices: Notices,
     pub(crate) policies: Policies,
     pub(crate) refused: RefusedDevices,
+    pub(crate) certificates: certificate::Register,
     /// Moved by whatever changes a proof or a right.
     pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
@@ -82,6 +88,7 @@ impl Identity {
             placement::MIGRATION,
             user::MIGRATION,
             policy::MIGRATION,
+            certificate::MIGRATION,
         ];
         ALL
     }
@@ -91,7 +98,7 @@ impl Identity {
     /// # Errors
     /// [`OpenError`] when the catalog cannot be read.
     pub fn open(catalog: Catalog, host: Host) -> Result<Self, OpenError> {
-        let (fleet, passwords, users) = catalog.read::<_, ReadError>(|connection| {
+        let (fleet, passwords, users, certificates) = catalog.read::<_, ReadError>(|connection| {
             let passwords = connection.query(
                 "SELECT device, version, salt, hash FROM device_passwords",
                 params![],
@@ -101,7 +108,8 @@ impl Identity {
                 },
             )?;
             let users = Users::open(connection, &host)?;
-            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users))
+            let certificates = certificate::Register::read(connection)?;
+            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users, certificates))
         })?;
         let policies = catalog.read(|connection| Policies::open(connection, &host))?;
         let mut nobody_scram = [0; 32];
@@ -115,12 +123,19 @@ impl Identity {
             notices: Notices::default(),
             policies,
             refused: RefusedDevices::default(),
+            certificates,
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
             nobody_scram,
             host,
         };
-        Ok(Self { parts: Arc::new(parts), local: None, local_scram: None, aws: Arc::default() })
+        Ok(Self {
+            parts: Arc::new(parts),
+            local: None,
+            local_scram: None,
+            aws: Arc::default(),
+            authority: None,
+        })
     }
 
     /// Lets user [`LOCAL_USER`] in by the token of this start. Clones made before do not know it.
@@ -137,6 +152,19 @@ impl Identity {
     pub fn with_aws(mut self, settings: AwsSettings) -> Self {
         self.aws = Arc::new(settings);
         self
+    }
+
+    /// Lets this authority sign certificates of devices. Clones made before do not know it.
+    #[must_use]
+    pub fn with_authority(mut self, authority: Authority) -> Self {
+        self.authority = Some(authority);
+        self
+    }
+
+    /// The root certificate of the authority, which devices trust, as PEM.
+    #[must_use]
+    pub fn root_pem(&self) -> Option<String> {
+        self.authority.as_ref().map(Authority::root_pem)
     }
 
     /// What a SQL client that calls itself `name` is judged by: user `local` by the token of this start, a user by his
@@ -215,6 +243,7 @@ impl Identity {
                 let version = self.parts.passwords.read().get(device).map_or(0, |kept| kept.version);
                 Who::device(device.clone(), version)
             }
+            Principal::Certificate(digest) => self.recall_certificate(*digest),
             Principal::User(name) => Who::user(name, self.parts.users.password_version(name)),
             other => Who { principal: other.clone(), device: None, password: 0, token: None },
         }
@@ -228,7 +257,9 @@ impl Identity {
             Principal::DevicePassword(device) => {
                 self.parts.passwords.read().get(device).is_some_and(|kept| kept.version == who.password)
             }
-            Principal::Certificate(_) => false,
+            Principal::Certificate(digest) => {
+                self.parts.certificates.stands(&CertificateId::from_bytes(*digest), who.device.as_ref())
+            }
             Principal::User(name) if *name != LOCAL_USER => {
                 let token = who.token.as_ref().map(|token| token.id);
                 self.parts.users.stands(name, who.password, token, self.parts.host.clock.now())
@@ -365,6 +396,7 @@ impl Parts {
     /// A device has nothing any more by which it could prove itself.
     pub(crate) fn forget_proofs(&self, device: &DeviceName) {
         self.passwords.write().remove(device);
+        self.certificates.revoke_of(device);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Who speaks, and what they may do.
 //!
-//! Devices and their passwords, the token of this start, anonymous speakers, and [`Permissions`]: what one session
+//! Devices with their certificates and passwords, the token of this start, anonymous speakers, and [`Permissions`]: what one session
 //! may do, compiled once. Doors ask; nobody else decides.
 //!
 //! Not here: packets, sockets, reason codes (doors map [`Refusal::kind`]); reserved topics (`model::reserved`, which
-//! doors ask first). Certificates, groups, policies and the audit log are further files of this crate: a certificate
-//! is one more way to a [`Who`], a policy one more way to [`Permissions`].
+//! doors ask first). Groups, policies and the audit log are further files of this crate: a policy is one more
+//! way to [`Permissions`].
 //!
 //! The laws this crate keeps:
 //! - An unknown name and a wrong password get the same answer and cost the same work.
@@ -15,6 +15,7 @@
 mod attribute;
 mod audit;
 mod authority;
+mod certificate;
 mod device;
 mod error;
 mod group;
@@ -38,6 +39,11 @@ pub use attribute::{
 };
 pub use audit::{Actor, Outcome};
 pub use authority::{Authority, AuthorityError};
+pub use certificate::{
+    CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Certificate, CertificateError, CertificateFilter,
+    CertificateFlaw, CertificateId, CertificateOrigin, CertificateRefusal, CertificateStatus,
+    ClientCertificates, Issued, NewKey, PAGE_CERTIFICATES_MAX, PrivateKeyPem, RequestFlaw,
+};
 pub use device::change::{AttributeChange, IfVersion, NewDevice};
 pub use device::list::{DeviceFilter, Devices, PAGE_DEVICES_MAX, Page};
 pub use device::{Device, DeviceState, Quarantine, Removal};

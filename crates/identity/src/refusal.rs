@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 
 use model::{DeviceName, Kind};
 
+use crate::CertificateRefusal;
+
 /// Longest part of a user name that is shown: the whole of what could be a device's.
 const SHOWN_CHARS: usize = model::limit::DEVICE_NAME_BYTES_MAX;
 
@@ -28,13 +30,25 @@ pub enum Refusal {
     /// A token that is not the one of this start.
     #[error("the token is wrong")]
     WrongToken,
+    /// A certificate that lets nobody in, or none.
+    #[error("{why}")]
+    Certificate {
+        /// Why.
+        why: CertificateRefusal,
+        /// Whose it is, or looks to be: for the log alone.
+        device: Option<String>,
+    },
 }
 
 impl Refusal {
     /// What a door needs to know.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        Kind::Unauthenticated
+        match self {
+            // Who he is was shown; that he may not come in is another matter.
+            Self::Certificate { why, .. } if *why != CertificateRefusal::Absent => Kind::Forbidden,
+            _ => Kind::Unauthenticated,
+        }
     }
 
     /// What happened, for the log: `plain listener needs a password`. Never for the one who was refused.
@@ -46,6 +60,7 @@ impl Refusal {
             Self::WrongCredentials { username, is_known: false } => {
                 format!("no device `{username}` with a password")
             }
+            Self::Certificate { why, .. } => why.to_string(),
             Self::WrongToken => "the token is not the one of this start".to_owned(),
         }
     }
@@ -62,6 +77,7 @@ impl Refusal {
             Self::WrongCredentials { is_known: true, .. } => {
                 "Give the device the password that was shown when it was added".to_owned()
             }
+            Self::Certificate { why, device } => why.hint(&named(device.as_deref().unwrap_or(client_id))),
             Self::WrongToken => "Use the token in server.json of the data directory".to_owned(),
         }
     }

@@ -35,6 +35,16 @@ impl Who {
         Self { principal: Principal::Anonymous, device: None, password: 0, token: None }
     }
 
+    /// Whether `other` is the same device, by whatever each has proven it; or the same principal, when there is no device.
+    #[must_use]
+    pub fn is_same_as(&self, other: &Self) -> bool {
+        match (&self.device, &other.device) {
+            (Some(own), Some(theirs)) => own == theirs,
+            (None, None) => self.principal == other.principal,
+            _ => false,
+        }
+    }
+
     pub(crate) fn user(name: &str, password: u64) -> Self {
         Self { principal: Principal::User(ByteString::from(name)), device: None, password, token: None }
     }

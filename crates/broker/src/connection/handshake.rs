@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use bytestring::ByteString;
-use identity::{Action, Decision, Who};
+use identity::{Action, ClientCertificates, Decision, Who};
 use model::{Door, Kind, Origin, partition};
 use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Rule, Side, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,6 +22,7 @@ use super::due::Due;
 use super::{Connection, Held};
 use crate::Settings;
 use crate::bridge;
+use crate::entry::Entry;
 use crate::link::Link;
 use crate::logbook::shown;
 use crate::scratch;
@@ -133,11 +134,11 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<Shared>,
     stream: S,
     peer: SocketAddr,
-    auth: Auth,
+    entry: Entry,
     opening: Opening,
 ) -> Result<Connection<S>, (S, Box<Refused>)> {
     let Opening { mut connect, decoder, input } = opening;
-    let (who, permissions) = match authorize(shared, auth, &connect) {
+    let (who, permissions) = match authorize(shared, &entry, &connect) {
         Ok(known) => known,
         Err(refused) => return Err((stream, refused)),
     };
@@ -176,7 +177,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         || shared.refused_bridges.has(peer.ip(), &link.client_id);
     let ask = Ask {
         link: Arc::clone(&link),
-        principal: who.principal.clone(),
+        who: who.clone(),
         clean_start: connect.clean_start,
         expiry_s,
         will,
@@ -296,7 +297,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
 /// Finds out who speaks and whether they may connect.
 fn authorize(
     shared: &Shared,
-    auth: Auth,
+    entry: &Entry,
     connect: &Connect,
 ) -> Result<(Who, identity::Permissions), Box<Refused>> {
     let refused = |why, reason, text: String, hint: String| {
@@ -320,13 +321,29 @@ fn authorize(
             format!("client id is {} bytes; the most is {CLIENT_ID_BYTES_MAX}", connect.client_id.len());
         return refused(Refusal::ClientId, Reason::ClientIdentifierNotValid, text, String::new());
     }
-    let proved = shared.identity.authenticate(connect.username.as_deref(), connect.password.as_deref());
-    let who = match (proved, auth) {
+    // What a client says beside its certificate is not looked at: the AWS IoT device SDKs put their version there.
+    let certified = match (&entry.certificate, entry.asked) {
+        (Some(certificate), _) => Some(shared.identity.authenticate_certificate(certificate)),
+        (None, ClientCertificates::Required) => Some(Err(identity::Refusal::Certificate {
+            why: identity::CertificateRefusal::Absent,
+            device: None,
+        })),
+        (None, _) => None,
+    };
+    let by_name = || shared.identity.authenticate(connect.username.as_deref(), connect.password.as_deref());
+    let who = match (certified.unwrap_or_else(by_name), entry.auth) {
+        (Err(refusal @ identity::Refusal::Certificate { .. }), _) => {
+            let hint = refusal.hint(&connect.client_id);
+            return refused(Refusal::Certificate, Reason::NotAuthorized, refusal.reason(), hint);
+        }
         (Ok(who), _) => who,
         // Whoever gives a name to a listener that asks for none is taken by it when it is right.
         (Err(_), Auth::Anonymous) => Who::anonymous(),
         (Err(refusal), Auth::Password) => {
             let text = match refusal {
+                identity::Refusal::NoCredentials if entry.asked == ClientCertificates::Optional => {
+                    "this listener needs a client certificate or a password".to_owned()
+                }
                 identity::Refusal::NoCredentials => "plain listener needs a password".to_owned(),
                 _ => refusal.reason(),
             };

@@ -30,9 +30,9 @@ use tokio::time::Sleep;
 
 use crate::admission::Place;
 use crate::bridge::Bridge;
+use crate::entry::Entry;
 use crate::link::{Done, Link};
 use crate::session::Session;
-use crate::settings::Auth;
 use crate::shared::Shared;
 use crate::tally::{Drop as Dropped, End, Refusal};
 
@@ -164,7 +164,7 @@ impl Drop for Held {
 }
 
 /// Serves one connection from its first byte to its end.
-pub(crate) async fn serve<S>(shared: Arc<Shared>, mut stream: S, peer: SocketAddr, auth: Auth, place: Place)
+pub(crate) async fn serve<S>(shared: Arc<Shared>, mut stream: S, peer: SocketAddr, entry: Entry, place: Place)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -178,7 +178,7 @@ where
             () = shared.closing.stopping() => return None,
         };
         let refused = match opening {
-            Ok(Ok(Some(opening))) => match handshake::admit(&shared, stream, peer, auth, opening).await {
+            Ok(Ok(Some(opening))) => match handshake::admit(&shared, stream, peer, entry, opening).await {
                 // In one place from now on: every hand it passes through would keep room for it.
                 Ok(connection) => return Some(Box::new(connection)),
                 Err((given_back, refused)) => {

@@ -91,7 +91,7 @@ impl House {
             catalog: catalog.clone(),
             identity: identity.clone(),
             routes: Arc::new(Routes::new(&plan.routes).expect("routes")),
-            tls: Some(Arc::new(authority.server_tls())),
+            tls: Some(authority.clone()),
         };
         let anonymous = ListenerSettings::anonymous(local);
         let tls = ListenerSettings { tls: true, ..anonymous.clone() };

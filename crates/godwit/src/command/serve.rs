@@ -21,8 +21,8 @@ use crate::{meters, operators};
 
 /// What `--help` says behind the flags.
 const HELP: &str =
-    "Works with no settings at all: MQTT on 127.0.0.1:1883 with passwords, HTTP on 127.0.0.1:8080, data in
-./godwit-data. Stops on SIGTERM or Ctrl-C: what was accepted becomes durable and is acknowledged first.
+    "Works with no settings at all: MQTT on port 8883 with TLS and client certificates, on 127.0.0.1:1883 with
+passwords, HTTP on 127.0.0.1:8080, data in ./godwit-data. Stops on SIGTERM or Ctrl-C: what was accepted becomes durable and is acknowledged first.
 
 Examples:
   godwit serve
@@ -128,10 +128,11 @@ impl House {
         let root = authority.root_pem();
         host.disk.replace(&data.join(CA_FILE), root.as_bytes()).context("cannot write `ca.pem`")?;
         let tls = Arc::new(authority.server_tls());
-        let renewal = tokio::spawn(renew(authority));
+        let renewal = tokio::spawn(renew(authority.clone()));
         let token = identity::LocalToken::generate(&*host.random);
         let identity = identity::Identity::open(catalog.clone(), host.clone())
             .map_err(hinted(identity::OpenError::hint))?
+            .with_authority(authority.clone())
             .with_local_token(&token);
         let series_settings = series::Settings { site: settings.site.clone(), ..settings.series.clone() };
         let series = series::Series::open(
@@ -156,7 +157,7 @@ impl House {
             catalog: catalog.clone(),
             identity: identity.clone(),
             routes,
-            tls: Some(Arc::clone(&tls)),
+            tls: Some(authority),
         };
         let listeners = settings.listener.clone().unwrap_or_else(default_listeners);
         let broker = broker::Broker::start(&settings.mqtt, listeners, parts)
@@ -344,9 +345,12 @@ fn plain(broker: &broker::Broker) -> Vec<String> {
     broker.urls().iter().filter_map(plain).collect()
 }
 
-/// Plain MQTT with passwords, for this machine only.
+/// TLS with client certificates for the network, and plain MQTT with passwords for this machine only.
 fn default_listeners() -> Vec<broker::ListenerSettings> {
-    vec![broker::ListenerSettings::password(SocketAddr::from(([127, 0, 0, 1], 1883)))]
+    vec![
+        broker::ListenerSettings::certificates(SocketAddr::from(([0, 0, 0, 0], 8883))),
+        broker::ListenerSettings::password(SocketAddr::from(([127, 0, 0, 1], 1883))),
+    ]
 }
 
 /// Says what the journal found: what is lost by name, neighbours together.

@@ -10,6 +10,7 @@
 mod backup;
 mod bad_input;
 mod bridge;
+mod certificates;
 mod commands;
 mod devices;
 #[path = "../../../model/tests/it/edge.rs"]
@@ -31,4 +32,5 @@ mod sessions;
 mod sparkplug;
 mod sql;
 mod strangers;
+mod tls;
 mod upgrade;

@@ -3,14 +3,16 @@
 //! ```text
 //! root (30 years)          signs nothing but issuing authorities; its certificate is what clients trust (`ca.pem`)
 //!   └─ issuing (10 years)  signs
-//!        └─ server (90 days): the host name, `localhost`, `<host>.local` and every address of this machine
+//!        ├─ server (90 days): the host name, `localhost`, `<host>.local` and every address of this machine
+//!        └─ device (20 years, until it has shown that it renews)
 //! ```
 //!
-//! All are ECDSA P-256, made at the first start and kept in the catalog, private keys as sealed values. Not here: the
-//! certificates of devices, and sockets. The laws: a private key is stored sealed and shown nowhere; the server's
+//! All are ECDSA P-256, made at the first start and kept in the catalog, private keys as sealed values. Not here: which
+//! certificates of devices are good (`certificate`), and sockets. The laws: a private key is stored sealed and shown nowhere; the server's
 //! certificate is renewed before it expires and when the machine's names change, without a restart; nothing is made
 //! while the clock is obviously wrong.
 
+mod device;
 mod pair;
 mod server;
 mod signing;
@@ -24,6 +26,7 @@ use host::{Host, KeyError};
 use model::{Kind, Timestamp};
 use parking_lot::RwLock;
 
+pub(crate) use self::device::Signed;
 use self::pair::{Pair, keep, read};
 use self::server::{SERVER_LIFE, Shown, current, is_due, names_of_this_machine};
 use self::signing::make;

@@ -55,6 +55,11 @@ impl Authority {
         self.parts.server.current.read().not_after
     }
 
+    /// What shows the server's certificate of now in a handshake.
+    pub(crate) fn server_resolver(&self) -> Arc<dyn ResolvesServerCert> {
+        Arc::clone(&self.parts.server) as Arc<dyn ResolvesServerCert>
+    }
+
     /// TLS 1.2 and 1.3 with the server's certificate, always the newest; no client certificates are asked for.
     /// Listeners set their own ALPN.
     #[must_use]
@@ -64,7 +69,7 @@ impl Authority {
             .with_safe_default_protocol_versions()
             .expect("the provider has both versions")
             .with_no_client_auth()
-            .with_cert_resolver(Arc::clone(&self.parts.server) as Arc<dyn ResolvesServerCert>)
+            .with_cert_resolver(self.server_resolver())
     }
 
     /// Makes a new server certificate when the old one has a month left, or the machine has other names. Listeners

@@ -227,6 +227,7 @@ pub(crate) fn store(
 /// Takes away everything by which a device proves itself.
 fn forget_proofs(transaction: &Transaction<'_>, name: &DeviceName) -> Result<(), SqlError> {
     transaction.execute("DELETE FROM device_passwords WHERE device = $1", params![name])?;
+    transaction.execute("UPDATE certificates SET status = 'revoked' WHERE device = $1", params![name])?;
     Ok(())
 }
 

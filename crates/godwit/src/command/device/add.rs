@@ -5,29 +5,40 @@ use std::io::Write;
 use reqwest::Method;
 use serde::Deserialize;
 
+use super::certificate::files::{KeyArgs, Made};
 use crate::http::ServerArgs;
 
 /// What `--help` says behind the flags.
-const ADD_HELP: &str =
-    "The password is printed once and cannot be shown again. With it, and its name as user name, the
-device may publish below `dt/NAME/` and subscribe below `cmd/NAME/`.
+const HELP: &str =
+    "A certificate is the better way: its private key never has to leave the device (--csr), and nothing that could
+be overheard is sent. With --out Godwit makes the key: NAME.cert.pem, NAME.key.pem (mode 0600) and ca.pem. A key or a
+password is shown once and kept nowhere.
+
+With a certificate a device connects to port 8883, with a password (its name is the user name) to a listener with
+passwords. It may publish below `dt/NAME/` and subscribe below `cmd/NAME/`.
 
 Examples:
+  godwit device add pump-1 --out pump-1
+  mosquitto_pub -h HOST -p 8883 --cafile pump-1/ca.pem --cert pump-1/pump-1.cert.pem --key pump-1/pump-1.key.pem \\
+    -q 1 -t dt/pump-1/state -m '{\"pressure\": 2.1}'
+  godwit device add pump-2 --csr pump-2.csr --out .   # the key stays on the device
   godwit device add office-1 --password
-  godwit device add office-1 --password --replace   # a new one; the old one stops working";
+  godwit device add office-1 --password --replace     # a new one; the old one stops working";
 
 /// Arguments of `godwit device add`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = ADD_HELP)]
+#[command(after_help = HELP, group = clap::ArgGroup::new("way").required(true).multiple(true).args(["password", "out", "csr"]))]
 pub(crate) struct Args {
     /// Its name: letters, digits, `:`, `_` and `-`, at most 128
     name: String,
     /// Make a password for it and print it, once
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["out", "csr"])]
     password: bool,
     /// The device has a password already: make a new one, the old one stops working
     #[arg(long, requires = "password")]
     replace: bool,
+    #[command(flatten)]
+    key: KeyArgs,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -40,10 +51,20 @@ struct Added {
 
 /// Does what was asked.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let body = serde_json::json!({ "name": args.name, "password": args.password, "replace": args.replace });
-    let added: Added = args.server.find()?.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "device    {}", added.name)?;
-    writeln!(out, "password  {}    (shown this once: store it on the device now)", added.password)?;
-    Ok(())
+    let server = args.server.find()?;
+    if args.password {
+        let body = serde_json::json!({ "name": args.name, "password": true, "replace": args.replace });
+        let added: Added = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "device    {}", added.name)?;
+        writeln!(out, "password  {}    (shown this once: store it on the device now)", added.password)?;
+        return Ok(());
+    }
+    // Whatever stands in the way of the files is found before anything is made.
+    let place = args.key.prepare(&args.name)?;
+    let mut body = place.request.clone();
+    body["name"] = args.name.clone().into();
+    body["certificate"] = true.into();
+    let made: Made = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
+    place.write(&args.name, &made)
 }

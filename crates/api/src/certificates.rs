@@ -1,0 +1,248 @@
+//! Certificates of devices: making, registering, listing, turning off.
+//!
+//! A private key that was made here stands in the answer to the request that asked for it, and nowhere else.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use identity::{Actor, Certificate, CertificateFilter, CertificateId, CertificateStatus, Issued, NewKey};
+use model::{DeviceName, Kind};
+use serde::{Deserialize, Serialize};
+
+use crate::Parts;
+use crate::problem::Problem;
+
+/// The register cannot be read: a problem document of it. (`api` does not know the catalog's types by name.)
+macro_rules! unread {
+    () => {
+        |error| Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+    };
+}
+
+/// A certificate as the API shows it.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: String,
+    device: Option<String>,
+    status: &'static str,
+    origin: &'static str,
+    subject: String,
+    not_before: String,
+    not_after: String,
+    created: String,
+    last_seen: Option<String>,
+    replaces: Option<String>,
+    retired_by: Option<String>,
+    certificate: String,
+}
+
+impl From<Certificate> for Shown {
+    fn from(certificate: Certificate) -> Self {
+        let pem = certificate.pem();
+        Self {
+            id: certificate.id.to_string(),
+            device: certificate.device.map(|name| name.to_string()),
+            status: certificate.status.name(),
+            origin: certificate.origin.name(),
+            subject: certificate.subject,
+            not_before: certificate.not_before.to_string(),
+            not_after: certificate.not_after.to_string(),
+            created: certificate.created.to_string(),
+            last_seen: certificate.last_seen.map(|at| at.to_string()),
+            replaces: certificate.replaces.map(|id| id.to_string()),
+            retired_by: certificate.retired_by.map(|id| id.to_string()),
+            certificate: pem,
+        }
+    }
+}
+
+/// A certificate that was just made, and what its holder needs beside it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Made {
+    #[serde(flatten)]
+    shown: Shown,
+    /// Shown this once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    private_key: Option<String>,
+    /// What the device trusts.
+    ca: Option<String>,
+}
+
+impl Made {
+    pub(crate) fn of(parts: &Parts, issued: Issued) -> Self {
+        let private_key = issued.private_key.map(|key| key.reveal().to_owned());
+        Self { shown: issued.certificate.into(), private_key, ca: parts.identity.root_pem() }
+    }
+}
+
+/// Which certificates are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// Only ids after this one: `next` of the page before.
+    #[serde(default)]
+    after: String,
+    device: Option<String>,
+    status: Option<String>,
+    /// At most so many.
+    #[serde(default = "hundred")]
+    limit: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+#[derive(Debug, Serialize)]
+struct Page {
+    certificates: Vec<Shown>,
+    next: Option<String>,
+}
+
+/// A page of certificates, by id.
+pub(crate) async fn list(
+    State(parts): State<Arc<Parts>>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let device = wanted.device.as_deref().map(name).transpose()?;
+    page(&parts, wanted, device).await
+}
+
+/// A page of the certificates of one device.
+pub(crate) async fn list_of(
+    State(parts): State<Arc<Parts>>,
+    Path(device): Path<String>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let device = name(&device)?;
+    page(&parts, wanted, Some(device)).await
+}
+
+async fn page(parts: &Parts, wanted: Wanted, device: Option<DeviceName>) -> Result<Json<Page>, Problem> {
+    let after = match wanted.after.as_str() {
+        "" => None,
+        text => Some(id(text)?),
+    };
+    let status = wanted.status.as_deref().map(status).transpose()?;
+    let limit = wanted.limit.clamp(1, identity::PAGE_CERTIFICATES_MAX);
+    let filter = CertificateFilter { device, status, after, limit, ..CertificateFilter::default() };
+    let found = parts.identity.certificates(filter).await.map_err(unread!())?;
+    let next = found.last().filter(|_| found.len() == limit).map(|last| last.id.to_string());
+    Ok(Json(Page { certificates: found.into_iter().map(Shown::from).collect(), next }))
+}
+
+/// One certificate.
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    Path(text): Path<String>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let id = id(&text)?;
+    let found = parts.identity.certificate(&id).await.map_err(unread!())?;
+    match found {
+        Some(certificate) => Ok(Json(Shown::from(certificate))),
+        None => Err(refused(&identity::CertificateError::Unknown(id))),
+    }
+}
+
+/// What is asked for: one of three ways.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    /// A request (CSR), as PEM: its key stays where it is.
+    csr: Option<String>,
+    /// A certificate that was made elsewhere, as PEM: it is registered.
+    certificate: Option<String>,
+}
+
+/// A further certificate for a device that is known; with an empty object its key is made here.
+pub(crate) async fn add(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Path(device): Path<String>,
+    body: Result<Json<New>, JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let device = name(&device)?;
+    let identity = &parts.identity;
+    let made = match (&new.csr, &new.certificate) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::new(
+                Kind::Invalid,
+                "identity.certificate",
+                "a request carries `csr` or `certificate`, not both",
+            ));
+        }
+        (None, Some(pem)) => identity
+            .register_certificate(&by, pem.as_bytes(), &device)
+            .await
+            .map(|certificate| Issued { certificate, private_key: None }),
+        (csr, None) => identity.add_certificate(&by, &device, key(csr.as_deref())).await,
+    };
+    let made = made.map_err(|error| refused(&error))?;
+    tracing::info!(%device, certificate = %made.certificate.id, "a device got a certificate");
+    Ok((StatusCode::CREATED, Json(Made::of(&parts, made))).into_response())
+}
+
+/// What is to change.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    status: String,
+}
+
+/// Turns a certificate on or off, or revokes it: its sessions are cut before the answer is there.
+pub(crate) async fn change(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Path(text): Path<String>,
+    body: Result<Json<Change>, JsonRejection>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let Json(change) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let (id, status) = (id(&text)?, status(&change.status)?);
+    let changed = parts.identity.set_certificate_status(&by, &id, status).await;
+    let changed = changed.map_err(|error| refused(&error))?;
+    tracing::info!(certificate = %id, status = status.name(), "a certificate changed");
+    Ok(Json(Shown::from(changed)))
+}
+
+/// The key of a request, or one that is made here.
+pub(crate) fn key(csr: Option<&str>) -> NewKey<'_> {
+    csr.map_or(NewKey::Made, |pem| NewKey::Request(pem.as_bytes()))
+}
+
+pub(crate) fn refused(error: &identity::CertificateError) -> Problem {
+    Problem::new(error.kind(), "identity.certificate", model::in_one_line(error)).hint(error.hint())
+}
+
+fn name(text: &str) -> Result<DeviceName, Problem> {
+    DeviceName::parse(text.to_owned())
+        .map_err(|error| Problem::new(Kind::Invalid, "identity.device_name", error.to_string()))
+}
+
+fn id(text: &str) -> Result<CertificateId, Problem> {
+    CertificateId::parse(text).ok_or_else(|| {
+        Problem::new(
+            Kind::Invalid,
+            "identity.certificate_id",
+            format!("`{}` is no id of a certificate", text.escape_debug()),
+        )
+        .hint(Some(
+            "it is the SHA-256 of its DER: 64 hexadecimal digits. See: godwit device certificate list",
+        ))
+    })
+}
+
+fn status(text: &str) -> Result<CertificateStatus, Problem> {
+    CertificateStatus::from_name(text).ok_or_else(|| {
+        Problem::new(
+            Kind::Invalid,
+            "identity.certificate_status",
+            format!("`{}` is no status", text.escape_debug()),
+        )
+        .hint(Some("one of `active`, `inactive`, `pending`, `revoked`"))
+    })
+}

@@ -1,0 +1,132 @@
+//! What a device needs beside its name, as files: `NAME.cert.pem`, `NAME.key.pem`, `ca.pem`.
+//!
+//! The laws: no file is overwritten, and whatever stands in the way is found before anything is made on the server; a
+//! private key is written with mode 0600 and printed nowhere.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use host::{Disk, SystemDisk};
+use serde::Deserialize;
+
+use crate::fault::with_hint;
+
+/// Longest request or certificate that is read, in bytes.
+pub(super) const PEM_BYTES_MAX: u64 = 64 * 1024;
+
+/// How a certificate is made.
+#[derive(Debug, clap::Args)]
+pub(crate) struct KeyArgs {
+    /// Write NAME.cert.pem, ca.pem and, unless a request is given, NAME.key.pem to this directory; made when it is not there
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Sign this request (PKCS #10; PEM), so that the key stays where it is; without --out the certificate is printed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) csr: Option<PathBuf>,
+}
+
+/// What the server answers.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Made {
+    pub(super) id: String,
+    pub(super) not_after: String,
+    certificate: String,
+    private_key: Option<String>,
+    ca: Option<String>,
+}
+
+/// Where the files are to go.
+pub(crate) struct Place {
+    out: Option<PathBuf>,
+    /// The part of the request that says whose key it is.
+    pub(crate) request: serde_json::Value,
+}
+
+impl KeyArgs {
+    /// Reads the request and looks whether the files can be written.
+    pub(crate) fn prepare(&self, name: &str) -> anyhow::Result<Place> {
+        let mut request = serde_json::json!({});
+        if let Some(path) = &self.csr {
+            request["csr"] = read_pem(path)?.into();
+        }
+        if let Some(out) = &self.out {
+            SystemDisk
+                .create_dir(out)
+                .with_context(|| format!("cannot make directory `{}`", out.display()))?;
+            for file in [certificate_file(out, name), key_file(out, name)] {
+                if SystemDisk.open(&file).is_ok() {
+                    return Err(with_hint(
+                        anyhow::anyhow!("`{}` is there already", file.display()),
+                        Some("move it away, or name another directory with --out"),
+                    ));
+                }
+            }
+        } else if self.csr.is_none() {
+            return Err(with_hint(
+                anyhow::anyhow!("the private key needs a place"),
+                Some("name a directory with --out DIR, or give a request with --csr FILE"),
+            ));
+        }
+        Ok(Place { out: self.out.clone(), request })
+    }
+}
+
+impl Place {
+    /// Writes the files, or prints the certificate.
+    pub(crate) fn write(&self, name: &str, made: &Made) -> anyhow::Result<()> {
+        let mut stdout = std::io::stdout().lock();
+        let Some(out) = &self.out else {
+            stdout.write_all(made.certificate.as_bytes())?;
+            return Ok(());
+        };
+        let write = |path: &Path, text: &str| {
+            // `replace` makes files with mode 0600.
+            SystemDisk.replace(path, text.as_bytes()).map_err(|error| {
+                let lost = format!("godwit device certificate revoke {}", made.id);
+                with_hint(
+                    anyhow::Error::new(error).context(format!("cannot write `{}`", path.display())),
+                    Some(format!("the certificate is of no use without its files. Run: {lost}")),
+                )
+            })
+        };
+        writeln!(stdout, "device       {name}")?;
+        writeln!(stdout, "certificate  {}    good until {}", made.id, made.not_after)?;
+        if let Some(key) = &made.private_key {
+            let path = key_file(out, name);
+            write(&path, key)?;
+            writeln!(stdout, "key          {}    (kept nowhere else)", path.display())?;
+        }
+        let path = certificate_file(out, name);
+        write(&path, &made.certificate)?;
+        writeln!(stdout, "             {}", path.display())?;
+        if let Some(ca) = &made.ca {
+            let path = out.join("ca.pem");
+            write(&path, ca)?;
+            writeln!(stdout, "trusts       {}", path.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a PEM file.
+pub(super) fn read_pem(path: &Path) -> anyhow::Result<String> {
+    let bytes =
+        SystemDisk.read(path, PEM_BYTES_MAX).with_context(|| format!("cannot read `{}`", path.display()))?;
+    String::from_utf8(bytes).map_err(|_| {
+        with_hint(
+            anyhow::anyhow!("`{}` is not PEM", path.display()),
+            Some(
+                "turn DER into PEM: openssl x509 -inform der -in FILE (or openssl req -inform der -in FILE)",
+            ),
+        )
+    })
+}
+
+fn certificate_file(out: &Path, name: &str) -> PathBuf {
+    out.join(format!("{name}.cert.pem"))
+}
+
+fn key_file(out: &Path, name: &str) -> PathBuf {
+    out.join(format!("{name}.key.pem"))
+}

@@ -1,0 +1,105 @@
+//! The certificates in memory: what a handshake and a change of rights ask for.
+//!
+//! Not here: the table (`mod`). The law: this copy changes after the catalog's commit, on the writer's thread.
+
+use catalog::{Connection, SqlError, params};
+use hashbrown::HashMap;
+use model::{DeviceName, Timestamp};
+use parking_lot::RwLock;
+
+use super::{CertificateId, CertificateStatus};
+
+/// What is kept in memory of a certificate: about 150 bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Kept {
+    pub(crate) device: Option<DeviceName>,
+    pub(crate) status: CertificateStatus,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    pub(crate) last_seen: Option<Timestamp>,
+}
+
+/// Every certificate that is known. Lock order: never held together with another.
+#[derive(Default)]
+pub(crate) struct Register {
+    known: RwLock<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_id: HashMap<CertificateId, Kept>,
+    of_device: HashMap<DeviceName, Vec<CertificateId>>,
+}
+
+impl Known {
+    fn put(&mut self, id: CertificateId, kept: Kept) {
+        if let Some(device) = &kept.device {
+            self.of_device.entry_ref(device).or_default().push(id);
+        }
+        self.by_id.insert(id, kept);
+    }
+}
+
+impl Register {
+    /// Reads all of them.
+    pub(crate) fn read(connection: &Connection<'_>) -> Result<Self, SqlError> {
+        let rows = connection.query(
+            "SELECT c.id, c.device, c.status, c.not_before, c.not_after, c.last_seen
+             FROM certificates c",
+            params![],
+            |row| {
+                let (id, status): (String, String) = (row.get(0)?, row.get(2)?);
+                let kept = Kept {
+                    device: row.get(1)?,
+                    status: CertificateStatus::from_name(&status).expect("the table's check allows these"),
+                    not_before: row.get(3)?,
+                    not_after: row.get(4)?,
+                    last_seen: row.get(5)?,
+                };
+                Ok((CertificateId::parse(&id).expect("ids are written by this crate"), kept))
+            },
+        )?;
+        let register = Self::default();
+        {
+            let mut known = register.known.write();
+            rows.into_iter().for_each(|(id, kept)| known.put(id, kept));
+        }
+        Ok(register)
+    }
+
+    pub(crate) fn get(&self, id: &CertificateId) -> Option<Kept> {
+        self.known.read().by_id.get(id).cloned()
+    }
+
+    /// Takes in a new one.
+    pub(crate) fn put(&self, id: CertificateId, kept: Kept) {
+        self.known.write().put(id, kept);
+    }
+
+    /// The device was removed: none of its certificates is good any more.
+    pub(crate) fn revoke_of(&self, device: &DeviceName) {
+        let known = &mut *self.known.write();
+        for id in known.of_device.get(device).into_iter().flatten() {
+            if let Some(kept) = known.by_id.get_mut(id) {
+                kept.status = CertificateStatus::Revoked;
+            }
+        }
+    }
+
+    /// Changes one that is there.
+    pub(crate) fn change(&self, id: &CertificateId, change: impl FnOnce(&mut Kept)) {
+        if let Some(kept) = self.known.write().by_id.get_mut(id) {
+            change(kept);
+        }
+    }
+
+    /// Whether a session that this certificate opened for `device` may go on. That it ended meanwhile is no reason to
+    /// cut: it asks for a new one over the connection that it has.
+    pub(crate) fn stands(&self, id: &CertificateId, device: Option<&DeviceName>) -> bool {
+        self.known
+            .read()
+            .by_id
+            .get(id)
+            .is_some_and(|kept| kept.status == CertificateStatus::Active && kept.device.as_ref() == device)
+    }
+}
