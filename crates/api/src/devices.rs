@@ -1,77 +1,23 @@
-//! Devices as the API shows and adds them.
+//! Devices as the API shows, adds and changes them. Here one is added.
+
+pub(crate) mod import;
+pub(crate) mod list;
+pub(crate) mod one;
+pub(crate) mod shown;
 
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use identity::Actor;
-use model::{DeviceName, Kind};
+use model::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::certificates;
 use crate::problem::Problem;
-
-/// Which devices are asked for.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Wanted {
-    /// Only names after this one: `next` of the page before.
-    #[serde(default)]
-    after: String,
-    /// Only names that begin with this.
-    prefix: Option<String>,
-    /// At most so many.
-    #[serde(default = "hundred")]
-    limit: usize,
-}
-
-fn hundred() -> usize {
-    100
-}
-
-#[derive(Debug, Serialize)]
-struct Devices {
-    devices: Vec<Device>,
-    next: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct Device {
-    name: String,
-    state: &'static str,
-    created: String,
-    password: bool,
-}
-
-/// A page of devices, by name.
-pub(crate) async fn list(
-    State(parts): State<Arc<Parts>>,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<impl Serialize>, Problem> {
-    let after = match wanted.after.as_str() {
-        "" => None,
-        name => Some(parse(name)?),
-    };
-    let filter = identity::DeviceFilter { name_prefix: wanted.prefix, ..identity::DeviceFilter::default() };
-    let page = identity::Page { after, limit: wanted.limit };
-    let found =
-        parts.identity.devices(filter, page).await.map_err(|error| {
-            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
-        })?;
-    let shown = |device: identity::Device| Device {
-        name: device.name.to_string(),
-        state: device.state().name(),
-        created: device.created.to_string(),
-        password: device.has_password,
-    };
-    Ok(Json(Devices {
-        devices: found.devices.into_iter().map(shown).collect(),
-        next: found.next.map(|name| name.to_string()),
-    }))
-}
 
 /// What is asked to be added.
 #[derive(Debug, Deserialize)]
@@ -114,7 +60,7 @@ pub(crate) async fn add(
             )
             .hint(Some("add it with a certificate, then ask for a password with `\"replace\": true`")));
         }
-        let name = parse(&new.name)?;
+        let name = shown::name(&new.name)?;
         let key = certificates::key(new.csr.as_deref());
         let issued = parts.identity.add_device_with_certificate(&by, &name, key).await;
         let issued = issued.map_err(|error| certificates::refused(&error))?;
@@ -129,7 +75,7 @@ pub(crate) async fn add(
         )
         .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, or send a request as `csr`")));
     }
-    let name = parse(&new.name)?;
+    let name = shown::name(&new.name)?;
     let made = if new.replace {
         parts.identity.set_password(&by, &name).await
     } else {
@@ -147,9 +93,4 @@ pub(crate) async fn add(
     tracing::info!(device = %name, replaced = new.replace, "a device got a password");
     let added = Added { name: name.to_string(), password: password.reveal().to_owned() };
     Ok((StatusCode::CREATED, Json(added)).into_response())
-}
-
-fn parse(name: &str) -> Result<DeviceName, Problem> {
-    DeviceName::parse(name.to_owned())
-        .map_err(|error| Problem::new(Kind::Invalid, "identity.device_name", error.to_string()))
 }

@@ -13,6 +13,12 @@
 //! | `GET /api/v1/status` | every room's numbers | viewer |
 //! | `GET /api/v1/devices` | a page of devices | viewer |
 //! | `POST /api/v1/devices` | a new device, with its password | operator |
+//! | `POST /api/v1/devices/import` | a batch of new devices, and what became of each row | operator |
+//! | `GET, PATCH, DELETE /api/v1/devices/{name}` | one device; moved, with other attributes; removed | viewer, operator |
+//! | `POST /api/v1/devices/{name}/replace` | another device in its place | operator |
+//! | `PUT, DELETE /api/v1/devices/{name}/quarantine` | into quarantine, and out of it | operator |
+//! | `PUT, DELETE /api/v1/devices/{name}/groups/{path}` | a membership | operator |
+//! | `GET, POST /api/v1/groups`, `GET, DELETE /api/v1/groups/{path}` | groups | viewer, operator |
 //! | `GET /api/v1/sessions` | a page of MQTT sessions | viewer |
 //! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | viewer |
 //! | `POST /api/v1/sessions/{client id}/kick` | ends its connection | operator |
@@ -32,7 +38,9 @@ mod backup;
 mod caller;
 mod certificates;
 mod devices;
+mod etag;
 mod export;
+mod groups;
 mod health;
 mod me;
 mod problem;

@@ -13,6 +13,8 @@ pub(crate) struct Problem {
     code: &'static str,
     detail: String,
     hint: Option<String>,
+    /// Where HTTP has a status of its own for it.
+    status: Option<StatusCode>,
 }
 
 #[derive(Serialize)]
@@ -29,7 +31,13 @@ struct Document<'a> {
 impl Problem {
     /// A refusal with its code (`room.reason`, never reused) and what was wrong.
     pub(crate) fn new(kind: Kind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, code, detail: detail.into(), hint: None }
+        Self { kind, code, detail: detail.into(), hint: None, status: None }
+    }
+
+    /// With a status that HTTP has for it alone.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = Some(status);
+        self
     }
 
     /// With what the reader can do about it.
@@ -55,7 +63,7 @@ fn status(kind: Kind) -> StatusCode {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let status = status(self.kind);
+        let status = self.status.unwrap_or_else(|| status(self.kind));
         if self.kind == Kind::Broken {
             tracing::error!(code = self.code, detail = self.detail, "request failed");
         }

@@ -13,8 +13,10 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use identity::{Area, Role, Verb};
 
 use crate::auth::judged;
+use crate::devices::one;
 use crate::{
-    Parts, backup, certificates, devices, export, health, me, query, reprocess, sessions, status, unrouted,
+    Parts, backup, certificates, devices, export, groups, health, me, query, reprocess, sessions, status,
+    unrouted,
 };
 
 /// Who may use a route.
@@ -50,7 +52,6 @@ const fn least(role: Role, area: Area) -> Access {
 }
 
 /// A role that must be held in the group that is meant, which the handler finds out.
-#[expect(dead_code, reason = "the first handlers that know groups come next")]
 const fn in_group(role: Role, area: Area) -> Access {
     Access::Least { role, place: Place::Group, area }
 }
@@ -106,8 +107,9 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
-    const DELETE: Method = Method::DELETE;
+    const PUT: Method = Method::PUT;
     const PATCH: Method = Method::PATCH;
+    const DELETE: Method = Method::DELETE;
 
     let table = Table { rows: Vec::new(), router: Router::new() }
         .on(GET, "/healthz", Access::Public, health::health)
@@ -125,13 +127,26 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(POST, "/api/v1/sessions/{client_id}/kick", least(Operator, Sessions), sessions::kick)
         .on(GET, "/api/v1/retained", least(Viewer, Sessions), sessions::retained)
         .on(DELETE, "/api/v1/retained", least(Operator, Sessions), sessions::clear)
-        .on(GET, "/api/v1/devices", least(Viewer, Devices), devices::list)
+        .on(GET, "/api/v1/devices", in_group(Viewer, Devices), devices::list::list)
         .on(POST, "/api/v1/devices", least(Operator, Devices), devices::add)
         .on(GET, "/api/v1/devices/{name}/certificates", least(Viewer, Certificates), certificates::list_of)
         .on(POST, "/api/v1/devices/{name}/certificates", least(Operator, Certificates), certificates::add)
         .on(GET, "/api/v1/certificates", least(Viewer, Certificates), certificates::list)
         .on(GET, "/api/v1/certificates/{id}", least(Viewer, Certificates), certificates::show)
         .on(PATCH, "/api/v1/certificates/{id}", least(Operator, Certificates), certificates::change)
+        .on(POST, "/api/v1/devices/import", least(Operator, Devices), devices::import::import)
+        .on(GET, "/api/v1/devices/{name}", in_group(Viewer, Devices), one::show)
+        .on(PATCH, "/api/v1/devices/{name}", in_group(Operator, Devices), one::change)
+        .on(DELETE, "/api/v1/devices/{name}", in_group(Operator, Devices), one::remove)
+        .on(POST, "/api/v1/devices/{name}/replace", in_group(Operator, Devices), one::replace)
+        .on(PUT, "/api/v1/devices/{name}/quarantine", in_group(Operator, Devices), one::quarantine)
+        .on(DELETE, "/api/v1/devices/{name}/quarantine", in_group(Operator, Devices), one::release)
+        .on(PUT, "/api/v1/devices/{name}/groups/{*path}", in_group(Operator, Devices), one::join)
+        .on(DELETE, "/api/v1/devices/{name}/groups/{*path}", in_group(Operator, Devices), one::leave)
+        .on(GET, "/api/v1/groups", in_group(Viewer, Devices), groups::list)
+        .on(POST, "/api/v1/groups", in_group(Operator, Devices), groups::add)
+        .on(GET, "/api/v1/groups/{*path}", in_group(Viewer, Devices), groups::show)
+        .on(DELETE, "/api/v1/groups/{*path}", in_group(Operator, Devices), groups::remove)
         .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup);
     (table.rows, table.router)
 }

@@ -59,6 +59,9 @@ pub struct Session {
     pub client_id: String,
     /// Whose it is, in words: `anonymous`, `user:local`, `device:office-1`.
     pub principal: String,
+    /// The device that this principal is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
     /// Its connection, if it has one.
     pub connection: Option<Connection>,
     /// How many subscriptions it has.

@@ -8,6 +8,8 @@ pub(crate) mod device;
 pub(crate) mod doctor;
 #[cfg(feature = "platform")]
 pub(crate) mod export;
+#[cfg(feature = "platform")]
+pub(crate) mod group;
 pub(crate) mod import;
 pub(crate) mod load;
 #[cfg(feature = "platform")]

@@ -15,6 +15,8 @@ mod log;
 mod meters;
 #[cfg(feature = "platform")]
 mod operators;
+#[cfg(feature = "platform")]
+mod register_tables;
 mod server_file;
 #[cfg(feature = "platform")]
 mod settings;
@@ -75,6 +77,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Device(command::device::Args),
+    /// Groups of devices: make, list, show, remove, join, leave
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Group(command::group::Args),
     /// See who is connected and what waits for whom; end a connection
     #[cfg(feature = "platform")]
     #[command(subcommand)]
@@ -122,6 +128,8 @@ fn main() -> ExitCode {
             Command::Query(args) => command::query::run(args).await,
             #[cfg(feature = "platform")]
             Command::Device(args) => command::device::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Group(args) => command::group::run(args).await,
             #[cfg(feature = "platform")]
             Command::Session(args) => command::session::run(args).await,
             #[cfg(feature = "platform")]

@@ -44,6 +44,7 @@ fn session(view: SessionView, filters: Option<Vec<FilterView>>) -> Session {
             }
             Principal::Inside => "godwit".to_owned(),
         },
+        device: view.device.map(|device| device.to_string()),
         connection: view.connection.map(|connection| Connection {
             peer: connection.peer.to_string(),
             version: connection.version.to_string(),

@@ -15,6 +15,7 @@
 
 pub(crate) mod change;
 pub(crate) mod fleet;
+pub(crate) mod import;
 pub(crate) mod list;
 
 use catalog::{Connection, Migration, Row, SqlError, Transaction, params};

@@ -4,6 +4,7 @@ use catalog::{ReadError, WriteError};
 use model::{DeviceName, GroupPath, Kind};
 
 use crate::AttributeError;
+use crate::device::import::IMPORT_ROWS_MAX;
 use crate::group::{GROUPS_MAX, MEMBERSHIPS_MAX};
 use crate::quarantine::REASON_BYTES_MAX;
 
@@ -97,6 +98,12 @@ pub enum ChangeError {
     /// No more groups.
     #[error("there are {GROUPS_MAX} groups, which is the most")]
     TooManyGroups,
+    /// More rows than a batch may have.
+    #[error("{rows} rows; a batch has at most {IMPORT_ROWS_MAX}")]
+    TooManyRows {
+        /// How many there are.
+        rows: usize,
+    },
     /// No more memberships.
     #[error("device `{0}` is a member of {MEMBERSHIPS_MAX} groups, which is the most")]
     TooManyMemberships(DeviceName),
@@ -135,7 +142,9 @@ impl ChangeError {
             | Self::NoMember { .. }
             | Self::NotQuarantined(_) => Kind::Conflict,
             Self::Unknown(_) | Self::UnknownGroup(_) => Kind::NotFound,
-            Self::Reserved(_) | Self::Itself(_) | Self::Reason { .. } => Kind::Invalid,
+            Self::TooManyRows { .. } | Self::Reserved(_) | Self::Itself(_) | Self::Reason { .. } => {
+                Kind::Invalid
+            }
             Self::Attribute(error) => error.kind(),
             Self::TooManyGroups | Self::TooManyMemberships(_) => Kind::TooMuch,
             Self::Catalog(error) => error.kind(),
@@ -157,6 +166,7 @@ impl ChangeError {
             Self::GroupInUse { .. } => {
                 Some("move its devices, let its members leave and remove the groups below it first")
             }
+            Self::TooManyRows { .. } => Some("send them in several batches"),
             Self::TooManyGroups => Some("remove groups that nobody is in"),
             Self::TooManyMemberships(_) => Some("let it leave a group first, or say it with an attribute"),
             Self::NoMember { .. } => {

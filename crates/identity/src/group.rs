@@ -218,8 +218,8 @@ pub(crate) fn make(
 }
 
 /// Refuses a group that is not there.
-pub(crate) fn must_exist(transaction: &Transaction<'_>, path: &GroupPath) -> Result<(), ChangeError> {
-    if exists(transaction, path).map_err(WriteError::from)? {
+pub(crate) fn must_exist(connection: &Connection<'_>, path: &GroupPath) -> Result<(), ChangeError> {
+    if exists(connection, path).map_err(WriteError::from)? {
         return Ok(());
     }
     Err(ChangeError::UnknownGroup(path.clone()))

@@ -398,6 +398,14 @@ impl Parts {
         self.passwords.write().remove(device);
         self.certificates.revoke_of(device);
     }
+
+    /// Devices have new passwords.
+    pub(crate) fn keep_proofs<'a>(&self, kept: impl IntoIterator<Item = (&'a DeviceName, u64, Verifier)>) {
+        let mut passwords = self.passwords.write();
+        for (device, version, verifier) in kept {
+            passwords.insert(device.clone(), Kept { version, verifier });
+        }
+    }
 }
 
 /// Writes a device and the hash of its new password; counts the passwords it had.
@@ -409,32 +417,42 @@ fn store_password(
     after: &mut Device,
     verifier: &Verifier,
 ) -> Result<u64, WriteError> {
-    let had_password = after.has_password;
     let is_same = before == Some(after);
-    store(transaction, by, "device.add", now, before, after)?;
-    let version = transaction
-        .query_one(
-            "INSERT INTO device_passwords (device, version, salt, hash, created)
-             VALUES ($1, 1, $2, $3, $4)
-             ON CONFLICT (device) DO UPDATE SET version = device_passwords.version + 1,
-               salt = excluded.salt, hash = excluded.hash, created = excluded.created
-             RETURNING version",
-            params![after.name, verifier.salt, verifier.hash, now],
-            |row| row.get(0),
-        )?
-        .expect("a row is returned");
+    let had_password = std::mem::replace(&mut after.has_password, true);
+    if !is_same {
+        store(transaction, by, "device.add", now, before, after)?;
+    }
+    let version = keep_verifier(transaction, &after.name, verifier, now)?;
     if is_same {
         after.version += 1;
         device::put(transaction, after)?;
+        let mut made = Entry::done(by, "device.password", format!("device:{}", after.name))
+            .after(json!({ "version": after.version, "password": version }));
+        if had_password {
+            made = made.before(json!({ "version": after.version - 1, "password": version - 1 }));
+        }
+        audit::append(transaction, now, &made)?;
     }
-    after.has_password = true;
-    let mut made = Entry::done(by, "device.password", format!("device:{}", after.name))
-        .after(json!({ "password": version }));
-    if had_password {
-        made = made.before(json!({ "password": version - 1 }));
-    }
-    audit::append(transaction, now, &made)?;
     Ok(version)
+}
+
+/// Writes the hash of a device's new password; counts the passwords it had.
+pub(crate) fn keep_verifier(
+    transaction: &Transaction<'_>,
+    device: &DeviceName,
+    verifier: &Verifier,
+    now: Timestamp,
+) -> Result<u64, WriteError> {
+    let version = transaction.query_one(
+        "INSERT INTO device_passwords (device, version, salt, hash, created)
+         VALUES ($1, 1, $2, $3, $4)
+         ON CONFLICT (device) DO UPDATE SET version = device_passwords.version + 1,
+           salt = excluded.salt, hash = excluded.hash, created = excluded.created
+         RETURNING version",
+        params![device, verifier.salt, verifier.hash, now],
+        |row| row.get(0),
+    )?;
+    Ok(version.expect("a row is returned"))
 }
 
 pub(crate) fn refuse_reserved(name: &DeviceName) -> Result<(), ChangeError> {

@@ -45,6 +45,7 @@ pub use certificate::{
     ClientCertificates, Issued, NewKey, PAGE_CERTIFICATES_MAX, PrivateKeyPem, RequestFlaw,
 };
 pub use device::change::{AttributeChange, IfVersion, NewDevice};
+pub use device::import::{IMPORT_ROWS_MAX, ImportOptions, ImportRow, Imported};
 pub use device::list::{DeviceFilter, Devices, PAGE_DEVICES_MAX, Page};
 pub use device::{Device, DeviceState, Quarantine, Removal};
 pub use error::{ChangeError, OpenError};

@@ -147,6 +147,25 @@ impl Identity {
             .await
     }
 
+    /// All devices, removed ones too, without their memberships. Blocks.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn all_devices(&self) -> Result<Vec<Device>, catalog::ReadError> {
+        self.parts.catalog.read(|connection: &Connection<'_>| Ok(crate::device::all(connection)?))
+    }
+
+    /// All memberships, by device and group. Blocks.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn all_memberships(&self) -> Result<Vec<(DeviceName, GroupPath)>, catalog::ReadError> {
+        self.parts.catalog.read(|connection: &Connection<'_>| {
+            let sql = "SELECT device, group_path FROM memberships ORDER BY device, group_path";
+            Ok(connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+    }
+
     /// All placements there are and were, by device and time. Blocks.
     ///
     /// # Errors
@@ -165,13 +184,26 @@ fn placement(row: &catalog::Row<'_>) -> Result<Placement, SqlError> {
     Ok(Placement { device: row.get(0)?, group: row.get(1)?, from: row.get(2)?, to: row.get(3)? })
 }
 
-/// Ends the placement of a device and begins the next one, if it is to be somewhere.
+/// Ends the placement of a device and begins the next one, if it is to be somewhere. One that is new was nowhere.
 pub(crate) fn turn(
     transaction: &Transaction<'_>,
     device: &DeviceName,
     to: Option<&GroupPath>,
+    is_new: bool,
     now: Timestamp,
 ) -> Result<(), WriteError> {
+    let now = if is_new { now } else { end(transaction, device, now)? };
+    if let Some(group) = to {
+        transaction.execute(
+            "INSERT INTO placements (device, group_path, from_time, to_time) VALUES ($1, $2, $3, NULL)",
+            params![device, group, now],
+        )?;
+    }
+    Ok(())
+}
+
+/// Ends the open placement of a device; when that was.
+fn end(transaction: &Transaction<'_>, device: &DeviceName, now: Timestamp) -> Result<Timestamp, WriteError> {
     let last: Option<Timestamp> = transaction
         .query_one(
             "SELECT max(coalesce(to_time, from_time + 1)) FROM placements WHERE device = $1",
@@ -185,13 +217,7 @@ pub(crate) fn turn(
         "UPDATE placements SET to_time = $2 WHERE device = $1 AND to_time IS NULL",
         params![device, now],
     )?;
-    if let Some(group) = to {
-        transaction.execute(
-            "INSERT INTO placements (device, group_path, from_time, to_time) VALUES ($1, $2, $3, NULL)",
-            params![device, group, now],
-        )?;
-    }
-    Ok(())
+    Ok(now)
 }
 
 impl Identity {

@@ -2,7 +2,12 @@
 
 mod add;
 mod certificate;
+mod change;
+mod export;
+mod import;
 mod list;
+mod show;
+mod shown;
 
 /// The forms of `godwit device`.
 #[derive(Debug, clap::Subcommand)]
@@ -14,6 +19,24 @@ pub(crate) enum Args {
     Certificate(certificate::Args),
     /// List devices
     List(list::Args),
+    /// Show all that is known of one device
+    Show(show::Args),
+    /// Move a device to another group
+    Move(change::Move),
+    /// Set and remove attributes of a device
+    Set(change::Set),
+    /// Put a device in the place of another
+    Replace(change::Replace),
+    /// Remove a device; its readings stay
+    Remove(change::Remove),
+    /// Let a device do nothing but speak of its own condition
+    Quarantine(change::Quarantine),
+    /// End the quarantine of a device
+    Release(change::Release),
+    /// Add devices from a CSV file
+    Import(import::Args),
+    /// Write devices as CSV
+    Export(export::Args),
 }
 
 /// Does what was asked.
@@ -22,5 +45,14 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Args::Add(args) => add::run(args).await,
         Args::Certificate(args) => certificate::run(args).await,
         Args::List(args) => list::run(args).await,
+        Args::Show(args) => show::run(args).await,
+        Args::Move(args) => change::r#move(args).await,
+        Args::Set(args) => change::set(args).await,
+        Args::Replace(args) => change::replace(args).await,
+        Args::Remove(args) => change::remove(args).await,
+        Args::Quarantine(args) => change::quarantine(args).await,
+        Args::Release(args) => change::release(args).await,
+        Args::Import(args) => import::run(args).await,
+        Args::Export(args) => export::run(args).await,
     }
 }

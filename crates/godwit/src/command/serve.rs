@@ -17,7 +17,7 @@ use crate::fault::{hinted, with_hint};
 use crate::server_file::ServerFile;
 use crate::settings::Settings;
 use crate::sparkplug::SparkplugHost;
-use crate::{meters, operators};
+use crate::{meters, operators, register_tables};
 
 /// What `--help` says behind the flags.
 const HELP: &str =
@@ -165,6 +165,9 @@ impl House {
             .map_err(hinted(broker::StartError::hint))?;
         let broker = Arc::new(broker);
 
+        for table in register_tables::of(&identity, &broker) {
+            series.register(table).context("a table of the register is refused")?;
+        }
         let shutdown = Shutdown::new();
         let (sql, postgres) = match postgres {
             Some(postgres) => {

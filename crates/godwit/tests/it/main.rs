@@ -26,6 +26,7 @@ mod promises;
 mod python;
 mod raw;
 mod recording;
+mod register;
 mod reprocess;
 mod server;
 mod sessions;

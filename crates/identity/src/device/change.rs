@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use catalog::{SqlError, Transaction, WriteError, params};
+use catalog::{Connection, SqlError, Transaction, WriteError, params};
 use model::{DeviceName, GroupPath, Timestamp};
 use serde_json::{Map, Value, json};
 
@@ -57,6 +57,29 @@ impl Identity {
         if_version: IfVersion,
     ) -> Result<Device, ChangeError> {
         self.change(by, name, if_version, "device.set", move |_, device, _| {
+            device.attributes = device.attributes.changed(&change.set, &change.remove)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Moves a device and changes its attributes, in one step; the device as it is now.
+    ///
+    /// # Errors
+    /// [`ChangeError`].
+    pub async fn move_and_set(
+        &self,
+        by: &Actor,
+        name: &DeviceName,
+        to: Option<GroupPath>,
+        change: AttributeChange,
+        if_version: IfVersion,
+    ) -> Result<Device, ChangeError> {
+        self.change(by, name, if_version, "device.move", move |transaction, device, _| {
+            if let Some(group) = &to {
+                group::must_exist(transaction, group)?;
+            }
+            device.group = to;
             device.attributes = device.attributes.changed(&change.set, &change.remove)?;
             Ok(())
         })
@@ -164,16 +187,16 @@ pub(crate) fn standing(transaction: &Transaction<'_>, name: &DeviceName) -> Resu
 /// Adds a device, or makes one that was only seen or removed active, and puts it where it is to be. How it was, if
 /// anybody knew it, and how it is now; not yet written.
 pub(crate) fn enlisted(
-    transaction: &Transaction<'_>,
+    connection: &Connection<'_>,
     new: &NewDevice,
     now: Timestamp,
 ) -> Result<(Option<Device>, Device), ChangeError> {
-    let before = one(transaction, &new.name).map_err(WriteError::from)?;
+    let before = one(connection, &new.name).map_err(WriteError::from)?;
     let mut after = before.clone().unwrap_or_else(|| Device::new(new.name.clone(), now));
     after.is_added = true;
     after.removal = None;
     if let Some(group) = &new.group {
-        group::must_exist(transaction, group)?;
+        group::must_exist(connection, group)?;
         after.group = Some(group.clone());
     }
     after.attributes = after.attributes.changed(&new.attributes, &[])?;
@@ -206,7 +229,8 @@ pub(crate) fn store(
     put(transaction, after)?;
     let was_at = before.and_then(|before| before.group.as_ref());
     if was_at != after.group.as_ref() {
-        placement::turn(transaction, &after.name, after.group.as_ref(), now)?;
+        let is_new = before.is_none();
+        placement::turn(transaction, &after.name, after.group.as_ref(), is_new, now)?;
     }
     let members_before = before.map_or(&[][..], |before| &before.memberships);
     group::store_memberships(transaction, &after.name, members_before, &after.memberships)?;
@@ -257,6 +281,9 @@ fn said(device: &Device) -> Map<String, Value> {
     if !device.attributes.is_empty() {
         let pairs = device.attributes.iter().map(|(key, value)| (key.to_owned(), json!(value)));
         say("attributes", Value::Object(pairs.collect()));
+    }
+    if device.has_password {
+        say("password", json!(true));
     }
     if let Some(quarantine) = &device.quarantine {
         say("reason", json!(quarantine.reason));

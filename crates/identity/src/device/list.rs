@@ -11,6 +11,7 @@ use model::{DeviceName, GroupPath};
 
 use super::fleet::{Fleet, Seen};
 use super::{Device, DeviceState, one};
+use crate::Reach;
 
 /// Most devices on one page.
 pub const PAGE_DEVICES_MAX: usize = 1000;
@@ -28,6 +29,8 @@ pub struct DeviceFilter {
     pub group: Option<GroupPath>,
     /// Only those with all these attributes: key and value.
     pub attributes: Vec<(String, String)>,
+    /// Only those whose home somebody may look into.
+    pub reach: Option<Reach>,
 }
 
 /// Which part of the devices is asked for.
@@ -60,7 +63,17 @@ impl DeviceFilter {
         let is_within = |group: &GroupPath| {
             device.home().into_iter().chain(device.memberships()).any(|own| own.is_within(group))
         };
-        is_state
+        let is_reached = |home: &GroupPath, group: &String| {
+            home.strip_prefix(group.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let may_look = match &self.reach {
+            None | Some(Reach::Everywhere) => true,
+            Some(Reach::Groups(groups)) => {
+                device.home().is_some_and(|home| groups.iter().any(|group| is_reached(home, group)))
+            }
+        };
+        may_look
+            && is_state
             && self.name_pattern.as_deref().is_none_or(|pattern| matches(pattern, device.name))
             && self.group.as_ref().is_none_or(is_within)
             && self.attributes.iter().all(|(key, value)| device.attributes.get(key) == Some(value))

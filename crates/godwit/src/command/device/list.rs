@@ -2,47 +2,51 @@
 
 use std::io::Write;
 
-use reqwest::Method;
-use serde::Deserialize;
-
+use super::shown::{Device, Which};
 use crate::http::ServerArgs;
+
+/// What `--help` says behind the flags.
+const HELP: &str = "Devices are listed by name. Those that were removed are listed only when asked for.
+
+Examples:
+  godwit device list --group hq/floor-17
+  godwit device list --name 'pump-*' --attribute model=TX-2
+  godwit device list --state seen                    # spoken of, and added by nobody
+  godwit device list --state quarantined --json | jq -r .name";
 
 /// Arguments of `godwit device list`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     #[command(flatten)]
+    which: Which,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
     server: ServerArgs,
-}
-
-#[derive(Debug, Deserialize)]
-struct Page {
-    devices: Vec<Device>,
-    next: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Device {
-    name: String,
-    state: String,
-    created: String,
-    password: bool,
 }
 
 /// Does what was asked.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<32} {:<8} {:<9} created", "name", "state", "password")?;
-    let mut after = String::new();
-    loop {
-        let page: Page = server.json(Method::GET, &format!("/api/v1/devices?after={after}"), None).await?;
-        for device in page.devices {
-            let password = if device.password { "yes" } else { "no" };
-            writeln!(out, "{:<32} {:<8} {password:<9} {}", device.name, device.state, device.created)?;
-        }
-        match page.next {
-            Some(next) => after = next,
-            None => return Ok(()),
-        }
+    let mut out = std::io::BufWriter::new(std::io::stdout());
+    if !args.json {
+        writeln!(out, "{:<32} {:<11} {:<9} {:<28} created", "name", "state", "password", "group")?;
     }
+    let each = |value: serde_json::Value| {
+        if args.json {
+            writeln!(out, "{value}")?;
+            return Ok(());
+        }
+        let device: Device = serde_json::from_value(value)?;
+        let password = if device.password { "yes" } else { "no" };
+        let group = device.group.as_deref().unwrap_or("-");
+        let Device { name, state, created, .. } = &device;
+        writeln!(out, "{name:<32} {state:<11} {password:<9} {group:<28} {created}")?;
+        Ok(())
+    };
+    args.which.each(&server, each).await?;
+    out.flush()?;
+    Ok(())
 }

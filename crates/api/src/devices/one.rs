@@ -1,0 +1,276 @@
+//! `/api/v1/devices/{name}` and what is below it: one device, and changes of it.
+//!
+//! A role that is bound to a group reaches the devices whose home is in it. The law: what was judged is what is changed; for
+//! a caller whose role is bound, a device that moves meanwhile is a conflict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::{Extension, Json};
+use identity::{Actor, AttributeChange, Attributes, IfVersion, Reach, Role};
+use model::{DeviceName, GroupPath, Kind};
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::shown::{self, Device, Placement, refused};
+use crate::Parts;
+use crate::caller::Caller;
+use crate::etag::{if_match, tagged};
+use crate::problem::Problem;
+use crate::sessions::Session;
+
+type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
+
+/// All that is known of a device.
+#[derive(Debug, Serialize)]
+struct Whole {
+    #[serde(flatten)]
+    device: Device,
+    /// Where it was, oldest first.
+    placements: Vec<Placement>,
+    /// Its sessions at the MQTT door.
+    sessions: Vec<Session>,
+    /// The newest time of a reading that it sent.
+    last_reading: Option<String>,
+}
+
+/// One device.
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+) -> Result<Response, Problem> {
+    let device = reached(&parts, &caller, Role::Viewer, &shown::name(&text)?).await?;
+    let placements =
+        parts.identity.placements(&device.name).await.map_err(|error| {
+            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+        })?;
+    let sessions = (parts.operators.sessions)();
+    let of_device = |session: &Session| session.device.as_deref() == Some(device.name.as_str());
+    let whole = Whole {
+        placements: placements.into_iter().map(Placement::from).collect(),
+        sessions: sessions.into_iter().filter(of_device).collect(),
+        last_reading: last_reading(&parts, &device.name).await,
+        device: Device::from(device.clone()),
+    };
+    Ok(tagged(device.version, whole))
+}
+
+/// The newest time of a reading; of a device that sent none, and when SQL cannot be asked now, none.
+async fn last_reading(parts: &Parts, name: &DeviceName) -> Option<String> {
+    // No character of a device's name ends a text in SQL.
+    let sql = format!("SELECT max(time) AS time FROM latest WHERE device = '{name}'");
+    let mut answer = parts.series.query(&sql, parts.series.query_limits()).await.ok()?;
+    let json = answer.chunk(series::Format::Json).await.ok()??;
+    let rows: Vec<BTreeMap<String, Option<String>>> = serde_json::from_str(&json).ok()?;
+    rows.into_iter().next()?.remove("time")?
+}
+
+/// What is to be changed of a device: what is absent stays.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Patch {
+    /// Where it is to be; `null`: nowhere.
+    #[serde(default, deserialize_with = "present")]
+    group: Option<Option<String>>,
+    /// Attributes to set; those that are `null` are removed (as in RFC 7396).
+    #[serde(default)]
+    attributes: BTreeMap<String, Option<String>>,
+}
+
+/// Tells `null` from absence.
+fn present<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(value).map(Some)
+}
+
+/// Moves a device and changes its attributes.
+pub(crate) async fn change(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+    body: Body<Patch>,
+) -> Result<Response, Problem> {
+    let Json(patch) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let (name, version) = judged(&parts, &caller, &text, &headers).await?;
+    let set = patch.attributes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
+    let invalid =
+        |error: identity::AttributeError| Problem::new(error.kind(), "identity.attribute", error.to_string());
+    let set = Attributes::new(set).map_err(invalid)?;
+    let remove = patch.attributes.into_iter().filter(|(_, value)| value.is_none()).map(|(key, _)| key);
+    let change = AttributeChange { set, remove: remove.collect() };
+    let changed = match patch.group {
+        None => parts.identity.set_attributes(&by, &name, change, version).await,
+        Some(to) => {
+            let to = to.as_deref().map(shown::group).transpose()?;
+            // Who takes a device in answers for it there too.
+            caller.require(Role::Operator, to.as_deref().unwrap_or_default())?;
+            parts.identity.move_and_set(&by, &name, to, change, version).await
+        }
+    };
+    answered(changed)
+}
+
+/// Removes a device. Its readings, its placements and its name stay.
+pub(crate) async fn remove(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (name, version) = judged(&parts, &caller, &text, &headers).await?;
+    let removed = parts.identity.remove_device(&by, &name, version).await;
+    if removed.is_ok() {
+        tracing::info!(device = %name, by = by.name(), "a device was removed");
+    }
+    answered(removed)
+}
+
+/// What a device is replaced by.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Replacement {
+    /// The name of the device that takes its place.
+    by: String,
+}
+
+/// Puts another device in the place of this one; shows the other.
+pub(crate) async fn replace(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+    body: Body<Replacement>,
+) -> Result<Response, Problem> {
+    let Json(body) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let (old, version) = judged(&parts, &caller, &text, &headers).await?;
+    let new = shown::name(&body.by)?;
+    if let Some(known) = parts.identity.device(&new).await.ok().flatten() {
+        caller.require(Role::Operator, known.group.as_deref().unwrap_or_default())?;
+    }
+    let replaced = parts.identity.replace_device(&by, &old, &new, version).await;
+    if replaced.is_ok() {
+        tracing::info!(device = %old, successor = %new, by = by.name(), "a device was replaced");
+    }
+    answered(replaced)
+}
+
+/// Why a device is quarantined.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Reason {
+    /// In a sentence.
+    reason: String,
+}
+
+/// Puts a device into quarantine.
+pub(crate) async fn quarantine(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+    body: Body<Reason>,
+) -> Result<Response, Problem> {
+    let Json(body) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let (name, version) = judged(&parts, &caller, &text, &headers).await?;
+    let changed = parts.identity.quarantine_device(&by, &name, &body.reason, version).await;
+    if changed.is_ok() {
+        tracing::warn!(device = %name, by = by.name(), reason = body.reason, "a device was quarantined");
+    }
+    answered(changed)
+}
+
+/// Ends the quarantine of a device.
+pub(crate) async fn release(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (name, version) = judged(&parts, &caller, &text, &headers).await?;
+    let changed = parts.identity.release_device(&by, &name, version).await;
+    if changed.is_ok() {
+        tracing::info!(device = %name, by = by.name(), "a device was released from quarantine");
+    }
+    answered(changed)
+}
+
+/// Makes a device a member of a group.
+pub(crate) async fn join(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path((text, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (name, path, version) = judged_both(&parts, &caller, &text, &path, &headers).await?;
+    answered(parts.identity.join_group(&by, &name, &path, version).await)
+}
+
+/// Ends a membership.
+pub(crate) async fn leave(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path((text, path)): Path<(String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let (name, path, version) = judged_both(&parts, &caller, &text, &path, &headers).await?;
+    answered(parts.identity.leave_group(&by, &name, &path, version).await)
+}
+
+fn answered(changed: Result<identity::Device, identity::ChangeError>) -> Result<Response, Problem> {
+    let device = changed.map_err(|error| refused(&error))?;
+    Ok(tagged(device.version, Device::from(device)))
+}
+
+/// The device, if there is one and the caller holds the role where it is.
+async fn reached(
+    parts: &Parts,
+    caller: &Caller,
+    role: Role,
+    name: &DeviceName,
+) -> Result<identity::Device, Problem> {
+    let device =
+        parts.identity.device(name).await.map_err(|error| {
+            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+        })?;
+    let home = device.as_ref().and_then(|device| device.group.as_deref()).unwrap_or_default();
+    caller.require(role, home)?;
+    device.ok_or_else(|| refused(&identity::ChangeError::Unknown(name.clone())))
+}
+
+/// The device that an operator wants to change, and of which version.
+async fn judged(
+    parts: &Parts,
+    caller: &Caller,
+    text: &str,
+    headers: &HeaderMap,
+) -> Result<(DeviceName, IfVersion), Problem> {
+    let (name, asked) = (shown::name(text)?, if_match(headers)?);
+    let device = reached(parts, caller, Role::Operator, &name).await?;
+    let is_bound = caller.reach(Role::Operator) != Reach::Everywhere;
+    Ok((name, asked.or_else(|| is_bound.then_some(device.version))))
+}
+
+/// The same for a device and a group.
+async fn judged_both(
+    parts: &Parts,
+    caller: &Caller,
+    text: &str,
+    path: &str,
+    headers: &HeaderMap,
+) -> Result<(DeviceName, GroupPath, IfVersion), Problem> {
+    let path = shown::group(path)?;
+    // Policies of the group would count for the device, and devices of the group would have company.
+    caller.require(Role::Operator, &path)?;
+    let (name, version) = judged(parts, caller, text, headers).await?;
+    Ok((name, path, version))
+}

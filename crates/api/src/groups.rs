@@ -1,0 +1,140 @@
+//! Groups as the API shows, makes and removes them. Who is in one is asked of the devices (`?group=`).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use identity::{Actor, Reach, Role};
+use model::Kind;
+use serde::{Deserialize, Serialize};
+
+use crate::Parts;
+use crate::caller::Caller;
+use crate::devices::shown::{group as parse, refused};
+use crate::problem::Problem;
+
+/// Which groups are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Wanted {
+    /// Only paths after this one: `next` of the page before.
+    after: Option<String>,
+    /// Only groups in this one, at any depth.
+    within: Option<String>,
+    /// At most so many.
+    #[serde(default = "hundred")]
+    limit: usize,
+}
+
+fn hundred() -> usize {
+    100
+}
+
+#[derive(Debug, Serialize)]
+struct Groups {
+    groups: Vec<Group>,
+    next: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Group {
+    path: String,
+    created: String,
+    /// Devices whose home it is or a group below it.
+    devices: u64,
+    /// Devices that are members of it or of a group below it.
+    members: u64,
+}
+
+impl From<identity::Group> for Group {
+    fn from(group: identity::Group) -> Self {
+        Self {
+            path: group.path.to_string(),
+            created: group.created.to_string(),
+            devices: group.devices,
+            members: group.members,
+        }
+    }
+}
+
+fn unread<E: std::error::Error>(kind: Kind, error: &E) -> Problem {
+    Problem::new(kind, "identity.read", error.to_string())
+}
+
+/// A page of groups, by path: those that the caller may look into.
+pub(crate) async fn list(
+    State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let after = wanted.after.as_deref().filter(|after| !after.is_empty()).map(parse).transpose()?;
+    let within = wanted.within.as_deref().map(parse).transpose()?;
+    let found = parts.identity.groups(within, after, wanted.limit).await;
+    let found = found.map_err(|error| unread(error.kind(), &error))?;
+    let reach = caller.reach(Role::Viewer);
+    let may_look = |group: &identity::Group| match &reach {
+        Reach::Everywhere => true,
+        Reach::Groups(_) => caller.require(Role::Viewer, &group.path).is_ok(),
+    };
+    Ok(Json(Groups {
+        next: found.next.map(|path| path.to_string()),
+        groups: found.groups.into_iter().filter(may_look).map(Group::from).collect(),
+    }))
+}
+
+/// One group.
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let path = parse(&text)?;
+    caller.require(Role::Viewer, &path)?;
+    let group = parts.identity.group(&path).await.map_err(|error| unread(error.kind(), &error))?;
+    group
+        .map(|group| Json(Group::from(group)))
+        .ok_or_else(|| refused(&identity::ChangeError::UnknownGroup(path)))
+}
+
+/// What is to be made.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct New {
+    path: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Made {
+    /// What was made, from the top: the group, and what it is in.
+    groups: Vec<String>,
+}
+
+/// Makes a group, and what it is in.
+pub(crate) async fn add(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    body: Result<Json<New>, axum::extract::rejection::JsonRejection>,
+) -> Result<Response, Problem> {
+    let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let path = parse(&new.path)?;
+    caller.require(Role::Operator, &path)?;
+    let made = parts.identity.add_group(&by, &path).await.map_err(|error| refused(&error))?;
+    let made = Made { groups: made.iter().map(ToString::to_string).collect() };
+    Ok((StatusCode::CREATED, Json(made)).into_response())
+}
+
+/// Removes a group that nobody is in.
+pub(crate) async fn remove(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let path = parse(&text)?;
+    caller.require(Role::Operator, &path)?;
+    parts.identity.remove_group(&by, &path).await.map_err(|error| refused(&error))?;
+    Ok(StatusCode::NO_CONTENT)
+}
