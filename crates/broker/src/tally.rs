@@ -157,6 +157,8 @@ reasons! {
     ClientId = "client_id",
     /// Who speaks was not proved.
     Unauthenticated = "unauthenticated",
+    /// A question while another one of the connection is being answered.
+    Question = "question",
     /// A client certificate that lets nobody in.
     Certificate = "certificate",
     /// Known, and not permitted to connect.

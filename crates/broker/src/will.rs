@@ -80,6 +80,10 @@ impl Will {
                 drop(Drop::Reserved, "`$SYS/` is never delivered");
                 return None;
             }
+            PublishVerdict::Question => {
+                drop(Drop::TopicNotAccepted, "a question is put by who is there to hear the answer");
+                return None;
+            }
             PublishVerdict::Refuse(why) => {
                 drop(Drop::TopicNotAccepted, why);
                 return None;

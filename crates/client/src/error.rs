@@ -36,6 +36,15 @@ pub enum ConnectError {
         #[source]
         source: io::Error,
     },
+    /// There is no TLS with it.
+    #[error("no TLS with `{address}`")]
+    Tls {
+        /// Where.
+        address: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// No answer in time.
     #[error("no answer from `{address}` within {} s", after.as_secs_f64())]
     Silent {
@@ -78,7 +87,9 @@ impl ConnectError {
     pub fn kind(&self) -> Kind {
         match self {
             Self::Address { .. } | Self::Protocol { .. } => Kind::Invalid,
+            Self::Tls { source, .. } if crate::tls::is_final(source) => Kind::Invalid,
             Self::Endpoint(_)
+            | Self::Tls { .. }
             | Self::Refused { .. }
             | Self::Unreachable { .. }
             | Self::Silent { .. }
@@ -96,9 +107,12 @@ impl ConnectError {
             Self::Unreachable { .. } | Self::Silent { .. } => {
                 Some("check the address, the network and the firewall between here and there")
             }
-            Self::HungUp { .. } | Self::Protocol { .. } => {
-                Some("is this a plain MQTT port? One for TLS (8883) or HTTP (8080) answers like this")
-            }
+            Self::HungUp { .. } | Self::Protocol { .. } => Some(
+                "is this a plain MQTT port? One for TLS (8883: give --ca, --cert and --key) or HTTP (8080) answers like this",
+            ),
+            Self::Tls { .. } => Some(
+                "--ca is the `ca.pem` of the server's data directory; the name or address must be one of its certificate; port 8883 asks for --cert and --key",
+            ),
             Self::Refusal { reason: Reason::BadUserNameOrPassword | Reason::NotAuthorized, .. } => Some(
                 "give --user and --password (`godwit device add NAME --password` makes one), or --data DIR on the server's machine",
             ),
@@ -112,6 +126,7 @@ impl ConnectError {
         match self {
             Self::Refusal { .. } => !self.kind().is_retryable(),
             Self::Address { .. } | Self::Protocol { .. } => true,
+            Self::Tls { source, .. } => crate::tls::is_final(source),
             _ => false,
         }
     }

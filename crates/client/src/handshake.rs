@@ -9,7 +9,7 @@ use mqtt::{ConnAck, Connect, ConnectProperties, Packet, Reason, Version};
 
 use crate::transport::tcp;
 use crate::wire::Wire;
-use crate::{ConnectError, Endpoint, Options};
+use crate::{ConnectError, Endpoint, Options, Transport};
 
 /// A connection that the server has accepted.
 pub(crate) struct Accepted {
@@ -43,7 +43,11 @@ async fn try_once(
     clean_start: bool,
 ) -> Result<Accepted, ConnectError> {
     let stream = tcp(&endpoint.address).await?;
-    let mut wire = Wire::new(Box::new(stream), options.version, options.packet_bytes_max);
+    let stream: Box<dyn Transport> = match &endpoint.tls {
+        None => Box::new(stream),
+        Some(tls) => Box::new(tls.over(stream, &endpoint.address).await?),
+    };
+    let mut wire = Wire::new(stream, options.version, options.packet_bytes_max);
     let address = endpoint.address.clone();
     let protocol = |what: String| ConnectError::Protocol {
         address: endpoint.address.clone(),

@@ -2,12 +2,12 @@
 //!
 //! ```text
 //!  Publisher ──┐  publish(..).await: room in the window      ┌─> Ticket: resolves with the PUBACK
-//!  Client ─────┼─ orders ──> the task (task.rs) ── Wire ── TCP
+//!  Client ─────┼─ orders ──> the task (task.rs) ── Wire ── TCP, TLS
 //!  Messages <──┘  deliveries   │ flight.rs: what is not acknowledged, in order
 //!                              └ reconnects with back-off, resumes, gives up when its patience ends
 //! ```
 //!
-//! Not here: what a message means, files, TLS (a [`Transport`] is any byte stream, so it fits).
+//! Not here: what a message means, files.
 //! The laws it keeps:
 //!
 //! - **Order.** Messages of one caller leave in the order of its calls, and what must be sent again is sent again
@@ -29,6 +29,7 @@ mod plain;
 mod publisher;
 mod state;
 mod task;
+mod tls;
 mod transport;
 mod wire;
 
@@ -39,4 +40,5 @@ pub use plain::Plain;
 pub use publisher::{Acknowledged, Outgoing, Publisher, Ticket};
 pub use state::State;
 pub use task::Client;
+pub use tls::{Tls, TlsError};
 pub use transport::Transport;

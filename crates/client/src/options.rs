@@ -12,6 +12,8 @@ use bytestring::ByteString;
 use host::{Clock, Random};
 use mqtt::{Version, Will};
 
+use crate::Tls;
+
 /// Messages on their way by default: enough to hide a disk sync of 2 ms behind the next 20,000 messages a second.
 pub const WINDOW_DEFAULT: usize = 64;
 
@@ -31,6 +33,8 @@ pub struct Endpoint {
     pub username: Option<ByteString>,
     /// Password. Never shown by `Debug`.
     pub password: Option<Bytes>,
+    /// TLS, if it is spoken.
+    pub tls: Option<Tls>,
 }
 
 impl Endpoint {
@@ -47,6 +51,7 @@ impl fmt::Debug for Endpoint {
             .field("address", &self.address)
             .field("username", &self.username)
             .field("password", &self.password.as_ref().map(|_| "hidden"))
+            .field("tls", &self.tls.is_some())
             .finish()
     }
 }

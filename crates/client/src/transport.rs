@@ -1,4 +1,4 @@
-//! The byte stream under a connection: TCP today, TLS tomorrow, a pipe in a test.
+//! The byte stream under a connection: TCP, TLS over it, a pipe in a test.
 
 use std::io;
 

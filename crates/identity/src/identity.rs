@@ -19,12 +19,13 @@ use crate::certificate::{self, CertificateId};
 use crate::device::change::{enlisted, standing, store};
 use crate::device::fleet::Fleet;
 use crate::device::list::{self, DeviceFilter, Devices, Page};
-use crate::device::{self, Device};
+use crate::device::{self, Device, DeviceState};
 use crate::password::{PASSWORD_BYTES_MAX, Password, Verifier};
 use crate::policy::{self, AwsSettings, Policies};
 use crate::refused::RefusedDevices;
 use crate::seen::Register;
 use crate::user::{self, Users};
+use crate::who::Scope;
 use crate::{
     Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who,
 };
@@ -199,7 +200,7 @@ impl Identity {
             Some(_) if is_right && username == LOCAL_USER => Ok(Who::user(LOCAL_USER, 0)),
             Some(kept) if is_right => {
                 let name = DeviceName::parse(username).expect("it is the name of a device");
-                Ok(Who::device(name, kept.version))
+                Ok(self.scoped(Who::device(name, kept.version)))
             }
             _ => Err(Refusal::wrong(username, kept.is_some())),
         }
@@ -241,11 +242,11 @@ impl Identity {
         match principal {
             Principal::DevicePassword(device) => {
                 let version = self.parts.passwords.read().get(device).map_or(0, |kept| kept.version);
-                Who::device(device.clone(), version)
+                self.scoped(Who::device(device.clone(), version))
             }
             Principal::Certificate(digest) => self.recall_certificate(*digest),
             Principal::User(name) => Who::user(name, self.parts.users.password_version(name)),
-            other => Who { principal: other.clone(), device: None, password: 0, token: None },
+            other => Who::of(other.clone(), None, 0),
         }
     }
 
@@ -253,6 +254,9 @@ impl Identity {
     /// [`Identity::changes`] moves, and cut those for which it is false.
     #[must_use]
     pub fn stands(&self, who: &Who) -> bool {
+        if self.scope_now(who) != who.scope {
+            return false;
+        }
         match &who.principal {
             Principal::DevicePassword(device) => {
                 self.parts.passwords.read().get(device).is_some_and(|kept| kept.version == who.password)
@@ -265,6 +269,21 @@ impl Identity {
                 self.parts.users.stands(name, who.password, token, self.parts.host.clock.now())
             }
             Principal::Anonymous | Principal::User(_) | Principal::Inside => true,
+        }
+    }
+
+    /// A device in quarantine is let in to its diagnosis topics alone; sessions of before are cut, and again at the end.
+    pub(crate) fn scoped(&self, mut who: Who) -> Who {
+        who.scope = self.scope_now(&who);
+        who
+    }
+
+    fn scope_now(&self, who: &Who) -> Scope {
+        let state = who.device.as_ref().and_then(|device| self.state(device));
+        match (state, who.scope) {
+            (Some(DeviceState::Quarantined), _) => Scope::Quarantine,
+            (_, Scope::Renewal) => Scope::Renewal,
+            _ => Scope::Full,
         }
     }
 

@@ -12,6 +12,7 @@
 //! - Under the default policy a subscription is permitted only if everything its filter can match is permitted.
 //! - No secret is stored, and none is written to a log: passwords are shown once and kept as salted hashes.
 
+mod answer;
 mod attribute;
 mod audit;
 mod authority;
@@ -34,6 +35,7 @@ mod token;
 mod user;
 mod who;
 
+pub use answer::Reply;
 pub use attribute::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, AttributeError, Attributes,
 };

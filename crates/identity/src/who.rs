@@ -3,8 +3,12 @@
 //! Not here: the proof (`identity`), and what follows from it (`permissions`). The law: outside this crate only
 //! [`Who::anonymous`] can be made from nothing.
 
+use std::sync::Arc;
+
 use bytestring::ByteString;
 use model::{DeviceName, Principal};
+
+use crate::policy::CertificateFacts;
 
 /// Who speaks on a connection, as proven when it was opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,21 @@ pub struct Who {
     pub(crate) password: u64,
     /// The token by which a user speaks, if by one.
     pub(crate) token: Option<TokenRef>,
+    /// How far the proof reached.
+    pub(crate) scope: Scope,
+    /// What its certificate says, if that was the proof.
+    pub(crate) certificate: Option<Arc<CertificateFacts>>,
+}
+
+/// How far a proof reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// As far as policies say.
+    Full,
+    /// The device is in quarantine: to its diagnosis topics.
+    Quarantine,
+    /// The certificate's time is over: to the topics by which it gets a new one.
+    Renewal,
 }
 
 /// Which token it was.
@@ -32,7 +51,7 @@ impl Who {
     /// except `$aws/`.
     #[must_use]
     pub fn anonymous() -> Self {
-        Self { principal: Principal::Anonymous, device: None, password: 0, token: None }
+        Self::of(Principal::Anonymous, None, 0)
     }
 
     /// Whether `other` is the same device, by whatever each has proven it; or the same principal, when there is no device.
@@ -45,8 +64,12 @@ impl Who {
         }
     }
 
+    pub(crate) fn of(principal: Principal, device: Option<DeviceName>, password: u64) -> Self {
+        Self { principal, device, password, token: None, scope: Scope::Full, certificate: None }
+    }
+
     pub(crate) fn user(name: &str, password: u64) -> Self {
-        Self { principal: Principal::User(ByteString::from(name)), device: None, password, token: None }
+        Self::of(Principal::User(ByteString::from(name)), None, password)
     }
 
     /// The same, through a token.
@@ -56,6 +79,6 @@ impl Who {
     }
 
     pub(crate) fn device(name: DeviceName, password: u64) -> Self {
-        Self { principal: Principal::DevicePassword(name.clone()), device: Some(name), password, token: None }
+        Self::of(Principal::DevicePassword(name.clone()), Some(name), password)
     }
 }

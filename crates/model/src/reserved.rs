@@ -11,6 +11,8 @@ pub enum PublishVerdict {
     Ordinary,
     /// `$SYS/`: acknowledge, count, drop; a Mosquitto bridge sends its state there and must not be cut for it.
     Drop,
+    /// A question that Godwit answers to this connection alone, if policies permit: it goes into no journal.
+    Question,
     /// Refuse with this reason.
     Refuse(&'static str),
 }
@@ -58,13 +60,33 @@ pub struct Row {
 }
 
 /// The reserved topics, first match wins. The rows of shadows, jobs and provisioning stand before the last one.
-pub const TABLE: &[Row] = &[Row {
-    filter: "$aws/#",
-    publish: Who::Nobody,
-    subscribe: Who::Nobody,
-    audience: Audience::Requester,
-    refusal: "`$aws/` topics are reserved; this version answers none of them",
-}];
+pub const TABLE: &[Row] = &[
+    Row {
+        filter: CERTIFICATE_RENEWAL,
+        publish: Who::Permitted,
+        subscribe: Who::Nobody,
+        audience: Audience::Requester,
+        refusal: "the answers come on `accepted` and `rejected` below it: subscribe to these",
+    },
+    Row {
+        filter: "$aws/things/+/certificates/renew/+",
+        publish: Who::Nobody,
+        subscribe: Who::Permitted,
+        audience: Audience::Requester,
+        refusal: "Godwit alone answers here",
+    },
+    Row {
+        filter: "$aws/#",
+        publish: Who::Nobody,
+        subscribe: Who::Nobody,
+        audience: Audience::Requester,
+        refusal: "this `$aws/` topic is reserved, and none that this version answers",
+    },
+];
+
+/// Where a device asks for a new certificate: `$aws/things/{device}/certificates/renew`; answered on `accepted` or `rejected`
+/// below it.
+pub const CERTIFICATE_RENEWAL: &str = "$aws/things/+/certificates/renew";
 
 /// What is told of a topic with `$` that is in no table.
 const UNKNOWN: &str = "topics that start with `$` are reserved; choose another first character";
@@ -80,6 +102,7 @@ pub fn publish(topic: &str) -> PublishVerdict {
         return PublishVerdict::Drop;
     }
     match TABLE.iter().find(|row| covers(row.filter, topic)) {
+        Some(Row { publish: Who::Permitted, audience: Audience::Requester, .. }) => PublishVerdict::Question,
         Some(Row { publish: Who::Permitted, .. }) => PublishVerdict::Ordinary,
         Some(row) => PublishVerdict::Refuse(row.refusal),
         None => PublishVerdict::Refuse(UNKNOWN),

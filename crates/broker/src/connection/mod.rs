@@ -4,6 +4,7 @@
 //! ask for. Generic over its stream: TLS and WebSocket bring theirs. The laws: a fault here ends this connection and no
 //! other; however it ends, its session is let go and its place given back.
 
+mod ask;
 mod batches;
 mod due;
 mod explain;
@@ -18,6 +19,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -88,6 +90,8 @@ pub(crate) struct Connection<S> {
     done: Vec<Done>,
     has_outgoing: bool,
     rate: Rate,
+    /// A question of this connection is being answered.
+    is_asking: Arc<AtomicBool>,
     /// It published more than it may: nothing is read until this is over.
     slowed: Option<Pin<Box<Sleep>>>,
     /// Control packets that were not counted yet.
@@ -262,6 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             done: Vec::new(),
             has_outgoing: false,
             rate: Rate::default(),
+            is_asking: Arc::default(),
             slowed: None,
             packets_sent: 0,
             closing: None,

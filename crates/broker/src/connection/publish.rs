@@ -72,8 +72,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         {
             return Err(Goodbye::new(End::Protocol, Reason::ReceiveMaximumExceeded));
         }
-        match reserved::publish(&topic) {
-            PublishVerdict::Ordinary => {}
+        let verdict = reserved::publish(&topic);
+        match verdict {
+            PublishVerdict::Ordinary | PublishVerdict::Question => {}
             PublishVerdict::Drop => {
                 if self.bridge.is_none() && bridge::is_state(&topic) {
                     self.becomes_bridge();
@@ -87,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 return self.refuse(qos, packet_id, Reason::TopicNameInvalid, hint);
             }
         }
+        let is_question = verdict == PublishVerdict::Question;
         let verdict = self.known.get(&topic).unwrap_or_else(|| self.judge(&topic));
         if !verdict.fits {
             let (why, hint) = self.shared().settings.misfit();
@@ -100,6 +102,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Decision::Refused(reason) = decision {
             let hint = || (format!("publish to `{}`: {reason}", shown(&topic)), reason.hint().to_owned());
             return self.refuse(qos, packet_id, Reason::NotAuthorized, hint);
+        }
+        if is_question {
+            self.ask(topic, payload);
+            self.promise_unrecorded(qos, packet_id);
+            return Ok(());
         }
         let (expiry_s, attached) =
             properties.map_or((None, None), |properties| (properties.expiry_s, Some(properties.attached)));

@@ -128,12 +128,13 @@ impl House {
         let root = authority.root_pem();
         host.disk.replace(&data.join(CA_FILE), root.as_bytes()).context("cannot write `ca.pem`")?;
         let tls = Arc::new(authority.server_tls());
-        let renewal = tokio::spawn(renew(authority.clone()));
+
         let token = identity::LocalToken::generate(&*host.random);
         let identity = identity::Identity::open(catalog.clone(), host.clone())
             .map_err(hinted(identity::OpenError::hint))?
             .with_authority(authority.clone())
             .with_local_token(&token);
+        let renewal = tokio::spawn(renew(authority.clone(), identity.clone()));
         let series_settings = series::Settings { site: settings.site.clone(), ..settings.series.clone() };
         let series = series::Series::open(
             &data.join("series"),
@@ -311,13 +312,25 @@ impl House {
 /// What clients trust: the root certificate, written at each start.
 const CA_FILE: &str = "ca.pem";
 
+/// Certificates that end within so many weeks are counted as ending soon.
+const EXPIRY_WEEKS: usize = 4;
+
 /// How often it is looked whether the server's certificate is due.
 const RENEWAL_LOOK: std::time::Duration = std::time::Duration::from_secs(3_600);
 
-/// Renews the server's certificate when it is due, until aborted.
-async fn renew(authority: identity::Authority) {
+/// Renews the server's certificate when it is due, retires those of devices that were followed by others, and counts those
+/// that end soon; until aborted.
+async fn renew(authority: identity::Authority, identity: identity::Identity) {
+    let expiring = metrics::gauge!("godwit_identity_certificates_expiring_4w");
+    let expired = metrics::gauge!("godwit_identity_certificates_expired");
     loop {
+        let weeks = identity.expiring_certificates(EXPIRY_WEEKS);
+        expired.set(weeks[0] as f64);
+        expiring.set(weeks[1..].iter().sum::<u64>() as f64);
         tokio::time::sleep(RENEWAL_LOOK).await;
+        if let Err(error) = identity.retire_certificates().await {
+            tracing::error!(%error, "certificates that were followed by others are not retired");
+        }
         if let Err(error) = authority.renew().await {
             tracing::error!(%error, hint = error.hint(), not_after = %authority.server_not_after(), "the server's certificate was not renewed");
         }

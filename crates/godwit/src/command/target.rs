@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use client::{Client, Endpoint, EndpointError, Lookup, Machine, Messages, Options};
+use client::{Client, Endpoint, EndpointError, Lookup, Machine, Messages, Options, Tls};
 use host::{Disk as _, Random as _, SystemDisk, SystemRandom};
 use serde::Deserialize;
 
@@ -19,11 +19,14 @@ use crate::server_file::{LOCAL_USER, ServerFile};
 /// `FORMAT` of a data directory has three short fields.
 const FORMAT_BYTES_MAX: u64 = 64 * 1024;
 
+/// Largest PEM file that is read: a bundle of authorities, a chain.
+const PEM_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Where to connect and as whom.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub(crate) struct TargetArgs {
-    /// Any MQTT server by its address, such as 192.168.1.10:1883 (plain TCP)
+    /// Any MQTT server by its address, such as 192.168.1.10:1883 (plain TCP), or :8883 with --ca (TLS)
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "data")]
     to: Option<String>,
     /// Data directory of a server on this machine: its address and token are found there [default: the
@@ -36,6 +39,15 @@ pub(crate) struct TargetArgs {
     /// Password; better in the environment than on the command line, where others can see it
     #[arg(long, value_name = "PASSWORD", env = "GODWIT_PASSWORD", hide_env_values = true, requires = "user")]
     password: Option<String>,
+    /// Speak TLS, trusting this authority: the `ca.pem` of the server's data directory
+    #[arg(long, value_name = "FILE", requires = "to")]
+    ca: Option<PathBuf>,
+    /// Certificate of the device (PEM); `godwit device add NAME --out DIR` makes one
+    #[arg(long, value_name = "FILE", requires_all = ["ca", "key"])]
+    cert: Option<PathBuf>,
+    /// Private key of that certificate (PEM)
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
     /// MQTT client id [default: a random one]
     #[arg(long, value_name = "ID")]
     client_id: Option<String>,
@@ -60,7 +72,7 @@ impl TargetArgs {
         let username = self.user.clone().map(Into::into);
         let password = self.password.clone().map(Bytes::from);
         if let Some(address) = &self.to {
-            let endpoint = Endpoint { address: address.clone(), username, password };
+            let endpoint = Endpoint { address: address.clone(), username, password, tls: self.tls()? };
             let lookup: Lookup = Arc::new(move || Ok(endpoint.clone()));
             return Ok(Target { lookup, identity: address.clone(), data: None });
         }
@@ -78,14 +90,36 @@ impl TargetArgs {
             };
             let (address, token) = find().map_err(|error| EndpointError(error.to_string()))?;
             Ok(match &username {
-                Some(name) => Endpoint { address, username: Some(name.clone()), password: password.clone() },
+                Some(name) => Endpoint {
+                    username: Some(name.clone()),
+                    password: password.clone(),
+                    ..Endpoint::new(address)
+                },
                 None => {
                     let (username, password) = (Some(LOCAL_USER.into()), Some(Bytes::from(token)));
-                    Endpoint { address, username, password }
+                    Endpoint { username, password, ..Endpoint::new(address) }
                 }
             })
         });
         Ok(Target { lookup, identity, data: Some(data) })
+    }
+
+    /// TLS, as the files say.
+    fn tls(&self) -> anyhow::Result<Option<Tls>> {
+        let Some(ca) = &self.ca else { return Ok(None) };
+        let read = |path: &PathBuf| {
+            SystemDisk
+                .read(path, PEM_BYTES_MAX)
+                .map(zeroize::Zeroizing::new)
+                .with_context(|| format!("cannot read `{}`", path.display()))
+        };
+        let ca = read(ca)?;
+        let pair = match (&self.cert, &self.key) {
+            (Some(certificate), Some(key)) => Some((read(certificate)?, read(key)?)),
+            _ => None,
+        };
+        let pair = pair.as_ref().map(|(certificate, key)| (&***certificate, &***key));
+        Ok(Some(Tls::new(&ca, pair)?))
     }
 
     /// How to connect to `target`; `what` is a part of the client id when none was given.

@@ -340,3 +340,100 @@ fn a_crash_during_device_add_leaves_the_device_with_its_certificate_or_nothing()
         server.stop();
     }
 }
+
+/// A packet of type `head` with this body, below 16 KiB.
+fn packet(head: u8, body: &[u8]) -> Vec<u8> {
+    let (low, high) = (u8::try_from(body.len() & 0x7f), u8::try_from(body.len() >> 7));
+    let (low, high) = (low.expect("7 bits"), high.expect("short"));
+    let mut packet = if high == 0 { vec![head, low] } else { vec![head, low | 0x80, high] };
+    packet.extend(body);
+    packet
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&u16::try_from(text.len()).expect("short").to_be_bytes(), text.as_bytes()].concat()
+}
+
+/// Asks for a new certificate over a live session, by MQTT 3.1.1; the topic of the answer, and its JSON.
+fn renew(home: &Home, pair: &Pair, device: &str, csr: &str) -> (String, serde_json::Value) {
+    let mut client = Client::connect(home, secure(home)[0], Some(pair), "");
+    client.send(&connect_packet(4, device));
+    assert_eq!(client.packet().expect("CONNACK")[2], 0);
+    let topic = format!("$aws/things/{device}/certificates/renew");
+    client.send(&packet(0x82, &[&[0, 1][..], &text(&format!("{topic}/+")), &[1]].concat()));
+    assert_eq!(client.packet().expect("SUBACK")[3], 1, "permitted by the default policy");
+    let question = serde_json::json!({ "certificateSigningRequest": csr, "clientToken": "t-1" }).to_string();
+    client.send(&packet(0x32, &[&text(&topic), &[0, 2][..], question.as_bytes()].concat()));
+    let mut answer = client.packet().expect("PUBACK or the answer");
+    if answer[0] == 0x40 {
+        answer = client.packet().expect("the answer");
+    }
+    assert_eq!(answer[0] & 0xf0, 0x30, "PUBLISH");
+    let length = usize::from(u16::from_be_bytes([answer[1], answer[2]]));
+    let topic = String::from_utf8(answer[3..3 + length].to_vec()).expect("UTF-8");
+    (topic, serde_json::from_slice(&answer[3 + length..]).expect("JSON"))
+}
+
+#[test]
+fn a_device_renews_over_its_session_and_the_old_one_retires_when_the_new_one_was_used_twice() {
+    let home = home();
+    let server = home.start();
+    let (dir, address) = (home.path(), secure(&home)[0]);
+    let old = add(&home, &server, "pump-1");
+    openssl(
+        dir,
+        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key.pem -out new.csr -subj /CN=pump-1",
+    );
+    let csr = std::fs::read_to_string(dir.join("new.csr")).expect("a request");
+
+    let (topic, answer_to_junk) = renew(&home, &old, "pump-1", "junk");
+    assert!(topic.ends_with("/rejected"), "{topic}");
+    assert_eq!((&answer_to_junk["statusCode"], &answer_to_junk["clientToken"]), (&400.into(), &"t-1".into()));
+
+    let (topic, made) = renew(&home, &old, "pump-1", &csr);
+    assert_eq!(topic, "$aws/things/pump-1/certificates/renew/accepted", "{made}");
+    std::fs::write(dir.join("new.cert.pem"), made["certificatePem"].as_str().expect("PEM")).expect("written");
+    let (topic, again) = renew(&home, &old, "pump-1", &csr);
+    assert!(topic.ends_with("/rejected") && again["statusCode"] == 429, "too often: {again}");
+    let new = Pair::named(dir, "new");
+    let into = |pair: &Pair| answer(&home, address, Some(pair), 5, "").expect("an answer");
+    assert_eq!(into(&new).0, 0);
+    assert_eq!(into(&old).0, 0, "an answer that was lost would lock nobody out");
+    assert_eq!(into(&new).0, 0);
+    wait_for("the old one has retired", || into(&old).0 == 0x87);
+    assert!(into(&old).1.contains("is inactive"));
+    let listed = server.ok(&["device", "certificate", "list", "pump-1"]);
+    assert_eq!(listed.lines().filter(|line| line.contains(" active ")).count(), 1, "{listed}");
+
+    // Nobody else's, and nothing of it in the journal.
+    let other = add(&home, &server, "pump-2");
+    let mut client = Client::connect(&home, address, Some(&other), "");
+    client.send(&connect_packet(5, "pump-2"));
+    assert_eq!(client.packet().expect("CONNACK")[2], 0);
+    let question =
+        packet(0x32, &[&text("$aws/things/pump-1/certificates/renew"), &[0, 2, 0][..], b"{}"].concat());
+    client.send(&question);
+    assert_eq!(client.packet().expect("PUBACK")[3..4], [0x87], "not authorized");
+    assert_eq!(server.value("SELECT count(*) FROM messages WHERE topic LIKE '$aws/%'"), "0");
+}
+
+#[test]
+fn the_commands_speak_tls_with_a_certificate() {
+    let home = home();
+    let server = home.start();
+    let pair = add(&home, &server, "pump-1");
+    let send = |ca: &Path| {
+        let port = secure(&home)[0].port();
+        let mut command = Command::new(crate::server::GODWIT);
+        command.args(["send", "--to", &format!("localhost:{port}"), "--ca"]).arg(ca);
+        command.arg("--cert").arg(&pair.certificate).arg("--key").arg(&pair.key);
+        command.args(["dt/pump-1/state", r#"{"pressure": 3.5}"#]).output().expect("the binary starts")
+    };
+    let sent = send(&home.path().join("pump-1/ca.pem"));
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    assert_eq!(server.value("SELECT value FROM latest WHERE device = 'pump-1'"), "3.5");
+    let stranger = Pair::self_signed(home.path(), "stranger", EC);
+    let refused = send(&stranger.certificate);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("no TLS with") && said.contains("--ca"), "{said}");
+}

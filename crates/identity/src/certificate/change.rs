@@ -90,6 +90,12 @@ pub enum CertificateError {
     /// The device has too many.
     #[error("device `{0}` has {PER_DEVICE_MAX} certificates that are not revoked, which is the most")]
     TooMany(DeviceName),
+    /// A certificate is renewed by its holder.
+    #[error("only a device that connected with a certificate renews it")]
+    NotByCertificate,
+    /// It was asked a moment ago.
+    #[error("a certificate was made for this device within the last 10 seconds")]
+    TooOften,
     /// There is no such certificate.
     #[error("there is no certificate {0}")]
     Unknown(CertificateId),
@@ -116,7 +122,8 @@ impl CertificateError {
             Self::Authority(error) => error.kind(),
             Self::Request(_) | Self::Flawed(_) | Self::Expired(_) => Kind::Invalid,
             Self::Exists { .. } | Self::HasOne(_) | Self::Revoked(_) => Kind::Conflict,
-            Self::TooMany(_) => Kind::TooMuch,
+            Self::TooMany(_) | Self::TooOften => Kind::TooMuch,
+            Self::NotByCertificate => Kind::Forbidden,
             Self::Unknown(_) => Kind::NotFound,
             Self::Device(error) => error.kind(),
         }
@@ -126,7 +133,7 @@ impl CertificateError {
     #[must_use]
     pub fn hint(&self) -> Option<&'static str> {
         match self {
-            Self::NoAuthority => None,
+            Self::NoAuthority | Self::TooOften | Self::NotByCertificate => None,
             Self::Authority(error) => error.hint(),
             Self::Request(_) => Some(
                 "make one with: openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout NAME.key.pem -out NAME.csr -subj /CN=NAME",
@@ -232,7 +239,7 @@ impl Identity {
         Ok(certificate)
     }
 
-    fn new_certificate(
+    pub(super) fn new_certificate(
         &self,
         signed: Signed,
         device: Option<DeviceName>,
@@ -346,6 +353,17 @@ impl Identity {
         self.parts.catalog.read_async(move |connection| Ok(one(connection, &id)?)).await
     }
 
+    /// How many certificates that may be used have expired, then how many do so within each of the next `weeks` weeks. A
+    /// walk over memory, some milliseconds with a hundred thousand.
+    #[must_use]
+    pub fn expiring_certificates(&self, weeks: usize) -> Vec<u64> {
+        const WEEK_MICROS: i64 = 7 * 86_400 * 1_000_000;
+        let now = self.parts.host.clock.now().micros();
+        let ends: Vec<_> =
+            (0..=weeks as i64).map(|week| Timestamp::from_micros(now + week * WEEK_MICROS)).collect();
+        self.parts.certificates.expiring(&ends)
+    }
+
     /// The certificates that `filter` asks for, by id.
     ///
     /// # Errors
@@ -357,13 +375,14 @@ impl Identity {
 
 impl crate::identity::Parts {
     /// Takes a certificate that was stored into the copy in memory.
-    fn certificate_is_kept(&self, certificate: &Certificate) {
+    pub(super) fn certificate_is_kept(&self, certificate: &Certificate) {
         let kept = Kept {
             device: certificate.device.clone(),
             status: certificate.status,
             not_before: certificate.not_before,
             not_after: certificate.not_after,
             last_seen: None,
+            replaces: certificate.replaces,
         };
         self.certificates.put(certificate.id, kept);
     }
@@ -404,7 +423,7 @@ fn judge(
     Ok(after)
 }
 
-fn insert(transaction: &Transaction<'_>, certificate: &Certificate) -> Result<(), WriteError> {
+pub(super) fn insert(transaction: &Transaction<'_>, certificate: &Certificate) -> Result<(), WriteError> {
     let replaces = certificate.replaces.map(|id| id.to_string());
     transaction.execute(
         "INSERT INTO certificates (id, der, subject, device, status, origin, not_before, not_after, created, replaces)
@@ -426,7 +445,7 @@ fn insert(transaction: &Transaction<'_>, certificate: &Certificate) -> Result<()
 }
 
 /// What the audit log is told of a certificate.
-fn told(certificate: &Certificate) -> serde_json::Value {
+pub(super) fn told(certificate: &Certificate) -> serde_json::Value {
     json!({
         "device": certificate.device.as_ref().map(DeviceName::as_str),
         "status": certificate.status.name(),

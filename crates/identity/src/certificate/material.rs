@@ -5,9 +5,12 @@
 
 use model::Timestamp;
 use rustls::pki_types::alg_id;
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 use x509_parser::x509::{SubjectPublicKeyInfo, X509Name};
+
+use crate::policy::CertificateFacts;
 
 /// Largest certificate in bytes. Those of devices are one or two thousand; a chain of such is bounded beside it.
 pub(super) const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
@@ -18,6 +21,9 @@ const RSA_BITS_MIN: usize = 2048;
 const RSA_BITS_MAX: usize = 8192;
 /// Longest part of a subject that is kept and shown.
 const SUBJECT_CHARS_MAX: usize = 256;
+
+/// Most parts of a name that policies may ask for.
+const PARTS_MAX: usize = 32;
 
 /// Why a certificate can never be used here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,4 +145,51 @@ fn common_name(name: &X509Name<'_>) -> Option<String> {
 /// Escaped and cut.
 pub(super) fn shown(text: impl Iterator<Item = char>) -> String {
     text.take(SUBJECT_CHARS_MAX).flat_map(char::escape_debug).collect()
+}
+
+/// What policies may ask of a certificate.
+pub(crate) fn facts(der: &[u8]) -> Option<CertificateFacts> {
+    let certificate = parse(der).ok()?;
+    let mut subject = parts(certificate.subject());
+    if let Ok(Some(names)) = certificate.subject_alternative_name() {
+        for name in names.value.general_names.iter().take(PARTS_MAX) {
+            let (kind, text) = match name {
+                GeneralName::DNSName(text) => ("AlternativeName.DNSName", *text),
+                GeneralName::RFC822Name(text) => ("AlternativeName.RFC822Name", *text),
+                GeneralName::URI(text) => ("AlternativeName.UniformResourceIdentifier", *text),
+                _ => continue,
+            };
+            subject.push((kind.to_owned(), text.to_owned()));
+        }
+    }
+    let serial = certificate.raw_serial().iter().map(|byte| format!("{byte:02x}")).collect();
+    Some(CertificateFacts {
+        id: super::CertificateId::of(der).bytes(),
+        subject,
+        issuer: parts(certificate.issuer()),
+        serial: Some(serial),
+    })
+}
+
+/// The parts of a name by what AWS calls them.
+fn parts(name: &X509Name<'_>) -> Vec<(String, String)> {
+    const CALLED: [(&str, &str); 11] = [
+        ("2.5.4.3", "CommonName"),
+        ("2.5.4.4", "Surname"),
+        ("2.5.4.5", "SerialNumber"),
+        ("2.5.4.6", "Country"),
+        ("2.5.4.7", "LocalityName"),
+        ("2.5.4.8", "State"),
+        ("2.5.4.10", "Organization"),
+        ("2.5.4.11", "OrganizationalUnit"),
+        ("2.5.4.12", "Title"),
+        ("2.5.4.42", "GivenName"),
+        ("2.5.4.46", "DistinguishedNameQualifier"),
+    ];
+    let part = |part: &x509_parser::x509::AttributeTypeAndValue<'_>| {
+        let id = part.attr_type().to_id_string();
+        let (_, called) = CALLED.iter().find(|(known, _)| *known == id)?;
+        Some(((*called).to_owned(), part.as_str().ok()?.to_owned()))
+    };
+    name.iter_attributes().take(PARTS_MAX).filter_map(part).collect()
 }

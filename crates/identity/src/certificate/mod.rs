@@ -6,13 +6,14 @@
 //! certificate belongs to at most one device; one that was revoked stays revoked; no private key is ever stored.
 //!
 //! [`material`] reads certificates, [`request`] reads requests for them, [`register`] holds them in memory, [`change`]
-//! adds and withdraws them, [`proof`] says whether one is let in.
+//! adds and withdraws them, [`renewal`] lets one follow another, [`proof`] says whether one is let in.
 
 mod change;
 mod handshake;
 mod material;
 mod proof;
 mod register;
+mod renewal;
 mod request;
 
 use std::fmt;

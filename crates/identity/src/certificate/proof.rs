@@ -4,17 +4,27 @@
 //! can be told why. Not here: that the private key is the holder's, which the handshake has shown. The law: only a
 //! certificate that is registered, active and within its time lets anybody in.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::params;
 use model::{DeviceName, Principal, Timestamp};
 
 use super::material::{self, CertificateFlaw};
+use serde_json::json;
+
+use super::register::Kept;
 use super::{CertificateId, CertificateStatus};
-use crate::{Identity, Refusal, Who};
+use crate::audit::{self, Entry};
+use crate::who::Scope;
+use crate::{Actor, Identity, Refusal, Who};
 
 /// How exactly it is kept when a certificate was last seen: a fleet that reconnects does not write once for each.
 const SEEN_EVERY: Duration = Duration::from_secs(600);
+
+/// How long after its end a certificate that nobody withdrew still lets its device ask for a new one: a season in a box,
+/// and the time until somebody notices.
+const EXPIRED_GRACE: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a certificate lets nobody in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -110,6 +120,11 @@ impl Identity {
             CertificateStatus::Active if now < kept.not_before => {
                 Some(CertificateRefusal::NotYetValid { id, not_before: kept.not_before, now })
             }
+            CertificateStatus::Active
+                if now > kept.not_after && kept.device.is_some() && now < self.way_back(&kept) =>
+            {
+                return Ok(self.late(id, &kept, der, now));
+            }
             CertificateStatus::Active if now > kept.not_after => {
                 Some(CertificateRefusal::Expired { id, not_after: kept.not_after, now })
             }
@@ -118,8 +133,44 @@ impl Identity {
         if let Some(why) = why {
             return Err(Refusal::Certificate { why, device: kept.device.map(|name| name.to_string()) });
         }
+        match kept.replaces {
+            Some(old) => self.successor_was_used(id, old, now),
+            None => self.certificate_was_seen(&id, kept.last_seen, now),
+        }
+        Ok(self.scoped(Who::certificate(id, kept.device).with_facts(der)))
+    }
+
+    /// Until when the holder of an expired certificate may ask for a new one.
+    fn way_back(&self, kept: &Kept) -> Timestamp {
+        Timestamp::from_micros(kept.not_after.micros().saturating_add(EXPIRED_GRACE.as_micros() as i64))
+    }
+
+    /// The holder of a certificate whose time is over, and that nobody withdrew: it slept past it. It may ask for a new one
+    /// and do nothing else; written down.
+    fn late(&self, id: CertificateId, kept: &Kept, der: &[u8], now: Timestamp) -> Who {
+        let mut who = Who::certificate(id, kept.device.clone()).with_facts(der);
+        who.scope = Scope::Renewal;
+        let is_fresh = kept
+            .last_seen
+            .is_some_and(|last| now.micros().abs_diff(last.micros()) < SEEN_EVERY.as_micros() as u64);
+        if !is_fresh {
+            tracing::warn!(
+                device = ?kept.device, certificate = %id, not_after = %kept.not_after,
+                "an expired certificate: its device may renew it and do nothing else"
+            );
+            let (by, not_after) = (Actor::of(&who, None), kept.not_after);
+            let _ = self.parts.catalog.submit(
+                move |transaction| {
+                    let entry = Entry::done(&by, "certificate.late", format!("certificate:{id}"))
+                        .after(json!({ "not_after": not_after.to_string() }));
+                    audit::append(transaction, now, &entry)?;
+                    Ok(())
+                },
+                |_| {},
+            );
+        }
         self.certificate_was_seen(&id, kept.last_seen, now);
-        Ok(Who::certificate(id, kept.device))
+        self.scoped(who)
     }
 
     /// Why one that is not registered lets nobody in.
@@ -137,7 +188,7 @@ impl Identity {
     /// Who the holder of a certificate is, for sessions that outlive the process.
     pub(crate) fn recall_certificate(&self, digest: [u8; 32]) -> Who {
         let id = CertificateId::from_bytes(digest);
-        Who::certificate(id, self.parts.certificates.get(&id).and_then(|kept| kept.device))
+        self.scoped(Who::certificate(id, self.parts.certificates.get(&id).and_then(|kept| kept.device)))
     }
 
     /// Keeps when it was seen, in passing: what is lost in a crash comes back with its next connection.
@@ -164,6 +215,12 @@ impl Identity {
 impl Who {
     /// The holder of a certificate.
     pub(crate) fn certificate(id: CertificateId, device: Option<DeviceName>) -> Self {
-        Self { principal: Principal::Certificate(id.bytes()), device, password: 0, token: None }
+        Self::of(Principal::Certificate(id.bytes()), device, 0)
+    }
+
+    /// With what the certificate says, for policies that ask.
+    fn with_facts(mut self, der: &[u8]) -> Self {
+        self.certificate = material::facts(der).map(Arc::new);
+        self
     }
 }

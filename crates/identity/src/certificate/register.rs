@@ -17,6 +17,8 @@ pub(crate) struct Kept {
     pub(crate) not_before: Timestamp,
     pub(crate) not_after: Timestamp,
     pub(crate) last_seen: Option<Timestamp>,
+    /// The one before it, as long as that has not retired.
+    pub(crate) replaces: Option<CertificateId>,
 }
 
 /// Every certificate that is known. Lock order: never held together with another.
@@ -44,17 +46,20 @@ impl Register {
     /// Reads all of them.
     pub(crate) fn read(connection: &Connection<'_>) -> Result<Self, SqlError> {
         let rows = connection.query(
-            "SELECT c.id, c.device, c.status, c.not_before, c.not_after, c.last_seen
+            "SELECT c.id, c.device, c.status, c.not_before, c.not_after, c.last_seen,
+                 (SELECT p.id FROM certificates p WHERE p.id = c.replaces AND p.status = 'active')
              FROM certificates c",
             params![],
             |row| {
                 let (id, status): (String, String) = (row.get(0)?, row.get(2)?);
+                let replaces: Option<String> = row.get(6)?;
                 let kept = Kept {
                     device: row.get(1)?,
                     status: CertificateStatus::from_name(&status).expect("the table's check allows these"),
                     not_before: row.get(3)?,
                     not_after: row.get(4)?,
                     last_seen: row.get(5)?,
+                    replaces: replaces.as_deref().and_then(CertificateId::parse),
                 };
                 Ok((CertificateId::parse(&id).expect("ids are written by this crate"), kept))
             },
@@ -91,6 +96,30 @@ impl Register {
         if let Some(kept) = self.known.write().by_id.get_mut(id) {
             change(kept);
         }
+    }
+
+    /// One has done its service, and `by` follows it.
+    pub(crate) fn retire(&self, old: &CertificateId, by: &CertificateId) {
+        let known = &mut *self.known.write();
+        if let Some(kept) = known.by_id.get_mut(old).filter(|kept| kept.status == CertificateStatus::Active) {
+            kept.status = CertificateStatus::Inactive;
+        }
+        if let Some(kept) = known.by_id.get_mut(by) {
+            kept.replaces = None;
+        }
+    }
+
+    /// How many that may be used end before each of these times, which rise.
+    pub(crate) fn expiring(&self, before: &[Timestamp]) -> Vec<u64> {
+        let mut counts = vec![0; before.len()];
+        for kept in self.known.read().by_id.values() {
+            if kept.status == CertificateStatus::Active
+                && let Some(week) = before.iter().position(|end| kept.not_after < *end)
+            {
+                counts[week] += 1;
+            }
+        }
+        counts
     }
 
     /// Whether a session that this certificate opened for `device` may go on. That it ended meanwhile is no reason to

@@ -128,7 +128,7 @@ fn answer(permissions: &Permissions, device: &DeviceName, action: Action, topic:
     let policies = compiled.policies().iter().map(|policy| (policy.name.clone(), policy.version)).collect();
     let reserved = match action {
         Action::Publish | Action::RetainPublish => match reserved::publish(topic) {
-            PublishVerdict::Ordinary => None,
+            PublishVerdict::Ordinary | PublishVerdict::Question => None,
             PublishVerdict::Drop => {
                 Some("what is published under `$SYS/` is acknowledged and dropped, whoever sends it")
             }

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use model::{DeviceName, Principal};
 
 use super::{Circumstances, Context, Policy, Target};
-use crate::{Identity, Permissions, Who};
+use crate::who::Scope;
+use crate::{DeviceState, Identity, Permissions, Who};
 
 impl Identity {
     /// What `who` may do, where nothing but the client id is known of the session.
@@ -23,7 +24,7 @@ impl Identity {
         if let Some(permissions) = Permissions::by_nature(who) {
             return permissions;
         }
-        let policies = self.policies_for(who.device.as_ref(), certificate(who));
+        let policies = self.policies_that_judge(who);
         if policies.is_empty() {
             return Permissions::none();
         }
@@ -42,13 +43,20 @@ impl Identity {
         if Permissions::by_nature(who).is_some() {
             return None;
         }
-        let policies = self.policies_for(who.device.as_ref(), certificate(who));
+        let policies = self.policies_that_judge(who);
         if policies.is_empty() {
             return permissions.compiled().map(|_| Permissions::none());
         }
         let context = self.context(who, circumstances);
         let is_same = permissions.is_of(&policies, &context);
         (!is_same).then(|| Permissions::by_policies(policies, context, &self.aws))
+    }
+
+    fn policies_that_judge(&self, who: &Who) -> Arc<[Arc<Policy>]> {
+        match who.scope {
+            Scope::Renewal => Arc::clone(&self.parts.policies.renewal_only),
+            Scope::Full | Scope::Quarantine => self.policies_for(who.device.as_ref(), certificate(who)),
+        }
     }
 
     /// The policies that count for a device, a certificate, or both; none for a certificate of no device to which none is
@@ -58,6 +66,9 @@ impl Identity {
         device: Option<&DeviceName>,
         certificate: Option<[u8; 32]>,
     ) -> Arc<[Arc<Policy>]> {
+        if device.and_then(|device| self.state(device)) == Some(DeviceState::Quarantined) {
+            return Arc::clone(&self.parts.policies.quarantine_only);
+        }
         let own = device.cloned().map(Target::Device);
         let groups = device.map(|device| self.groups_of(device)).unwrap_or_default();
         let groups = groups.into_iter().map(Target::Group);
@@ -80,6 +91,7 @@ impl Identity {
                 .as_ref()
                 .map(|device| self.parts.policies.children(device))
                 .unwrap_or_default(),
+            certificate: who.certificate.clone(),
             ..Context::default()
         }
     }

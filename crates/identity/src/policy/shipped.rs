@@ -1,6 +1,7 @@
-//! The policy that comes with Godwit: what a device may do to which nobody attached one.
+//! The policies that come with Godwit: what a device may do to which nobody attached one, and what one may do that is in
+//! quarantine or whose certificate has expired, whatever is attached to it.
 //!
-//! It is attached like any other by its name, `default`, where further policies are to add to it. Not here: whom it applies to
+//! The first is attached like any other by its name, `default`, where further policies are to add to it. Not here: whom it applies to
 //! (the store). The law: whatever its subscriptions match may be received.
 
 use super::{Document, Policy, PolicyName};
@@ -11,11 +12,25 @@ pub const DEFAULT_POLICY: &str = "default";
 /// What it says.
 pub const DEFAULT_POLICY_TEXT: &str = include_str!("default.json");
 
+/// What a device in quarantine may do.
+pub(crate) fn quarantine_policy() -> Policy {
+    shipped("quarantine", include_str!("quarantine.json"))
+}
+
+/// What the holder of an expired certificate may do.
+pub(crate) fn renewal_policy() -> Policy {
+    shipped("renewal", include_str!("renewal.json"))
+}
+
 /// The policy as sessions are judged by it.
 pub(crate) fn default_policy() -> Policy {
+    shipped(DEFAULT_POLICY, DEFAULT_POLICY_TEXT)
+}
+
+fn shipped(name: &str, text: &str) -> Policy {
     Policy {
-        name: PolicyName::parse(DEFAULT_POLICY).expect("a name"),
+        name: PolicyName::parse(name).expect("a name"),
         version: 1,
-        document: Document::parse(DEFAULT_POLICY_TEXT).expect("a test reads it"),
+        document: Document::parse(text).expect("a test reads it"),
     }
 }

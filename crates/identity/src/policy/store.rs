@@ -15,6 +15,7 @@ use parking_lot::RwLock;
 use serde_json::json;
 
 use super::change::{Expected, PolicyError};
+use super::shipped::{quarantine_policy, renewal_policy};
 use super::{DEFAULT_POLICY, Document, Policy, PolicyName, Target, default_policy};
 use crate::audit::{self, Entry};
 use crate::{Actor, Identity, OpenError};
@@ -72,6 +73,10 @@ pub(crate) struct Policies {
     pub(super) default: Arc<Policy>,
     /// The default policy alone: what nearly every device is judged by, shared by all.
     pub(super) default_only: Arc<[Arc<Policy>]>,
+    /// All that counts for a device in quarantine.
+    pub(super) quarantine_only: Arc<[Arc<Policy>]>,
+    /// All that counts for an expired certificate.
+    pub(super) renewal_only: Arc<[Arc<Policy>]>,
     /// Lock order: never held together with another.
     pub(super) tables: RwLock<Tables>,
 }
@@ -164,7 +169,14 @@ impl Policies {
             families.into_iter().map(|(gateway, children)| (gateway, children.into())).collect();
         let default = Arc::new(default_policy());
         let default_only = Arc::from([Arc::clone(&default)]);
-        Ok(Self { default, default_only, tables: RwLock::new(tables) })
+        let only = |policy| Arc::from([Arc::new(policy)]);
+        Ok(Self {
+            default,
+            default_only,
+            quarantine_only: only(quarantine_policy()),
+            renewal_only: only(renewal_policy()),
+            tables: RwLock::new(tables),
+        })
     }
 
     /// The policies that count for whoever is these: each once, in the order of their names.

@@ -1,5 +1,6 @@
 //! Laws of identity, seen from outside.
 
+mod certificates;
 mod credentials;
 mod devices;
 mod groups;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use client::{Machine, Plain};
+use client::{Endpoint, Machine, Plain, Tls};
 use indicatif::HumanBytes;
 use tokio::task::JoinSet;
 
@@ -18,6 +18,7 @@ each idle connection holds at the server.
 
 Examples:
   godwit load connect --data ./godwit-data --connections 10000
+  godwit load connect --to 127.0.0.1:8883 --ca ca.pem --cert load.cert.pem --key load.key.pem --connections 2000 --resume
   godwit load connect --to 127.0.0.1:1884 --pid $(pidof mosquitto) --expect failed=0"#;
 
 /// Arguments.
@@ -33,6 +34,9 @@ pub(crate) struct Args {
     /// How long they stay connected, idle, before memory is read
     #[arg(long, value_name = "TIME", default_value = "2", value_parser = duration)]
     hold: Duration,
+    /// With --ca: resume TLS sessions where there is a ticket, instead of making each handshake in full
+    #[arg(long)]
+    resume: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -43,7 +47,14 @@ pub(super) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.common.find()?;
     let clock = Machine::system().clock;
     let run = fleet::run_name();
-    let base = args.common.target.options(&server.target, "load");
+    let mut base = args.common.target.options(&server.target, "load");
+    if !args.resume {
+        let lookup = Arc::clone(&base.lookup);
+        base.lookup = Arc::new(move || {
+            let endpoint = lookup()?;
+            Ok(Endpoint { tls: endpoint.tls.as_ref().map(Tls::without_resumption), ..endpoint })
+        });
+    }
     let before = server.pid.map(resident_bytes).transpose()?;
 
     let usage = Usage::begin(server.pid)?;

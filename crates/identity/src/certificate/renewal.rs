@@ -1,0 +1,204 @@
+//! A certificate is followed by another: asked for over the connection that the old one opened, and the old one retires.
+//!
+//! ```text
+//! request over a live session ─> new one, active for a year ─> two connections by it, or 7 days after its first ─> old one inactive
+//! ```
+//!
+//! Not here: the topics (`answer`). The laws: the old one is good until the new one has been used, so that an answer that
+//! is lost locks nobody out; a device that repeats its request does not gather certificates.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Transaction, WriteError, params};
+use model::{Principal, Timestamp};
+use serde_json::json;
+
+use super::change::{insert, told};
+use super::request::Request;
+use super::{Certificate, CertificateError, CertificateId, CertificateOrigin, CertificateStatus, one};
+use crate::audit::{self, Entry};
+use crate::{Actor, Identity, Who};
+
+/// Connections by the new one after which the old one retires.
+const SESSIONS_UNTIL_RETIRED: u64 = 2;
+/// How long after the first connection by the new one the old one retires at the latest.
+const OVERLAP: Duration = Duration::from_secs(7 * 86_400);
+/// How often a device may ask: what is asked for more often is a fault, and each answer is a signature and a sync.
+const ASKED_EVERY: Duration = Duration::from_secs(10);
+
+impl Identity {
+    /// Signs a request of a device for a certificate that takes the place of the one by which `who` speaks. One that it was
+    /// given for the same before, and never used, is revoked.
+    ///
+    /// # Errors
+    /// [`CertificateError`]: nothing was changed.
+    pub async fn renew_certificate(
+        &self,
+        who: &Who,
+        request: &[u8],
+    ) -> Result<Certificate, CertificateError> {
+        let (Principal::Certificate(digest), Some(device)) = (&who.principal, &who.device) else {
+            return Err(CertificateError::NotByCertificate);
+        };
+        let old = CertificateId::from_bytes(*digest);
+        let authority = self.authority.as_ref().ok_or(CertificateError::NoAuthority)?;
+        let signed = authority.sign_renewal(&Request::read(request)?, device)?;
+        let mut new = self.new_certificate(signed, Some(device.clone()), CertificateOrigin::Request);
+        new.replaces = Some(old);
+        let (by, parts) = (Actor::of(who, None), Arc::clone(&self.parts));
+        let (kept, in_memory, device) = (new.clone(), new.clone(), device.clone());
+        let superseded = self
+            .parts
+            .catalog
+            .write_then(
+                move |transaction| {
+                    let now = kept.created;
+                    let stands = one(transaction, &old)?.is_some_and(|old| {
+                        old.status == CertificateStatus::Active && old.device.as_ref() == Some(&device)
+                    });
+                    if !stands {
+                        return Ok(Err(CertificateError::Unknown(old)));
+                    }
+                    let unused = unused_successors(transaction, &old)?;
+                    let wait = Timestamp::from_micros(now.micros() - ASKED_EVERY.as_micros() as i64);
+                    if unused.iter().any(|(_, created)| *created > wait) {
+                        return Ok(Err(CertificateError::TooOften));
+                    }
+                    for (id, _) in &unused {
+                        set_status(transaction, id, CertificateStatus::Revoked)?;
+                    }
+                    insert(transaction, &kept)?;
+                    let entry = Entry::done(&by, "certificate.renew", format!("certificate:{}", kept.id))
+                        .before(json!({ "certificate": old.to_string() }))
+                        .after(told(&kept));
+                    audit::append(transaction, now, &entry)?;
+                    Ok(Ok(unused.into_iter().map(|(id, _)| id).collect::<Vec<_>>()))
+                },
+                move |judged| {
+                    if let Ok(superseded) = judged {
+                        for id in superseded {
+                            parts.certificates.change(id, |kept| kept.status = CertificateStatus::Revoked);
+                        }
+                        parts.certificate_is_kept(&in_memory);
+                        parts.changes.send_modify(|changes| *changes += 1);
+                    }
+                },
+            )
+            .await??;
+        tracing::info!(device = ?new.device, certificate = %new.id, %old, superseded = superseded.len(), "a certificate was renewed");
+        Ok(new)
+    }
+
+    /// Counts a connection by a certificate that takes the place of another, and retires that one when it is time.
+    pub(super) fn successor_was_used(&self, id: CertificateId, old: CertificateId, now: Timestamp) {
+        let parts = Arc::clone(&self.parts);
+        // A catalog that is busy is not made busier: the next connection counts.
+        let _ = self.parts.catalog.submit(
+            move |transaction| {
+                let sessions = transaction.query_one(
+                    "UPDATE certificates SET sessions = sessions + 1, last_seen = $2 WHERE id = $1
+                     RETURNING sessions",
+                    params![id.to_string(), now],
+                    |row| row.get::<u64>(0),
+                )?;
+                let is_time = sessions.is_some_and(|sessions| sessions >= SESSIONS_UNTIL_RETIRED);
+                if is_time {
+                    retire(transaction, &old, &id, now)?;
+                }
+                Ok(is_time)
+            },
+            move |retired| {
+                if retired.is_ok_and(|retired| retired) {
+                    parts.certificates.retire(&old, &id);
+                    parts.changes.send_modify(|changes| *changes += 1);
+                }
+            },
+        );
+    }
+
+    /// Retires every certificate whose successor has been in use for a week. For an hourly look.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn retire_certificates(&self) -> Result<usize, WriteError> {
+        let (parts, clock) = (Arc::clone(&self.parts), Arc::clone(&self.parts.host.clock));
+        let retired = self
+            .parts
+            .catalog
+            .write_then(
+                move |transaction| {
+                    let now = clock.now();
+                    let before = Timestamp::from_micros(now.micros() - OVERLAP.as_micros() as i64);
+                    let due = transaction.query(
+                        "SELECT old.id, new.id FROM certificates old JOIN certificates new ON new.replaces = old.id
+                         WHERE old.status = 'active' AND new.status = 'active' AND new.sessions > 0
+                           AND new.last_seen < $1",
+                        params![before],
+                        |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)),
+                    )?;
+                    let id = |text: &str| CertificateId::parse(text).expect("ids are written by this crate");
+                    let due: Vec<_> = due.iter().map(|(old, new)| (id(old), id(new))).collect();
+                    for (old, new) in &due {
+                        retire(transaction, old, new, now)?;
+                    }
+                    Ok(due)
+                },
+                move |due: &Vec<(CertificateId, CertificateId)>| {
+                    for (old, new) in due {
+                        parts.certificates.retire(old, new);
+                    }
+                    if !due.is_empty() {
+                        parts.changes.send_modify(|changes| *changes += 1);
+                    }
+                },
+            )
+            .await?;
+        Ok(retired.len())
+    }
+}
+
+/// Those that were given for `old` and opened no connection, with when they were made.
+fn unused_successors(
+    transaction: &Transaction<'_>,
+    old: &CertificateId,
+) -> Result<Vec<(CertificateId, Timestamp)>, WriteError> {
+    let rows = transaction.query(
+        "SELECT id, created FROM certificates WHERE replaces = $1 AND status = 'active' AND sessions = 0",
+        params![old.to_string()],
+        |row| Ok((row.get::<String>(0)?, row.get(1)?)),
+    )?;
+    let id = |text: &str| CertificateId::parse(text).expect("ids are written by this crate");
+    Ok(rows.into_iter().map(|(text, created)| (id(&text), created)).collect())
+}
+
+fn set_status(
+    transaction: &Transaction<'_>,
+    id: &CertificateId,
+    status: CertificateStatus,
+) -> Result<(), WriteError> {
+    let sql = "UPDATE certificates SET status = $2 WHERE id = $1";
+    transaction.execute(sql, params![id.to_string(), status.name()])?;
+    Ok(())
+}
+
+/// The old one has done its service: it opens no further connection.
+fn retire(
+    transaction: &Transaction<'_>,
+    old: &CertificateId,
+    new: &CertificateId,
+    now: Timestamp,
+) -> Result<(), WriteError> {
+    let retired = transaction.execute(
+        "UPDATE certificates SET status = 'inactive', retired_by = $2 WHERE id = $1 AND status = 'active'",
+        params![old.to_string(), new.to_string()],
+    )?;
+    if retired > 0 {
+        let by = Actor::inside();
+        let entry = Entry::done(&by, "certificate.retire", format!("certificate:{old}"))
+            .before(json!({ "status": "active" }))
+            .after(json!({ "status": "inactive", "retired_by": new.to_string() }));
+        audit::append(transaction, now, &entry)?;
+    }
+    Ok(())
+}
