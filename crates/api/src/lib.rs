@@ -42,6 +42,7 @@ mod etag;
 mod export;
 mod groups;
 mod health;
+mod keys;
 mod me;
 mod problem;
 mod query;
@@ -97,6 +98,10 @@ pub struct Parts {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Begins a backup.
     pub backup: Backup,
+    /// The keys of the data directory.
+    pub keys: Arc<host::KeyStore>,
+    /// What the machine lends.
+    pub host: host::Host,
     /// Says when to stop.
     pub shutdown: host::Shutdown,
 }

@@ -15,8 +15,8 @@ use identity::{Area, Role, Verb};
 use crate::auth::judged;
 use crate::devices::one;
 use crate::{
-    Parts, backup, certificates, devices, export, groups, health, me, query, reprocess, sessions, status,
-    unrouted,
+    Parts, backup, certificates, devices, export, groups, health, keys, me, query, reprocess, sessions,
+    status, unrouted,
 };
 
 /// Who may use a route.
@@ -147,6 +147,9 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(POST, "/api/v1/groups", in_group(Operator, Devices), groups::add)
         .on(GET, "/api/v1/groups/{*path}", in_group(Viewer, Devices), groups::show)
         .on(DELETE, "/api/v1/groups/{*path}", in_group(Operator, Devices), groups::remove)
+        .on(GET, "/api/v1/keys", least(Admin, Keys), keys::show)
+        .on(POST, "/api/v1/keys/rotate", least(Admin, Keys), keys::rotate)
+        .on(POST, "/api/v1/keys/recovery", least(Admin, Keys), keys::recovery)
         .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup);
     (table.rows, table.router)
 }

@@ -11,6 +11,8 @@ pub(crate) mod export;
 #[cfg(feature = "platform")]
 pub(crate) mod group;
 pub(crate) mod import;
+#[cfg(feature = "platform")]
+pub(crate) mod keys;
 pub(crate) mod load;
 #[cfg(feature = "platform")]
 pub(crate) mod moment;

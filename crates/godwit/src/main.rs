@@ -10,6 +10,8 @@ mod data;
 mod fault;
 #[cfg(feature = "platform")]
 mod http;
+#[cfg(feature = "platform")]
+mod keys;
 mod log;
 #[cfg(feature = "platform")]
 mod meters;
@@ -89,6 +91,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Retained(command::retained::Args),
+    /// See, rotate, move and recover the keys of a data directory
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Keys(command::keys::Args),
     /// Back up a data directory into one file, while it is served
     #[cfg(feature = "platform")]
     Backup(command::backup::Args),
@@ -134,6 +140,8 @@ fn main() -> ExitCode {
             Command::Session(args) => command::session::run(args).await,
             #[cfg(feature = "platform")]
             Command::Retained(args) => command::retained::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Keys(args) => command::keys::run(args).await,
             #[cfg(feature = "platform")]
             Command::Backup(args) => command::backup::run(args).await,
             #[cfg(feature = "platform")]

@@ -33,8 +33,8 @@ const NOT_SETTINGS: &[&str] = &[
 pub(crate) struct Settings {
     /// The data directory. Default: `godwit-data` where the server is started.
     pub(crate) data: Option<PathBuf>,
-    /// Where the key-encryption key comes from.
-    pub(crate) keys: Keys,
+    /// Where the master key comes from.
+    pub(crate) keys: crate::keys::Keys,
     /// The durable record of messages.
     pub(crate) journal: journal::Settings,
     /// Sessions, queues and bounds of the MQTT door.
@@ -57,14 +57,6 @@ pub(crate) struct Settings {
     pub(crate) postgres: series::PostgresSettings,
     /// Where the readings are from.
     pub(crate) site: series::SiteSettings,
-}
-
-/// `[keys]`: where the key-encryption key comes from.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Keys {
-    /// The key file. Default: `<data>.key` beside the data directory.
-    pub(crate) file: Option<PathBuf>,
 }
 
 impl Settings {

@@ -1,7 +1,8 @@
 //! The data directory: whose it is, which version wrote it, and how often it was started.
 //!
 //! ```text
-//! <data>/FORMAT        JSON: {"format": 1, "id": "…", "boot": 7}    replaced atomically on every start
+//! <data>/FORMAT        JSON: {"format": 3, "id": "…", "boot": 7}    replaced atomically on every start
+//! <data>/KEYRING       the ring's keys, wrapped by the master key (`keys`)
 //! <data>/lock          held locked while a process serves the directory
 //! <data>/journal/      segments (crate `journal`)
 //! <data>/series/       column files and their manifest (crate `series`)
@@ -9,13 +10,14 @@
 //! <data>/server.json   addresses and the local token, mode 0600, while a process serves
 //! <data>/temp/         what is of use for a moment only; emptied on every start
 //! <data>/RESTORING     there while a backup is put in place (`restoring`): such a directory is not served
-//! <data>.key           the key-encryption key, beside the directory unless `[keys] file` says otherwise
+//! <data>.key           the master key, beside the directory unless `[keys] file` says otherwise
 //! ```
 //!
 //! | format | what changed |
 //! |---|---|
 //! | 1 | the first |
 //! | 2 | column files may be encrypted (manifest of the columns, version 2) |
+//! | 3 | data keys are wrapped by the keys of `KEYRING`, no longer by the master key itself |
 //!
 //! The upgrade from an older format is the number in `FORMAT`, replaced atomically before any room opens its files: a
 //! room reads what any older version wrote and writes today's version from then on. A crash at any moment leaves either
@@ -29,10 +31,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use model::Timestamp;
+
+use crate::keys::{KEYRING, KeySource, KeyStore, RecoveryCode};
 use crate::{Disk, KeyError, KeyRing, Random};
 
 /// The version of the data directory that this program writes. Older ones are upgraded, newer ones refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// The file that says what the directory is.
 pub(crate) const FORMAT: &str = "FORMAT";
@@ -140,6 +145,9 @@ pub(crate) struct Format {
     /// The directory that a backup was made of, when this one was restored from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) restored_from: Option<String>,
+    /// Whether there is a `KEYRING`: one that is gone is missed by name.
+    #[serde(default)]
+    pub(crate) ring: bool,
 }
 
 /// A data directory that this process holds: nobody else can open it until this is dropped.
@@ -149,8 +157,7 @@ pub struct DataDir {
     boot: u32,
     /// The format as it was found.
     found: u32,
-    keys: Arc<KeyRing>,
-    key_path: PathBuf,
+    keys: Arc<KeyStore>,
     /// Held for its lock.
     _lock: fs::File,
 }
@@ -163,7 +170,7 @@ impl DataDir {
     /// and its lock file made.
     pub fn open(
         path: &Path,
-        key_file: Option<&Path>,
+        source: &KeySource,
         disk: &dyn Disk,
         random: &dyn Random,
     ) -> Result<Self, DataDirError> {
@@ -178,13 +185,21 @@ impl DataDir {
         if known.is_none() {
             refuse_foreign(path)?;
         }
-        let key_path = key_file.map_or_else(|| default_key_path(path), Path::to_owned);
-        let keys = KeyRing::from_file(&key_path, path, known.is_none(), disk, random)?;
+        let has_ring = known.as_ref().is_some_and(|format| format.ring);
+        let keys = KeyStore::open(path, source, (known.is_none(), has_ring, true), disk, random)?;
         let found = known.as_ref().map_or(FORMAT_VERSION, |format| format.format);
         let format = match known {
             // This is the upgrade too: from here on the number is today's, before anything of today's is written.
-            Some(format) => Format { format: FORMAT_VERSION, boot: format.boot + 1, ..format },
-            None => Format { format: FORMAT_VERSION, id: random_id(random), boot: 1, restored_from: None },
+            Some(format) => Format {
+                format: FORMAT_VERSION,
+                boot: format.boot + 1,
+                ring: keys.document().is_some(),
+                ..format
+            },
+            None => {
+                let id = random_id(random);
+                Format { format: FORMAT_VERSION, id, boot: 1, restored_from: None, ring: true }
+            }
         };
         write_format(path, &format, disk).map_err(io_at(&format_path))?;
         let temp = path.join(TEMP);
@@ -196,7 +211,6 @@ impl DataDir {
             boot: format.boot,
             found,
             keys: Arc::new(keys),
-            key_path,
             _lock: lock,
         })
     }
@@ -208,7 +222,7 @@ impl DataDir {
     /// [`DataDirError`]; nothing was changed then.
     pub fn hold(
         path: &Path,
-        key_file: Option<&Path>,
+        source: &KeySource,
         disk: &dyn Disk,
         random: &dyn Random,
     ) -> Result<Self, DataDirError> {
@@ -217,8 +231,7 @@ impl DataDir {
         read_format(path, disk)?.ok_or_else(absent)?;
         let lock = lock(path)?;
         let format = read_format(path, disk)?.ok_or_else(absent)?;
-        let key_path = key_file.map_or_else(|| default_key_path(path), Path::to_owned);
-        let keys = KeyRing::from_file(&key_path, path, false, disk, random)?;
+        let keys = KeyStore::open(path, source, (false, format.ring, false), disk, random)?;
         let temp = path.join(TEMP);
         disk.create_dir(&temp).map_err(|source| DataDirError::Io { path: temp, source })?;
         Ok(Self {
@@ -227,7 +240,6 @@ impl DataDir {
             boot: format.boot,
             found: format.format,
             keys: Arc::new(keys),
-            key_path,
             _lock: lock,
         })
     }
@@ -262,16 +274,54 @@ impl DataDir {
         self.boot
     }
 
-    /// Where its key file is.
-    #[must_use]
-    pub fn key_path(&self) -> &Path {
-        &self.key_path
-    }
-
     /// The keys of everything in it.
     #[must_use]
     pub fn keys(&self) -> Arc<KeyRing> {
+        self.keys.ring()
+    }
+
+    /// Where they come from, and how they are rotated.
+    #[must_use]
+    pub fn key_store(&self) -> Arc<KeyStore> {
         Arc::clone(&self.keys)
+    }
+
+    /// Gives a directory from before there were rings its ring. Call it when every room has opened its data: the key
+    /// is the right one then. Whether it did something.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; the directory then goes on as it was.
+    pub fn adopt_keys(
+        &self,
+        now: Timestamp,
+        disk: &dyn Disk,
+        random: &dyn Random,
+    ) -> Result<bool, DataDirError> {
+        let adopted = self.keys.adopt(now, disk, random)?;
+        if adopted {
+            let format = read_format(&self.path, disk)?;
+            let format = format.ok_or_else(|| DataDirError::Absent { path: self.path.clone() })?;
+            write_format(&self.path, &Format { ring: true, ..format }, disk)
+                .map_err(|source| DataDirError::Io { path: self.path.join(FORMAT), source })?;
+        }
+        Ok(adopted)
+    }
+
+    /// Opens the ring of a directory that no process serves by its recovery code, and makes `source` its master key.
+    ///
+    /// # Errors
+    /// [`DataDirError`]; nothing was changed then but, at most, a new key file made.
+    pub fn recover(
+        path: &Path,
+        code: &RecoveryCode,
+        source: &KeySource,
+        disk: &dyn Disk,
+        random: &dyn Random,
+    ) -> Result<Arc<KeyStore>, DataDirError> {
+        let absent = || DataDirError::Absent { path: path.to_owned() };
+        read_format(path, disk)?.ok_or_else(absent)?;
+        let _lock = lock(path)?;
+        Ok(Arc::new(KeyStore::recover(path, code, source, disk, random)?))
     }
 }
 
@@ -365,8 +415,10 @@ fn refuse_foreign(path: &Path) -> Result<(), DataDirError> {
     let failed = |source| DataDirError::Io { path: path.to_owned(), source };
     for entry in fs::read_dir(path).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        // A first start cut off before FORMAT was in place leaves these two.
-        if name != "lock" && name != "FORMAT.new" && name != "lost+found" {
+        // A first start cut off before FORMAT was in place leaves these.
+        let is_ours =
+            ["lock", "FORMAT.new", KEYRING, "KEYRING.new", "lost+found"].iter().any(|own| name == *own);
+        if !is_ours {
             return Err(DataDirError::Foreign { path: path.to_owned() });
         }
     }
@@ -379,7 +431,7 @@ mod tests {
     use crate::{SystemDisk, SystemRandom};
 
     fn open(path: &Path) -> Result<DataDir, DataDirError> {
-        DataDir::open(path, None, &SystemDisk, &SystemRandom)
+        DataDir::open(path, &KeySource::File(None), &SystemDisk, &SystemRandom)
     }
 
     #[test]
@@ -413,9 +465,9 @@ mod tests {
         let missing = open(&path).err().expect("refused");
         assert!(matches!(missing, DataDirError::Key(KeyError::Missing { .. })));
 
-        fs::write(path.join("FORMAT"), br#"{"format": 3, "shape": "unknown"}"#).expect("written");
+        fs::write(path.join("FORMAT"), br#"{"format": 4, "shape": "unknown"}"#).expect("written");
         let newer = open(&path).err().expect("refused").to_string();
-        assert!(newer.ends_with("has format 3; this version of Godwit knows formats up to 2"), "{newer}");
+        assert!(newer.ends_with("has format 4; this version of Godwit knows formats up to 3"), "{newer}");
 
         fs::write(path.join("FORMAT"), b"garbage").expect("written");
         assert!(matches!(open(&path), Err(DataDirError::Malformed { .. })));
@@ -433,7 +485,7 @@ mod tests {
         drop(open(&path).expect("made"));
         let older = br#"{"format": 1, "id": "a1", "boot": 3}"#;
         fs::write(path.join("FORMAT"), older).expect("written");
-        let held = DataDir::hold(&path, None, &SystemDisk, &SystemRandom).expect("held");
+        let held = DataDir::hold(&path, &KeySource::File(None), &SystemDisk, &SystemRandom).expect("held");
         assert_eq!((held.found_format(), held.boot(), held.id()), (1, 3, "a1"));
         drop(held);
         assert_eq!(fs::read(path.join("FORMAT")).expect("read"), older, "to look at it changes nothing");
@@ -448,7 +500,9 @@ mod tests {
     fn a_directory_that_is_not_there_is_not_made_by_looking_at_it() {
         let home = tempfile::tempdir().expect("a directory");
         for path in [home.path().join("none"), home.path().to_owned()] {
-            let refused = DataDir::hold(&path, None, &SystemDisk, &SystemRandom).err().expect("refused");
+            let refused = DataDir::hold(&path, &KeySource::File(None), &SystemDisk, &SystemRandom)
+                .err()
+                .expect("refused");
             assert!(matches!(refused, DataDirError::Absent { .. }), "{refused}");
         }
         assert_eq!(fs::read_dir(home.path()).expect("listed").count(), 0);

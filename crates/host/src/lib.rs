@@ -19,7 +19,10 @@ mod whole_file;
 pub use clock::{Clock, SystemClock};
 pub use data_dir::{DataDir, DataDirError, FORMAT_VERSION, default_key_path};
 pub use disk::{Disk, Entry, File, Space, SystemDisk};
-pub use keys::{DataKey, KeyError, KeyRing, WRAPPED_KEY_BYTES, WrappedKey, place_key};
+pub use keys::{
+    DataKey, HeldKey, KEYRING, KeyError, KeyRing, KeySource, KeyStatus, KeyStore, MasterKey, RING_KEYS_MAX,
+    RecoveryCode, RingDocument, Rotated, WRAPPED_KEY_BYTES, WrappedKey, place_key,
+};
 pub use random::{Random, SystemRandom};
 pub use restoring::{RestoreError, RestoredFrom, Restoring};
 pub use shutdown::Shutdown;

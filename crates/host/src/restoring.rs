@@ -15,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::data_dir::{self, Format, RESTORING};
+use crate::keys::KEYRING;
 use crate::{DataDirError, Disk, FORMAT_VERSION, Random};
 
 /// Why a backup cannot be put into a directory.
@@ -126,6 +127,7 @@ impl Restoring {
             id: data_dir::random_id(random),
             boot: from.boot,
             restored_from: Some(from.id.clone()),
+            ring: self.path.join(KEYRING).exists(),
         };
         data_dir::write_format(&self.path, &format, disk).map_err(failed)?;
         disk.remove(&self.path.join(RESTORING)).map_err(failed)?;
@@ -187,7 +189,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> Result<DataDir, DataDirError> {
-        DataDir::open(path, None, &SystemDisk, &SystemRandom)
+        DataDir::open(path, &crate::KeySource::File(None), &SystemDisk, &SystemRandom)
     }
 
     #[test]

@@ -17,11 +17,11 @@ pub(crate) use notice::Notices;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
-use catalog::{Connection, Migration, SqlError, Transaction, params};
+use catalog::{Connection, Migration, SqlError, Transaction, WriteError, params};
 use model::{Principal, Timestamp};
 use serde_json::Value;
 
-use crate::Who;
+use crate::{Identity, Who};
 
 /// The table of this file.
 pub(crate) const MIGRATION: Migration = Migration {
@@ -146,6 +146,27 @@ impl<'a> Entry<'a> {
     pub(crate) fn after(mut self, after: Value) -> Self {
         self.after = Some(after);
         self
+    }
+}
+
+impl Identity {
+    /// Writes down what was done to something that is not kept here: keys, backups. Returns when it is durable. `after`
+    /// must hold no secret.
+    ///
+    /// # Errors
+    /// What the catalog says; nothing was written then.
+    pub async fn note(
+        &self,
+        by: &Actor,
+        action: &'static str,
+        object: String,
+        after: Option<Value>,
+    ) -> Result<(), WriteError> {
+        let (by, now) = (by.clone(), self.parts.host.clock.now());
+        let write = move |transaction: &Transaction<'_>| {
+            Ok(append(transaction, now, &Entry { after, ..Entry::done(&by, action, object) })?)
+        };
+        self.parts.catalog.write(write).await
     }
 }
 

@@ -15,8 +15,9 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use host::{Disk, File, Host};
+use host::{Disk, File, HeldKey, Host, KeyStore};
 use journal::{Chain, Hold, SegmentExtract};
 use model::Timestamp;
 
@@ -50,13 +51,16 @@ pub(crate) enum CollectError {
         #[source]
         source: std::io::Error,
     },
+    /// The keys cannot be wrapped.
+    #[error(transparent)]
+    Keys(#[from] host::KeyError),
     /// The archive cannot be written.
     #[error("cannot write the backup")]
     Write(#[source] std::io::Error),
 }
 
 /// Which data directory it is.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct About {
     /// Format of its files.
     pub(crate) format: u32,
@@ -66,12 +70,14 @@ pub(crate) struct About {
     pub(crate) boot: u32,
     /// Where a copy may lie for a moment.
     pub(crate) temp: PathBuf,
+    /// Its keys.
+    pub(crate) keys: Arc<KeyStore>,
 }
 
 impl About {
     /// What a held directory says of itself; `format` is that of its files.
     pub(crate) fn of(dir: &host::DataDir, format: u32) -> Self {
-        Self { format, id: dir.id().to_owned(), boot: dir.boot(), temp: dir.temp() }
+        Self { format, id: dir.id().to_owned(), boot: dir.boot(), temp: dir.temp(), keys: dir.key_store() }
     }
 }
 
@@ -83,7 +89,7 @@ pub(crate) enum Rooms<'a> {
     AtRest { data: &'a Path },
 }
 
-/// The key that the key-encryption key goes under; without it, it stays behind.
+/// What the ring's keys go under besides the master key; without it, whoever restores must have that.
 pub(crate) type Wrapping = Option<(Derivation, host::DataKey)>;
 
 /// Writes a backup to `out`.
@@ -140,7 +146,7 @@ fn write(
         let content =
             catalog.bytes + files + columns.manifest.as_ref().map_or(0, Vec::len) as u64 + journal.bytes();
         sealed_bytes(content) + members * 2 * BLOCK_BYTES as u64
-    });
+    })?;
     let mut archive = ArchiveWriter::begin(&mut *out, &header, seal, seconds).map_err(CollectError::Write)?;
     // Reading and writing fail with the same type: what a file lacks is told apart by its kind.
     let failed = |name: &str, source: std::io::Error| match source.kind() {
@@ -196,7 +202,13 @@ fn write(
     Ok(())
 }
 
-fn header(about: &About, wrapping: &Wrapping, host: &Host, time: Timestamp, bytes: u64) -> (Header, Seal) {
+fn header(
+    about: &About,
+    wrapping: &Wrapping,
+    host: &Host,
+    time: Timestamp,
+    bytes: u64,
+) -> Result<(Header, Seal), CollectError> {
     let mut header = Header {
         godwit_backup: form::VERSION,
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -207,6 +219,7 @@ fn header(about: &About, wrapping: &Wrapping, host: &Host, time: Timestamp, byte
         key_id: host.keys.id(),
         data_key: String::new(),
         key: None,
+        ring: None,
         bytes,
     };
     let (data_key, wrapped) = host.keys.new_data_key(&header.context("data"), &*host.random);
@@ -216,7 +229,18 @@ fn header(about: &About, wrapping: &Wrapping, host: &Host, time: Timestamp, byte
         let wrapped = host.keys.escrow(&under, &header.context("key"), &*host.random);
         KeyUnderPassphrase { derivation: derivation.clone(), wrapped: hex(&wrapped) }
     });
-    (header, Seal::new(&data_key))
+    header.ring = ring(about, wrapping, host)?;
+    Ok((header, Seal::new(&data_key)))
+}
+
+/// The ring as it leaves the machine: the recovery code opens the data directory, and no copy of it.
+fn ring(about: &About, wrapping: &Wrapping, host: &Host) -> Result<Option<host::RingDocument>, CollectError> {
+    let Some(document) = about.keys.document() else { return Ok(None) };
+    let mut document = document.without_recovery();
+    if let Some((_, key)) = wrapping {
+        document.wrap_for(&host.keys, &HeldKey::new(key.clone()), &*host.random)?;
+    }
+    Ok(Some(document))
 }
 
 /// A copy of the catalog; removed in the end.

@@ -9,7 +9,7 @@ use super::ArchiveError;
 use super::error::hex;
 
 /// The version of archives that this program writes, and the newest that it reads.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 /// Name of the first member.
 pub(crate) const HEADER: &str = "godwit-backup.json";
 /// Name of the last member of a whole archive.
@@ -45,17 +45,21 @@ pub(crate) struct Header {
     pub(crate) data_id: String,
     /// How often it had been started.
     pub(crate) boot: u32,
-    /// Id of the key-encryption key.
+    /// Id of the ring's newest key; before there were rings, of the master key.
     pub(crate) key_id: String,
-    /// The archive's data key, wrapped by the key-encryption key: hex.
+    /// The archive's data key, wrapped by that key: hex.
     pub(crate) data_key: String,
-    /// The key-encryption key, wrapped by a passphrase.
+    /// That key, wrapped by a passphrase.
     pub(crate) key: Option<KeyUnderPassphrase>,
+    /// Every key of the ring, wrapped by the master key, and by the passphrase if there is one. `None` in an archive of
+    /// version 1, and of a directory from before there were rings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ring: Option<host::RingDocument>,
     /// About how many bytes follow.
     pub(crate) bytes: u64,
 }
 
-/// The key-encryption key as a passphrase wraps it.
+/// A key as a passphrase wraps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeyUnderPassphrase {
     /// How the passphrase becomes a key.

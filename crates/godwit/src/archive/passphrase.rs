@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use argon2::{Algorithm, Argon2, Params, Version};
-use host::{DataKey, Disk, KeyRing, Random, SystemDisk};
+use host::{DataKey, Disk, Random, SystemDisk};
 use zeroize::Zeroizing;
 
 use super::error::{hex, unhex};
@@ -133,9 +133,4 @@ pub(crate) fn derive(passphrase: &Passphrase, how: &Derivation) -> anyhow::Resul
         .hash_password_into(passphrase.as_bytes(), &salt, &mut *key)
         .map_err(|error| anyhow::anyhow!("the passphrase cannot become a key: {error}"))?;
     Ok(key)
-}
-
-/// The ring of the key that a passphrase becomes.
-pub(crate) fn ring(passphrase: &Passphrase, how: &Derivation) -> anyhow::Result<KeyRing> {
-    Ok(KeyRing::new(&*derive(passphrase, how)?))
 }

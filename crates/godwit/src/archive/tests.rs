@@ -26,6 +26,7 @@ fn header() -> Header {
         key_id: "0011".to_owned(),
         data_key: "00".to_owned(),
         key: None,
+        ring: None,
         bytes: 1_000,
     }
 }
@@ -254,7 +255,7 @@ fn a_newer_archive_is_refused_by_name() {
     let archive = ArchiveWriter::begin(Vec::new(), &newer, seal(7), TIME).expect("begun");
     let archive = archive.finish(Manifest::default()).expect("finished");
     let error = read(&archive, None).expect_err("refused").to_string();
-    assert_eq!(error, "the backup has version 2; this version of Godwit knows versions up to 1");
+    assert_eq!(error, "the backup has version 3; this version of Godwit knows versions up to 2");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use bytes::Bytes;
-use host::{DataDir, Disk as _, File, Host, SystemClock, SystemDisk, SystemRandom, WholeFile};
+use host::{DataDir, Disk as _, File, Host, KeySource, SystemClock, SystemDisk, SystemRandom, WholeFile};
 use indicatif::{BinaryBytes, HumanCount};
 use reqwest::Method;
 use tokio::sync::mpsc;
@@ -24,6 +24,7 @@ use crate::archive::{ArchiveError, ArchiveReader, Header, Manifest, reader};
 use crate::fault::{hinted, with_hint};
 use crate::http::ServerArgs;
 use crate::server_file::{ServerFile, ServerFileError};
+use crate::settings::Settings;
 
 /// What `--help` says behind the flags.
 const HELP: &str = "From a server that runs (found through --data or --server) or, when none runs on it, from the data directory
@@ -66,6 +67,9 @@ pub(crate) struct Args {
     /// Key file of a data directory that no server runs on [default: `DATA.key` beside it]
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Settings whose `[keys]` says where the master key of such a directory is
+    #[arg(long, value_name = "FILE", env = "GODWIT_CONFIG", conflicts_with = "key")]
+    config: Option<PathBuf>,
     #[command(flatten)]
     passphrase: PassphraseArgs,
     #[command(flatten)]
@@ -136,7 +140,13 @@ fn source(args: &Args) -> anyhow::Result<Source> {
     match ServerFile::find(&SystemDisk, &data) {
         Ok(_) => Ok(Source::Server),
         Err(ServerFileError::Absent { .. } | ServerFileError::Gone { .. }) => {
-            let dir = DataDir::hold(&data, args.key.as_deref(), &SystemDisk, &SystemRandom)
+            let source = match &args.key {
+                Some(file) => KeySource::File(Some(file.clone())),
+                None => {
+                    Settings::load(args.config.as_deref(), &SystemDisk, std::env::vars())?.keys.source()?
+                }
+            };
+            let dir = DataDir::hold(&data, &source, &SystemDisk, &SystemRandom)
                 .map_err(hinted(host::DataDirError::hint))?;
             Ok(Source::Directory(dir))
         }
@@ -285,7 +295,7 @@ fn verify(args: &VerifyArgs) -> anyhow::Result<()> {
     let archive = ArchiveReader::open(input(&args.file)?).map_err(hinted(ArchiveError::hint))?;
     let seal = if args.with_key {
         let header = archive.header();
-        Some(super::restore::seal_by_passphrase(header, &args.passphrase)?.1)
+        Some(super::restore::seal_by_passphrase(header, &args.passphrase)?.2)
     } else {
         None
     };

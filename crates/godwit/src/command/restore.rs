@@ -9,7 +9,10 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use host::{DataKey, Disk as _, KeyRing, RestoredFrom, Restoring, SystemDisk, SystemRandom, WrappedKey};
+use host::{
+    DataKey, Disk as _, HeldKey, KeyRing, MasterKey as _, RestoredFrom, Restoring, RingDocument, SystemDisk,
+    SystemRandom, WrappedKey,
+};
 use indicatif::BinaryBytes;
 
 use super::backup::{input, tell};
@@ -61,10 +64,14 @@ fn restore(args: &Args) -> anyhow::Result<()> {
     let from = RestoredFrom { format: header.data_format, id: header.data_id.clone(), boot: header.boot };
     // What stands in the way is told before a passphrase is asked for; nothing is made yet.
     Restoring::check(&args.data, &from).map_err(hinted(host::RestoreError::hint))?;
-    let (key, seal) = key_and_seal(&header, &key_path, args)?;
+    let Opened { place, ring, seal } = open(&header, &key_path, args)?;
     let dir = Restoring::begin(&args.data, &from, &SystemDisk).map_err(hinted(host::RestoreError::hint))?;
     refuse_without_room(&args.data, header.bytes)?;
-    if let Some(key) = &key {
+    // The ring first: a restore that starts over knows the key file by it.
+    if let Some(ring) = &ring {
+        ring.write(&args.data, &SystemDisk).map_err(hinted(host::KeyError::hint))?;
+    }
+    if let Some(key) = &place {
         host::place_key(&key_path, key, &SystemDisk).map_err(hinted(host::KeyError::hint))?;
     }
 
@@ -113,54 +120,97 @@ fn say_what(
     Ok(())
 }
 
-/// The key to put in place, unless it is there, and the archive's seal.
-fn key_and_seal(header: &Header, key_path: &Path, args: &Args) -> anyhow::Result<(Option<DataKey>, Seal)> {
-    let present = match KeyRing::from_file(key_path, &args.data, false, &SystemDisk, &SystemRandom) {
-        Ok(ring) => Some(ring),
-        Err(host::KeyError::Missing { .. }) => None,
-        Err(error) => return Err(hinted(host::KeyError::hint)(error)),
-    };
-    if let Some(ring) = &present {
-        if ring.id() == header.key_id {
-            return Ok((None, seal(header, ring)?));
-        }
-        let (path, present, wanted) = (key_path.to_owned(), ring.id(), header.key_id.clone());
-        let error = host::KeyError::Occupied { path, present, wanted };
-        return Err(with_hint(
-            error,
-            Some("data may depend on the key that is there: name another place with --key"),
-        ));
+/// An archive that was opened.
+struct Opened {
+    /// The master key to put in place, unless it is there.
+    place: Option<HeldKey>,
+    /// The ring, wrapped by the master key; `None` for a directory from before there were rings.
+    ring: Option<RingDocument>,
+    seal: Seal,
+}
+
+/// Opens the archive by the key file that is there, else by the passphrase.
+fn open(header: &Header, key_path: &Path, args: &Args) -> anyhow::Result<Opened> {
+    let present = HeldKey::read(key_path, &SystemDisk).map_err(hinted(host::KeyError::hint))?;
+    if let Some(key) = present {
+        return by_key_file(header, key_path, &key, &args.data);
     }
     if header.key.is_none() {
-        let hint = format!(
-            "put the key file there, or say with --key where it is; its key has the id {}",
-            header.key_id
-        );
+        let wanted = wanted(header);
+        let hint =
+            format!("put the key file there, or say with --key where it is; its key has the id {wanted}");
         let error = anyhow::anyhow!(
             "this backup was made without its key, and `{}` is not there",
             key_path.display()
         );
         return Err(with_hint(error, Some(hint)));
     }
-    let (key, seal) = seal_by_passphrase(header, &args.passphrase)?;
-    Ok((Some(key), seal))
+    let (under, newest, seal) = seal_by_passphrase(header, &args.passphrase)?;
+    let Some(mut document) = header.ring.clone() else {
+        return Ok(Opened { place: Some(HeldKey::new(newest)), ring: None, seal });
+    };
+    let damaged = |_| hinted(ArchiveError::hint)(damaged_header());
+    let ring = document.unlock(&under).map_err(damaged)?;
+    // The directory is another one than the original, and so is its master key.
+    let master = HeldKey::generate(&SystemRandom);
+    document.wrap_for(&ring, &master, &SystemRandom).map_err(damaged)?;
+    document.keep_only(&master.id());
+    Ok(Opened { place: Some(master), ring: Some(document), seal })
 }
 
-/// The key-encryption key that the passphrase gives, and the archive's seal.
-pub(crate) fn seal_by_passphrase(header: &Header, args: &PassphraseArgs) -> anyhow::Result<(DataKey, Seal)> {
+fn by_key_file(header: &Header, key_path: &Path, key: &HeldKey, data: &Path) -> anyhow::Result<Opened> {
+    let mut document = header.ring.clone();
+    let mut opened = match &document {
+        Some(document) => document.unlock(key).ok(),
+        None => Some(key.ring_of_before()).filter(|ring| ring.id() == header.key_id),
+    };
+    if opened.is_none()
+        && let Ok(Some(half)) = RingDocument::read(data, &SystemDisk)
+    {
+        // The key that a restore made which was cut off.
+        opened = half.unlock(key).ok().filter(|ring| ring.id() == header.key_id);
+        document = Some(half);
+    }
+    let Some(ring) = opened else {
+        let (path, present, wanted) = (key_path.to_owned(), key.id(), wanted(header));
+        let error = host::KeyError::Occupied { path, present, wanted };
+        return Err(with_hint(
+            error,
+            Some("data may depend on the key that is there: name another place with --key"),
+        ));
+    };
+    if let Some(document) = &mut document {
+        document.keep_only(&key.id());
+    }
+    Ok(Opened { place: None, ring: document, seal: seal(header, &ring)? })
+}
+
+/// Which master key opens the archive.
+fn wanted(header: &Header) -> String {
+    match &header.ring {
+        Some(document) => document.master().to_owned(),
+        None => format!("key:{}", header.key_id),
+    }
+}
+
+/// What the passphrase becomes, the ring's newest key, and the archive's seal.
+pub(crate) fn seal_by_passphrase(
+    header: &Header,
+    args: &PassphraseArgs,
+) -> anyhow::Result<(HeldKey, DataKey, Seal)> {
     let Some(under) = &header.key else {
         anyhow::bail!("this backup was made without its key: there is nothing that a passphrase opens");
     };
-    let ring = passphrase::ring(&args.known_one()?, &under.derivation)?;
+    let derived = passphrase::derive(&args.known_one()?, &under.derivation)?;
+    let ring = KeyRing::new(&derived);
     let key = ring.unwrap(&wrapped(&under.wrapped)?, &header.context("key")).map_err(|_| {
         with_hint(
             anyhow::anyhow!("the passphrase is not the one of this backup"),
             Some("it is the one that was given when the backup was made, which may differ from today's"),
         )
     })?;
-    let ring = KeyRing::new(&key);
-    let seal = seal(header, &ring)?;
-    Ok((key, seal))
+    let seal = seal(header, &KeyRing::new(&key))?;
+    Ok((HeldKey::new(derived), key, seal))
 }
 
 fn seal(header: &Header, ring: &KeyRing) -> anyhow::Result<Seal> {

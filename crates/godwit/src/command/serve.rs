@@ -1,6 +1,6 @@
 //! `godwit serve`: wires the rooms, starts them from the ground up, stops them from the doors down.
 
-use std::io::Write;
+use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -50,6 +50,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let stop_word = StopWord::listen()?;
     // A socket per device: the usual bound of 1,024 open files is for programs that expect fewer.
     host::machine::raise_open_files();
+    let is_first = !data.join("FORMAT").exists();
     let (dir, host) = open_data(&data, &settings, disk)?;
     if dir.found_format() < host::FORMAT_VERSION {
         let (from, to) = (dir.found_format(), host::FORMAT_VERSION);
@@ -57,6 +58,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     let house = House::start(&dir, &settings, host).await?;
     house.say_where()?;
+    if is_first {
+        say_recovery_code(&dir, &house.host)?;
+    }
     stop_word.said().await;
     house.stop().await;
     Ok(())
@@ -64,8 +68,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Takes the data directory and what the machine lends.
 fn open_data(data: &Path, settings: &Settings, disk: Arc<SystemDisk>) -> anyhow::Result<(DataDir, Host)> {
-    let dir = DataDir::open(data, settings.keys.file.as_deref(), &*disk, &SystemRandom)
+    let dir = DataDir::open(data, &settings.keys.source()?, &*disk, &SystemRandom)
         .map_err(hinted(host::DataDirError::hint))?;
+    let keys = dir.key_store().status();
+    if let Some(next) = &keys.next_master {
+        tracing::warn!(
+            present = keys.master,
+            next,
+            "the master key was rotated, and this is the one before: put the new one in place before the old one opens nothing any more"
+        );
+    }
     let host = Host {
         clock: Arc::new(SystemClock::start()),
         disk,
@@ -74,6 +86,25 @@ fn open_data(data: &Path, settings: &Settings, disk: Arc<SystemDisk>) -> anyhow:
         boot: dir.boot(),
     };
     Ok((dir, host))
+}
+
+/// Shows the recovery code of a new directory to whoever started it by hand. A log is no place for it: without a
+/// terminal none is made until somebody asks.
+fn say_recovery_code(dir: &DataDir, host: &Host) -> anyhow::Result<()> {
+    if !std::io::stdout().is_terminal() {
+        return Ok(());
+    }
+    let code = dir
+        .key_store()
+        .new_recovery_code(host.clock.now(), &*host.disk, &*host.random)
+        .map_err(hinted(host::KeyError::hint))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "Recovery code, shown this once; it opens the data if its key is lost (godwit keys recover):\n  {}",
+        *code.reveal()
+    )?;
+    Ok(out.flush()?)
 }
 
 /// Everything that runs, in the order in which it was started.
@@ -146,6 +177,13 @@ impl House {
         )
         .map_err(hinted(series::OpenError::hint))?;
         series.schedule(&settings.export).map_err(hinted(series::LakeError::hint))?;
+        // Everything was opened by the key: it is the right one, and what comes next may depend on it.
+        if dir
+            .adopt_keys(host.clock.now(), &*host.disk, &*host.random)
+            .map_err(hinted(host::DataDirError::hint))?
+        {
+            tracing::info!("the data directory has a key ring now: `godwit keys rotate` works from here on");
+        }
 
         if let Some(sparkplug_host) = &sparkplug_host {
             // Before the door opens: it finds the message retained.
@@ -211,6 +249,8 @@ impl House {
                 });
                 Box::new(move |order| backups.begin(order))
             },
+            keys: dir.key_store(),
+            host: host.clone(),
             shutdown: shutdown.clone(),
         };
         let api = tokio::spawn(api.serve(parts));
