@@ -15,10 +15,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("identity", &["model", "host", "catalog", "journal"]),
     ("series", &["model", "host", "journal"]),
     ("broker", &["model", "host", "mqtt", "catalog", "journal", "identity"]),
+    ("ingress", &["model", "host", "journal", "identity"]),
     ("api", &["model", "host", "journal", "identity", "series"]),
     (
         "godwit",
-        &["model", "host", "mqtt", "catalog", "journal", "client", "identity", "series", "broker", "api"],
+        &["model", "host", "mqtt", "catalog", "journal", "client", "identity", "series", "broker", "ingress", "api"],
     ),
 ];
 
@@ -29,7 +30,7 @@ const ONE_HOME: &[(&str, &[&str])] = &[
     ("parquet", &["series"]),
     ("object_store", &["series"]),
     ("rusqlite", &["catalog"]),
-    ("axum", &["api"]),
+    ("axum", &["api", "ingress"]),
     ("getrandom", &["host"]),
     ("anyhow", &["godwit"]),
     ("clap", &["godwit"]),

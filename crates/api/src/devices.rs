@@ -33,6 +33,9 @@ pub(crate) struct New {
     /// Sign this request (CSR, PEM) for it; its key stays where it is.
     #[serde(default)]
     csr: Option<String>,
+    /// Where it is: a group that exists.
+    #[serde(default)]
+    group: Option<String>,
     /// It has a password already: make a new one.
     #[serde(default)]
     replace: bool,
@@ -61,8 +64,9 @@ pub(crate) async fn add(
             .hint(Some("add it with a certificate, then ask for a password with `\"replace\": true`")));
         }
         let name = shown::name(&new.name)?;
+        let place = placed(&name, new.group.as_deref())?;
         let key = certificates::key(new.csr.as_deref());
-        let issued = parts.identity.add_device_with_certificate(&by, &name, key).await;
+        let issued = parts.identity.add_device_with_certificate(&by, place, key).await;
         let issued = issued.map_err(|error| certificates::refused(&error))?;
         tracing::info!(device = %name, certificate = %issued.certificate.id, "a device was added with a certificate");
         return Ok((StatusCode::CREATED, Json(certificates::Made::of(&parts, issued))).into_response());
@@ -79,7 +83,7 @@ pub(crate) async fn add(
     let made = if new.replace {
         parts.identity.set_password(&by, &name).await
     } else {
-        parts.identity.add_device_with_password(&by, &name).await
+        parts.identity.add_device_with_password(&by, placed(&name, new.group.as_deref())?).await
     };
     let password = made.map_err(|error| {
         let hint = match &error {
@@ -93,4 +97,9 @@ pub(crate) async fn add(
     tracing::info!(device = %name, replaced = new.replace, "a device got a password");
     let added = Added { name: name.to_string(), password: password.reveal().to_owned() };
     Ok((StatusCode::CREATED, Json(added)).into_response())
+}
+
+/// The device that is to be added, where it is to be.
+fn placed(name: &model::DeviceName, group: Option<&str>) -> Result<identity::NewDevice, Problem> {
+    Ok(identity::NewDevice { group: group.map(shown::group).transpose()?, ..name.into() })
 }

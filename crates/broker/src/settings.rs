@@ -224,6 +224,8 @@ pub enum DoorName {
     Mqtt,
     /// MQTT over WebSocket.
     Websocket,
+    /// HTTP over TLS with client certificates. Not this crate's: whoever reads the settings hands it to `ingress`.
+    Https,
 }
 
 impl ListenerSettings {
@@ -280,7 +282,7 @@ impl ListenerSettings {
     /// [`StartError::Path`] when there is a path and no upgrade, or one that is no path.
     pub fn websocket_path(&self) -> Result<Option<String>, StartError> {
         match (self.door, &self.path) {
-            (DoorName::Mqtt, None) => Ok(None),
+            (DoorName::Mqtt | DoorName::Https, None) => Ok(None),
             (DoorName::Websocket, None) => Ok(Some("/mqtt".to_owned())),
             (DoorName::Websocket, Some(path)) if path.starts_with('/') && !path.contains(['?', '#', ' ']) => {
                 Ok(Some(path.clone()))

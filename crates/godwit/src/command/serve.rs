@@ -119,6 +119,9 @@ struct House {
     http: SocketAddr,
     /// Where PostgreSQL clients are served, if they are.
     sql: Option<SocketAddr>,
+    /// Where devices are served by HTTPS, and the tasks that do.
+    https_urls: Vec<String>,
+    https: Vec<tokio::task::JoinHandle<()>>,
     api: tokio::task::JoinHandle<()>,
     postgres: Option<tokio::task::JoinHandle<()>>,
     renewal: tokio::task::JoinHandle<()>,
@@ -195,10 +198,17 @@ impl House {
             journal: journal.clone(),
             catalog: catalog.clone(),
             identity: identity.clone(),
-            routes,
-            tls: Some(authority),
+            routes: Arc::clone(&routes),
+            tls: Some(authority.clone()),
         };
         let listeners = settings.listener.clone().unwrap_or_else(default_listeners);
+        let (https_listeners, listeners): (Vec<_>, Vec<_>) =
+            listeners.into_iter().partition(|listener| listener.door == broker::DoorName::Https);
+        let mut https = Vec::with_capacity(https_listeners.len());
+        for listener in https_listeners {
+            let door = ingress::Https::bind(listener.bind, &authority).await;
+            https.push(door.map_err(hinted(ingress::BindError::hint))?);
+        }
         let broker = broker::Broker::start(&settings.mqtt, listeners, parts)
             .await
             .map_err(hinted(broker::StartError::hint))?;
@@ -208,6 +218,18 @@ impl House {
             series.register(table).context("a table of the register is refused")?;
         }
         let shutdown = Shutdown::new();
+        let https_urls: Vec<_> = https.iter().map(|door| format!("https://{}", door.address())).collect();
+        let serve = |door: ingress::Https| {
+            tokio::spawn(door.serve(ingress::Parts {
+                host: host.clone(),
+                journal: journal.clone(),
+                identity: identity.clone(),
+                routes: Arc::clone(&routes),
+                body_bytes_max: settings.mqtt.packet_bytes_max,
+                shutdown: shutdown.clone(),
+            }))
+        };
+        let https: Vec<_> = https.into_iter().map(serve).collect();
         let (sql, postgres) = match postgres {
             Some(postgres) => {
                 let address = postgres.address();
@@ -258,7 +280,7 @@ impl House {
         let file = ServerFile {
             pid: std::process::id(),
             mqtt: plain(&broker),
-            listeners: broker.urls(),
+            listeners: [broker.urls(), https_urls.clone()].concat(),
             http: http.to_string(),
             postgres: sql.map(|address| address.to_string()),
             token: token.reveal().to_owned(),
@@ -274,6 +296,8 @@ impl House {
             sparkplug_host,
             http,
             sql,
+            https_urls,
+            https,
             api,
             postgres,
             renewal,
@@ -287,6 +311,9 @@ impl House {
         let mut text = format!("Godwit {} serves {data}\n", env!("CARGO_PKG_VERSION"));
         for url in self.broker.urls() {
             text += &format!("  MQTT  {url}\n");
+        }
+        for url in &self.https_urls {
+            text += &format!("  HTTPS {url} (devices)\n");
         }
         let mqtt: Vec<SocketAddr> = plain(&self.broker).iter().filter_map(|text| text.parse().ok()).collect();
         let port = self.http.port();
@@ -334,6 +361,11 @@ impl House {
         }
         self.broker.close().await;
         self.shutdown.stop();
+        for door in self.https {
+            if tokio::time::timeout(REQUESTS_PATIENCE, door).await.is_err() {
+                tracing::warn!("HTTPS publishes under way were cut off");
+            }
+        }
         if tokio::time::timeout(REQUESTS_PATIENCE, self.api).await.is_err() {
             tracing::warn!("requests under way were cut off");
         }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::server::Home;
-use crate::tls::{Client, Pair, add, answer, connect_packet, home, openssl, secure, wait_for};
+use crate::tls::{Client, Pair, add, answer, connect_packet, home, https, openssl, secure, wait_for};
 
 const EC: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -days 30";
 
@@ -436,4 +436,65 @@ fn the_commands_speak_tls_with_a_certificate() {
     let refused = send(&stranger.certificate);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("no TLS with") && said.contains("--ca"), "{said}");
+}
+
+/// Publishes by HTTPS; the status and the body.
+fn post(home: &Home, pair: &Pair, target: &str, headers: &str, body: &str, more: &str) -> (u16, String) {
+    let mut client = Client::connect(home, https(home), Some(pair), more);
+    let length = body.len();
+    client.send(
+        format!(
+            "POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+        )
+        .as_bytes(),
+    );
+    let answer = client.rest();
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.unwrap_or_else(|| panic!("no answer: {answer:?}")), answer)
+}
+
+#[test]
+fn a_publish_by_https_is_durable_when_it_is_answered_and_stored_once() {
+    let home = home();
+    let server = home.start();
+    let pair = add(&home, &server, "pump-1");
+    let own = "/topics/dt/pump-1/state?qos=1";
+    for (names, id) in
+        [("", "0001"), ("-alpn x-amzn-http-ca", "0002"), ("-alpn h2", "0003"), ("-tls1_2", "0001")]
+    {
+        let key = format!("idempotency-key: {id}\r\n");
+        let (status, answer) = post(&home, &pair, own, &key, r#"{"pressure": 1.5}"#, names);
+        assert_eq!(status, 200, "{names}: {answer}");
+    }
+    server.kill();
+    let server = home.start();
+    assert_eq!(
+        server.value("SELECT count(*) FROM messages WHERE topic = 'dt/pump-1/state'"),
+        "3",
+        "0001 came twice"
+    );
+    assert_eq!(
+        server.value("SELECT DISTINCT device FROM messages WHERE topic = 'dt/pump-1/state'"),
+        "pump-1"
+    );
+
+    let refused = |target: &str, headers: &str, body: &str, expect: u16, says: &str| {
+        let (status, answer) = post(&home, &pair, target, headers, body, "");
+        assert_eq!(status, expect, "{target}: {answer}");
+        assert!(answer.contains(says), "{target}: {answer}");
+    };
+    refused("/topics/dt/pump-2/state", "", "{}", 403, "dt/{device}/");
+    refused("/topics/dt/pump-1%2f..%2fpump-2", "idempotency-key: \r\n", "{}", 400, "Idempotency-Key");
+    refused("/topics/$aws/things/pump-1/certificates/renew", "", "{}", 400, "MQTT");
+    refused("/topics/dt/pump-1/+", "", "{}", 400, "+");
+    refused("/topics/dt/pump-1/state?qos=2", "", "{}", 400, "0 or 1");
+    refused(own, "", &"x".repeat(300_000), 413, "");
+
+    server.ok(&["device", "certificate", "revoke", "pump-1"]);
+    refused(own, "", "{}", 403, "was revoked");
+    server.ok(&["device", "add", "pump-3", "--password"]);
+    let stranger = Pair::self_signed(home.path(), "pump-3", EC);
+    let (status, answer) = post(&home, &stranger, own, "", "{}", "");
+    assert_eq!(status, 403, "{answer}");
+    assert!(answer.contains("not registered"), "{answer}");
 }

@@ -11,7 +11,7 @@ use crate::server::{Home, Server};
 /// A plain door for the local user, and one for certificates.
 pub(crate) const SETTINGS: &str = "[[listener]]\ndoor = \"mqtt\"\nbind = \"127.0.0.1:0\"\nauth = \"password\"\n\
     [[listener]]\ndoor = \"mqtt\"\nbind = \"127.0.0.1:0\"\ntls = true\nclient_certificates = \"required\"\n\
-    [http]\nbind = \"127.0.0.1:0\"\n";
+    [[listener]]\ndoor = \"https\"\nbind = \"127.0.0.1:0\"\n[http]\nbind = \"127.0.0.1:0\"\n";
 
 /// Longest wait for anything that is to come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,6 +29,14 @@ pub(crate) fn secure(home: &Home) -> Vec<SocketAddr> {
     let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
     let urls = about["listeners"].as_array().expect("listeners").iter();
     urls.filter_map(|url| url.as_str()?.strip_prefix("mqtts://")?.parse().ok()).collect()
+}
+
+/// The address of the HTTPS door.
+pub(crate) fn https(home: &Home) -> SocketAddr {
+    let about = std::fs::read(home.data().join("server.json")).expect("a server runs");
+    let about: serde_json::Value = serde_json::from_slice(&about).expect("JSON");
+    let mut urls = about["listeners"].as_array().expect("listeners").iter();
+    urls.find_map(|url| url.as_str()?.strip_prefix("https://")?.parse().ok()).expect("an HTTPS door")
 }
 
 /// Runs OpenSSL in `dir`; its words on one line, parted by spaces.
@@ -91,6 +99,13 @@ impl Client {
         // A server that has hung up is told of by what is read.
         let stdin = self.child.stdin.as_mut().expect("piped");
         let _ = stdin.write_all(bytes).and_then(|()| stdin.flush());
+    }
+
+    /// All that comes until the server hangs up, as text.
+    pub(crate) fn rest(&mut self) -> String {
+        let mut bytes = Vec::new();
+        let _ = self.child.stdout.as_mut().expect("piped").read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// The next packet; `None` when the server hung up.

@@ -21,7 +21,7 @@ Examples:
   godwit device add pump-1 --out pump-1
   mosquitto_pub -h HOST -p 8883 --cafile pump-1/ca.pem --cert pump-1/pump-1.cert.pem --key pump-1/pump-1.key.pem \\
     -q 1 -t dt/pump-1/state -m '{\"pressure\": 2.1}'
-  godwit device add pump-2 --csr pump-2.csr --out .   # the key stays on the device
+  godwit device add pump-2 --group hq/floor-17 --csr pump-2.csr --out .   # the key stays on the device
   godwit device add office-1 --password
   godwit device add office-1 --password --replace     # a new one; the old one stops working";
 
@@ -31,6 +31,9 @@ Examples:
 pub(crate) struct Args {
     /// Its name: letters, digits, `:`, `_` and `-`, at most 128
     name: String,
+    /// Where it is: a group that exists, such as hq/floor-17 (`godwit group add` makes one)
+    #[arg(long, value_name = "PATH")]
+    group: Option<String>,
     /// Make a password for it and print it, once
     #[arg(long, conflicts_with_all = ["out", "csr"])]
     password: bool,
@@ -53,7 +56,7 @@ struct Added {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
     if args.password {
-        let body = serde_json::json!({ "name": args.name, "password": true, "replace": args.replace });
+        let body = serde_json::json!({ "name": args.name, "password": true, "replace": args.replace, "group": args.group });
         let added: Added = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "device    {}", added.name)?;
@@ -65,6 +68,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut body = place.request.clone();
     body["name"] = args.name.clone().into();
     body["certificate"] = true.into();
+    body["group"] = args.group.clone().into();
     let made: Made = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
     place.write(&args.name, &made)
 }
