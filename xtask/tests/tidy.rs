@@ -186,6 +186,29 @@ fn the_pages_a_newcomer_needs_are_there() {
     assert!(absent.is_empty(), "ARCHITECTURE.md does not name {absent:?}");
 }
 
+#[test]
+fn every_test_that_the_threat_model_names_is_there() {
+    let text = std::fs::read_to_string(root().join("docs/security.md")).expect("a page");
+    let tests: Vec<String> =
+        rust_files().iter().map(|path| std::fs::read_to_string(path).expect("text")).collect();
+    let mut threats = 0;
+    for (number, section) in text.split("\n## ").enumerate().skip(2) {
+        let (_, shown) =
+            section.split_once("Shown by ").unwrap_or_else(|| panic!("section {number} shows nothing"));
+        let named: Vec<&str> = shown.split('`').skip(1).step_by(2).collect();
+        assert!(named.len() >= 3, "section {number} names {named:?}");
+        for name in named {
+            let written = format!("fn {name}(");
+            assert!(
+                tests.iter().any(|text| text.contains(&written)),
+                "docs/security.md: there is no test `{name}`"
+            );
+        }
+        threats += 1;
+    }
+    assert!(threats >= 6, "{threats} threats");
+}
+
 fn rust_files() -> Vec<std::path::PathBuf> {
     let mut found = files(&root().join("crates"), ".rs");
     found.extend(files(&root().join("xtask"), ".rs"));
