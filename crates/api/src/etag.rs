@@ -26,12 +26,14 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     })
 }
 
+/// The tag of a version.
+pub(crate) fn of(version: u64) -> (header::HeaderName, HeaderValue) {
+    (header::ETAG, HeaderValue::from_str(&format!("\"{version}\"")).expect("digits in quotes"))
+}
+
 /// An answer with the tag of what it shows.
 pub(crate) fn tagged(version: u64, shown: impl Serialize) -> Response {
-    let mut answer = Json(shown).into_response();
-    let tag = HeaderValue::from_str(&format!("\"{version}\"")).expect("digits in quotes");
-    answer.headers_mut().insert(header::ETAG, tag);
-    answer
+    ([of(version)], Json(shown)).into_response()
 }
 
 #[cfg(test)]

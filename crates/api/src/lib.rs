@@ -7,7 +7,14 @@
 //! |---|---|---|
 //! | `GET /healthz` | `ok`, or 503 with the reason | none |
 //! | `GET /metrics` | Prometheus text | none |
+//! | `POST /api/v1/login`, `/logout` | a cookie for a password, and its end | none, any |
+//! | `POST /api/v1/setup` | the first user, by the code of the setup link | none |
+//! | `GET /setup` | a page that asks for it | none |
 //! | `GET /api/v1/me` | who the server takes the caller for, and what he may | any |
+//! | `GET`, `POST /api/v1/users`; `GET`, `DELETE …/{name}` | users | admin |
+//! | `PUT …/{name}/roles`, `POST …/{name}/password` | what they are trusted with, and a new password | admin |
+//! | `GET /api/v1/logins`, `DELETE …/{id}` | who is logged in | admin |
+//! | `GET`, `POST /api/v1/tokens`, `DELETE …/{id}` | tokens of users | admin |
 //! | `POST /api/v1/query` | rows: table, CSV or JSON, as `Accept` asks | viewer |
 //! | `POST /api/v1/backup` | the data directory as an archive, streamed | admin |
 //! | `GET /api/v1/status` | every room's numbers | viewer |
@@ -35,22 +42,28 @@
 
 mod auth;
 mod backup;
+mod body;
 mod caller;
 mod certificates;
+mod cookie;
 mod devices;
 mod etag;
 mod export;
 mod groups;
 mod health;
 mod keys;
+mod login;
 mod me;
+mod page;
 mod problem;
 mod query;
 mod reprocess;
 mod routes;
 mod sessions;
 mod status;
+mod tokens;
 mod unrouted;
+mod users;
 
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
@@ -74,16 +87,20 @@ const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
 pub struct Settings {
     /// Address of REST, metrics and health. Default: `127.0.0.1:8080`.
     pub bind: SocketAddr,
+    /// Take passwords over plain HTTP from other machines too: for a proxy in front that speaks TLS. Default: no.
+    pub allow_plain: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)) }
+        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plain: false }
     }
 }
 
 /// What the API shows.
 pub struct Parts {
+    /// `[http]`.
+    pub settings: Settings,
     /// The durable record.
     pub journal: journal::Journal,
     /// Readings as columns.
@@ -104,6 +121,12 @@ pub struct Parts {
     pub host: host::Host,
     /// Says when to stop.
     pub shutdown: host::Shutdown,
+}
+
+impl Parts {
+    fn wire(&self) -> cookie::Wire {
+        cookie::Wire { tls: false, allow_plain: self.settings.allow_plain }
+    }
 }
 
 /// Why the API cannot be served.

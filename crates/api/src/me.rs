@@ -1,8 +1,13 @@
 //! `GET /api/v1/me`: who the server takes the caller for, and what he may.
 
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::{Extension, Json};
 use serde::Serialize;
 
+use crate::Parts;
 use crate::caller::Caller;
 
 /// The caller.
@@ -15,14 +20,23 @@ pub(crate) struct Me {
     /// Of the token he came with; absent for one who is there himself.
     #[serde(skip_serializing_if = "Option::is_none")]
     scopes: Option<Vec<String>>,
+    /// For the header `x-godwit-csrf`, when he came by a cookie.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    csrf: Option<String>,
 }
 
 /// Says it.
-pub(crate) async fn show(Extension(caller): Extension<Caller>) -> Json<Me> {
+pub(crate) async fn show(
+    State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
+) -> Json<Me> {
     let rights = caller.rights();
+    let login = parts.wire().sent(&headers).and_then(|cookie| parts.identity.authenticate_login(cookie).ok());
     Json(Me {
         name: caller.name().to_owned(),
         roles: rights.grants().iter().map(ToString::to_string).collect(),
         scopes: rights.scopes().map(|scopes| scopes.iter().map(ToString::to_string).collect()),
+        csrf: login.map(|login| login.csrf.reveal().to_owned()),
     })
 }

@@ -15,6 +15,7 @@ pub(crate) struct Problem {
     hint: Option<String>,
     /// Where HTTP has a status of its own for it.
     status: Option<StatusCode>,
+    retry_after_s: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -31,7 +32,7 @@ struct Document<'a> {
 impl Problem {
     /// A refusal with its code (`room.reason`, never reused) and what was wrong.
     pub(crate) fn new(kind: Kind, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { kind, code, detail: detail.into(), hint: None, status: None }
+        Self { kind, code, detail: detail.into(), hint: None, status: None, retry_after_s: None }
     }
 
     /// With a status that HTTP has for it alone.
@@ -44,6 +45,17 @@ impl Problem {
     pub(crate) fn hint(mut self, hint: Option<impl Into<String>>) -> Self {
         self.hint = hint.map(Into::into);
         self
+    }
+
+    /// With how long to wait, in seconds (RFC 9110, section 10.2.3).
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// Its code.
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
     }
 }
 
@@ -79,6 +91,9 @@ impl IntoResponse for Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         answer
     }

@@ -15,8 +15,8 @@ use identity::{Area, Role, Verb};
 use crate::auth::judged;
 use crate::devices::one;
 use crate::{
-    Parts, backup, certificates, devices, export, groups, health, keys, me, query, reprocess, sessions,
-    status, unrouted,
+    Parts, backup, certificates, devices, export, groups, health, keys, login, me, query, reprocess,
+    sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -103,18 +103,34 @@ impl Table {
 
 /// Every route.
 pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
-    use Area::{Certificates, Devices, Keys, Readings, Sessions, Status};
+    use Area::{Certificates, Devices, Keys, Readings, Sessions, Status, Users};
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const PUT: Method = Method::PUT;
     const PATCH: Method = Method::PATCH;
     const DELETE: Method = Method::DELETE;
+    const PUT: Method = Method::PUT;
 
     let table = Table { rows: Vec::new(), router: Router::new() }
         .on(GET, "/healthz", Access::Public, health::health)
         .on(GET, "/metrics", Access::Public, health::metrics)
+        .on(GET, "/setup", Access::Public, login::setup_page)
+        .on(POST, "/api/v1/setup", Access::Public, login::set_up)
+        .on(POST, "/api/v1/login", Access::Public, login::log_in)
+        .on(POST, "/api/v1/logout", Access::Anybody, login::log_out)
         .on(GET, "/api/v1/me", Access::Anybody, me::show)
+        .on(GET, "/api/v1/users", least(Admin, Users), users::list)
+        .on(POST, "/api/v1/users", least(Admin, Users), users::add)
+        .on(GET, "/api/v1/users/{name}", least(Admin, Users), users::show)
+        .on(DELETE, "/api/v1/users/{name}", least(Admin, Users), users::remove)
+        .on(PUT, "/api/v1/users/{name}/roles", least(Admin, Users), users::set_roles)
+        .on(POST, "/api/v1/users/{name}/password", least(Admin, Users), users::set_password)
+        .on(GET, "/api/v1/logins", least(Admin, Users), users::logins)
+        .on(DELETE, "/api/v1/logins/{id}", least(Admin, Users), users::end_login)
+        .on(GET, "/api/v1/tokens", least(Admin, Users), tokens::list)
+        .on(POST, "/api/v1/tokens", least(Admin, Users), tokens::add)
+        .on(DELETE, "/api/v1/tokens/{id}", least(Admin, Users), tokens::remove)
         .on(GET, "/api/v1/status", least(Viewer, Status), status::status)
         .on(POST, "/api/v1/query", least(Viewer, Readings), query::query)
         .on(POST, "/api/v1/export/days", least(Viewer, Readings), export::days)
@@ -162,7 +178,7 @@ mod tests {
 
     /// What everybody may reach without a proof. Written here once more, so that a route does not become public by a
     /// slip of the table.
-    const PUBLIC: &[&str] = &["/healthz", "/metrics"];
+    const PUBLIC: &[&str] = &["/healthz", "/metrics", "/setup", "/api/v1/setup", "/api/v1/login"];
 
     #[test]
     fn every_route_has_one_rule_and_no_change_is_a_viewers() {

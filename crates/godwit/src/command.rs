@@ -35,3 +35,7 @@ pub(crate) mod serve;
 pub(crate) mod session;
 pub(crate) mod tail;
 pub(crate) mod target;
+#[cfg(feature = "platform")]
+pub(crate) mod token;
+#[cfg(feature = "platform")]
+pub(crate) mod user;

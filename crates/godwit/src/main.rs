@@ -23,6 +23,8 @@ mod server_file;
 #[cfg(feature = "platform")]
 mod settings;
 #[cfg(feature = "platform")]
+mod setup_link;
+#[cfg(feature = "platform")]
 mod sparkplug;
 
 use std::process::ExitCode;
@@ -83,6 +85,14 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Group(command::group::Args),
+    /// Add people, trust them with roles, reset a password
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    User(command::user::Args),
+    /// Make tokens by which programs speak for a user
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Token(command::token::Args),
     /// See who is connected and what waits for whom; end a connection
     #[cfg(feature = "platform")]
     #[command(subcommand)]
@@ -136,6 +146,10 @@ fn main() -> ExitCode {
             Command::Device(args) => command::device::run(args).await,
             #[cfg(feature = "platform")]
             Command::Group(args) => command::group::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::User(args) => command::user::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Token(args) => command::token::run(args).await,
             #[cfg(feature = "platform")]
             Command::Session(args) => command::session::run(args).await,
             #[cfg(feature = "platform")]

@@ -202,6 +202,7 @@ mod tests {
             assert_eq!(shown.postgres, default.postgres);
             assert_eq!(shown.site, default.site);
             assert_eq!(shown.http.bind, default.http.bind);
+            assert_eq!(shown.http.allow_plain, default.http.allow_plain);
             let channels = model::Channels::new(&shown.channel);
             assert!(
                 channels.is_ok(),

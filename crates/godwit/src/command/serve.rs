@@ -16,6 +16,7 @@ use crate::archive::service::Backups;
 use crate::fault::{hinted, with_hint};
 use crate::server_file::ServerFile;
 use crate::settings::Settings;
+use crate::setup_link::SetupLink;
 use crate::sparkplug::SparkplugHost;
 use crate::{meters, operators, register_tables};
 
@@ -125,6 +126,11 @@ struct House {
     api: tokio::task::JoinHandle<()>,
     postgres: Option<tokio::task::JoinHandle<()>>,
     renewal: tokio::task::JoinHandle<()>,
+    identity: identity::Identity,
+    upkeep: tokio::task::JoinHandle<()>,
+    setup: Arc<SetupLink>,
+    /// What is said of the setup link.
+    setup_said: String,
     shutdown: Shutdown,
 }
 
@@ -247,9 +253,10 @@ impl House {
         };
         let http = api.address();
         let parts = api::Parts {
+            settings: settings.http.clone(),
             journal: journal.clone(),
             series: series.clone(),
-            identity,
+            identity: identity.clone(),
             operators: operators::of(&broker),
             door: {
                 let broker = Arc::clone(&broker);
@@ -286,6 +293,9 @@ impl House {
             token: token.reveal().to_owned(),
         };
         file.write(&*host.disk, &data).context("cannot write `server.json`")?;
+        let mut setup_said = String::new();
+        let setup = Arc::new(SetupLink::make(&identity, http, &data, &*host.disk, &mut setup_said)?);
+        let upkeep = tokio::spawn(keep_people(identity.clone(), Arc::clone(&setup), host.clone()));
         Ok(Self {
             data,
             host,
@@ -301,6 +311,10 @@ impl House {
             api,
             postgres,
             renewal,
+            identity,
+            upkeep,
+            setup,
+            setup_said,
             shutdown,
         })
     }
@@ -341,6 +355,7 @@ impl House {
                 first.port()
             );
         }
+        text += &self.setup_said;
         let mut out = std::io::stdout().lock();
         out.write_all(text.as_bytes())?;
         out.flush()?;
@@ -354,6 +369,8 @@ impl House {
             tracing::warn!(%error, "cannot remove `server.json`");
         }
         self.renewal.abort();
+        self.upkeep.abort();
+        self.setup.remove(&*self.host.disk);
         if let Some(sparkplug_host) = &self.sparkplug_host
             && let Some(seq) = sparkplug_host.say(false, &self.journal, &self.host).await
         {
@@ -375,6 +392,7 @@ impl House {
             tracing::warn!("SQL clients were cut off");
         }
         self.series.close().await;
+        self.identity.close();
         self.journal.close().await;
         self.catalog.close().await;
         tracing::info!("stopped");

@@ -23,6 +23,7 @@ mod manual;
 mod mosquitto;
 mod node;
 mod operators;
+mod people;
 mod promises;
 mod python;
 mod raw;

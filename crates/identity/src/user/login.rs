@@ -324,6 +324,11 @@ impl Identity {
         Ok(ended)
     }
 
+    /// Writes down what is still gathered for the audit log. To be called before the catalog closes.
+    pub fn close(&self) {
+        self.write_gathered(true);
+    }
+
     /// Forgets logins whose time is over, tells the doors of tokens whose is, and writes down what was gathered for the
     /// audit log. To be called every minute.
     ///

@@ -1,0 +1,272 @@
+//! People, end to end: roles, tokens and logins with curl, as a stranger's programs use them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::server::{Home, Server};
+
+/// What curl brought back.
+struct Answer {
+    status: u16,
+    head: String,
+    body: Value,
+}
+
+impl Answer {
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+
+    fn code(&self) -> &str {
+        self.body["type"].as_str().and_then(|text| text.strip_prefix("/problems/")).unwrap_or("none")
+    }
+}
+
+/// Asks with curl; `headers` as it takes them.
+fn curl(server: &Server, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Answer {
+    let mut command = Command::new("curl");
+    command.args(["-sS", "-i", "-X", method, &format!("http://{}{path}", server.http)]);
+    for header in headers {
+        command.args(["-H", header]);
+    }
+    if let Some(body) = body {
+        command.args(["-H", "content-type: application/json", "-d", &body.to_string()]);
+    }
+    let output = command.stdin(Stdio::null()).output().expect("curl is there");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).expect("text");
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).expect("a status");
+    let body = serde_json::from_str(body).unwrap_or(Value::Null);
+    Answer { status, head: head.to_owned(), body }
+}
+
+fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}")
+}
+
+/// A user with a password that was made.
+fn add_user(server: &Server, name: &str, roles: &[&str]) -> String {
+    let mut arguments = vec!["user", "add", name];
+    for role in roles {
+        arguments.extend(["--role", role]);
+    }
+    second_word(&server.ok(&arguments), "password")
+}
+
+fn add_token(server: &Server, user: &str, name: &str, scopes: &[&str]) -> String {
+    let mut arguments = vec!["token", "add", user, name];
+    for scope in scopes {
+        arguments.extend(["--scope", scope]);
+    }
+    second_word(&server.ok(&arguments), "token")
+}
+
+fn second_word(text: &str, first: &str) -> String {
+    let line = text.lines().find(|line| line.starts_with(first)).expect("the line is there");
+    line.split_whitespace().nth(1).expect("two words").to_owned()
+}
+
+/// Every file below a directory.
+fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else {
+            found.push((path.display().to_string(), std::fs::read(&path).unwrap_or_default()));
+        }
+    }
+    found
+}
+
+#[test]
+fn a_role_and_a_scope_open_what_they_name_and_nothing_else() {
+    let home = Home::new();
+    let server = home.start();
+    add_user(&server, "root", &["admin"]);
+    add_user(&server, "vera", &["viewer"]);
+    add_user(&server, "otto", &["operator"]);
+    add_user(&server, "gina", &["viewer@hq/floor-17"]);
+    let tokens = [
+        ("nobody", String::new()),
+        ("vera", add_token(&server, "vera", "all", &["*"])),
+        ("otto", add_token(&server, "otto", "all", &["*"])),
+        ("root", add_token(&server, "root", "all", &["*"])),
+        ("gina", add_token(&server, "gina", "all", &["*"])),
+        ("root, reading only", add_token(&server, "root", "read", &["*:read"])),
+        ("root, readings", add_token(&server, "root", "sql", &["readings:read"])),
+    ];
+    let sql = json!({ "sql": "SELECT 1" });
+    let device = json!({ "name": "pump-1", "password": true, "replace": true });
+    let user = json!({ "name": "root" });
+    // Who may: in the order of `tokens`.
+    let table: [(&str, &str, Option<&Value>, [bool; 7]); 6] = [
+        ("GET", "/healthz", None, [true; 7]),
+        ("GET", "/api/v1/status", None, [false, true, true, true, false, true, false]),
+        ("POST", "/api/v1/query", Some(&sql), [false, true, true, true, false, true, true]),
+        ("DELETE", "/api/v1/retained?filter=x", None, [false, false, true, true, false, false, false]),
+        ("GET", "/api/v1/users", None, [false, false, false, true, false, true, false]),
+        ("POST", "/api/v1/users", Some(&user), [false, false, false, true, false, false, false]),
+    ];
+    for (method, path, body, expect) in table {
+        for ((who, token), expect) in tokens.iter().zip(expect) {
+            let answer = curl(&server, method, path, &[&bearer(token)], body);
+            let is_let = !matches!(answer.status, 401 | 403);
+            assert_eq!(is_let, expect, "{who}: {method} {path}: {} {}", answer.head, answer.body);
+        }
+    }
+    let refused = curl(&server, "POST", "/api/v1/devices", &[&bearer(&tokens[1].1)], Some(&device));
+    let said = refused.body["detail"].as_str().expect("a reason");
+    assert!(said.contains("`operator`") && said.contains("`viewer`"), "it says what would be needed: {said}");
+    let refused = curl(&server, "DELETE", "/api/v1/retained?filter=x", &[&bearer(&tokens[5].1)], None);
+    assert_eq!((refused.status, refused.code()), (403, "api.scope"));
+    let refused = curl(&server, "POST", "/api/v1/query", &[&bearer(&tokens[4].1)], Some(&sql));
+    assert!(refused.body["detail"].as_str().expect("a reason").contains("viewer@hq/floor-17"));
+    assert_eq!(curl(&server, "POST", "/healthz", &[], None).status, 405);
+}
+
+#[test]
+fn a_browser_logs_in_and_another_sites_page_changes_nothing_in_its_name() {
+    let home = Home::new();
+    let server = home.start();
+    let password = add_user(&server, "alice", &["admin"]);
+    let credentials = json!({ "name": "alice", "password": password });
+    let login = curl(&server, "POST", "/api/v1/login", &[], Some(&credentials));
+    assert_eq!(login.status, 200, "{}", login.body);
+    let set = login.header("set-cookie").expect("a cookie");
+    assert!(set.contains("; HttpOnly; SameSite=Strict") && !set.contains("Secure"), "{set}");
+    let cookie = format!("cookie: {}", set.split(';').next().expect("a pair"));
+    let csrf = format!("x-godwit-csrf: {}", login.body["csrf"].as_str().expect("a secret"));
+
+    let me = curl(&server, "GET", "/api/v1/me", &[&cookie], None);
+    assert_eq!((&me.body["name"], &me.body["roles"]), (&json!("user:alice"), &json!(["admin"])));
+    assert_eq!(me.body["csrf"], login.body["csrf"]);
+    let order = json!({ "name": "bob" });
+    for headers in
+        [vec![cookie.as_str()], vec![&cookie, "x-godwit-csrf: 0123"], vec![&cookie, "x-godwit-csrf:"]]
+    {
+        let refused = curl(&server, "POST", "/api/v1/users", &headers, Some(&order));
+        assert_eq!((refused.status, refused.code()), (403, "api.csrf"));
+    }
+    assert_eq!(
+        curl(&server, "POST", "/api/v1/users", &[&csrf], Some(&order)).status,
+        401,
+        "the cookie counts"
+    );
+    assert_eq!(curl(&server, "POST", "/api/v1/users", &[&cookie, &csrf], Some(&order)).status, 201);
+
+    assert!(server.ok(&["user", "logins"]).contains("alice"));
+    let out = curl(&server, "POST", "/api/v1/logout", &[&cookie, &csrf], None);
+    assert_eq!(out.status, 204);
+    assert!(out.header("set-cookie").expect("taken away").contains("Max-Age=0"));
+    let over = curl(&server, "GET", "/api/v1/me", &[&cookie], None);
+    assert_eq!((over.status, over.code()), (401, "api.login"));
+
+    let wrong = json!({ "name": "alice", "password": "a wrong password" });
+    let answers: Vec<Answer> =
+        (0..12).map(|_| curl(&server, "POST", "/api/v1/login", &[], Some(&wrong))).collect();
+    assert_eq!((answers[0].status, answers[0].code()), (401, "identity.login"));
+    let last = answers.last().expect("twelve");
+    assert_eq!((last.status, last.code()), (429, "identity.login_throttled"));
+    assert!(last.header("retry-after").is_some_and(|text| text.parse::<u64>().is_ok_and(|s| s <= 6)));
+}
+
+#[test]
+fn a_change_is_done_to_the_revision_that_was_seen() {
+    let home = Home::new();
+    let server = home.start();
+    add_user(&server, "alice", &["viewer"]);
+    let token = bearer(&server.token);
+    let seen = curl(&server, "GET", "/api/v1/users/alice", &[&token], None);
+    assert_eq!(seen.header("etag"), Some("\"1\""));
+    let roles = json!({ "roles": ["operator"] });
+    let put = |tag: &str| {
+        let tag = format!("if-match: {tag}");
+        curl(&server, "PUT", "/api/v1/users/alice/roles", &[&token, &tag], Some(&roles))
+    };
+    let done = put("\"1\"");
+    assert_eq!((done.status, done.header("etag")), (204, Some("\"2\"")));
+    let stale = put("\"1\"");
+    assert_eq!((stale.status, stale.code()), (412, "identity.user_revision"));
+    assert_eq!(put("nonsense").status, 400);
+    let tag = "if-match: \"1\"";
+    assert_eq!(curl(&server, "DELETE", "/api/v1/users/alice", &[&token, tag], None).status, 412);
+    assert!(server.ok(&["user", "show", "alice"]).contains("operator"));
+}
+
+#[test]
+fn the_first_user_comes_by_the_link_and_a_lost_password_is_reset_on_the_servers_machine() {
+    let home = Home::new();
+    let server = home.start();
+    let link = home.data().join("setup-link");
+    let text = std::fs::read_to_string(&link).expect("there is no terminal: a file");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(&link).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let (page, code) = text.trim().split_once('#').expect("a code behind `#`");
+    assert_eq!(page, format!("http://{}/setup", server.http));
+    let page = curl(&server, "GET", "/setup", &[], None);
+    assert_eq!(page.status, 200);
+    assert!(page.header("content-security-policy").is_some());
+
+    let first = |code: &str| {
+        let order = json!({ "code": code, "name": "root", "password": "a password of mine" });
+        curl(&server, "POST", "/api/v1/setup", &[], Some(&order))
+    };
+    assert_eq!(first("0000000000").code(), "identity.setup");
+    assert_eq!(first(code).status, 201);
+    assert_eq!(first(code).code(), "identity.setup", "it is good once");
+    let login = |password: &str| {
+        let credentials = json!({ "name": "root", "password": password });
+        curl(&server, "POST", "/api/v1/login", &[], Some(&credentials)).status
+    };
+    assert_eq!(login("a password of mine"), 200);
+    let made = second_word(&server.ok(&["user", "reset", "root"]), "password");
+    assert_eq!((login("a password of mine"), login(&made)), (401, 200));
+    let refused = server.run(&["user", "remove", "root"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("last admin"), "{said}");
+    server.stop();
+    assert!(!link.exists(), "a link is not left behind");
+    home.start();
+    assert!(!link.exists(), "there is a user: no link");
+}
+
+#[test]
+fn no_password_token_or_cookie_is_in_the_data_directory_or_the_log() {
+    let home = Home::new();
+    let server = home.start();
+    let password = add_user(&server, "alice", &["admin"]);
+    let token = add_token(&server, "alice", "all", &["*"]);
+    let credentials = json!({ "name": "alice", "password": password });
+    let login = curl(&server, "POST", "/api/v1/login", &[], Some(&credentials));
+    let cookie =
+        login.header("set-cookie").and_then(|set| set.split(['=', ';']).nth(1)).expect("it").to_owned();
+    let csrf = login.body["csrf"].as_str().expect("it").to_owned();
+    let me = curl(&server, "GET", "/api/v1/me", &[&bearer(&token)], None);
+    assert_eq!(me.status, 200);
+    curl(&server, "GET", "/api/v1/me", &[&bearer("gdw_a_token_that_is_wrong")], None);
+    let wrong = json!({ "name": "password in the wrong field", "password": "x" });
+    curl(&server, "POST", "/api/v1/login", &[], Some(&wrong));
+    let data = home.data();
+    server.stop();
+    let mut all = files(&data);
+    all.push(("log".to_owned(), home.log().into_bytes()));
+    let secrets = [password.as_str(), &token, &token[12..38], &cookie, &csrf, "gdw_a_token_that_is_wrong"];
+    for (name, bytes) in &all {
+        for secret in secrets {
+            let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+            assert!(!found, "{secret} is in {name}");
+        }
+    }
+    let catalog = all.iter().find(|(name, _)| name.ends_with("catalog.db")).expect("the catalog");
+    assert!(catalog.1.windows(10).any(|part| part == b"user:alice"), "the search finds what is there");
+}
