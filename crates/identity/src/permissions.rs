@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use model::Principal;
 
-use crate::Who;
 use crate::policy::{AwsSettings, By, Compiled, Context, DEFAULT_POLICY, Judgement, Policy, Statement};
+use crate::{Role, Who};
 
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,6 +106,10 @@ pub enum Reason {
     NotOwnCommands,
     /// Nobody has given this principal any right.
     NoRights,
+    /// A user's role does not hold everywhere, or the scopes of the token do not hold `mqtt`.
+    NoRole,
+    /// A user's role hears, and says less than this.
+    RoleTooLow,
     /// A statement of a policy denies it.
     Denied(By),
     /// Policies are attached, and none of them allows it.
@@ -127,6 +131,12 @@ impl Reason {
                  connect as user `local`"
             }
             Self::NoRights => "connect as a device. Run: godwit device add NAME --password",
+            Self::NoRole => {
+                "give the user a role everywhere, or the token scope `mqtt`. Run: godwit user role NAME viewer"
+            }
+            Self::RoleTooLow => {
+                "commands below `cmd/` need role operator, everything else admin. Run: godwit user role NAME ROLE"
+            }
             Self::Denied(_) => "change or detach the policy that denies it, or connect as who may",
             Self::NotAllowed => "allow it in one of the device's policies, or connect as who may",
         }
@@ -142,6 +152,8 @@ impl fmt::Display for Reason {
                 "a device subscribes under `cmd/{device}/` and `$aws/things/{device}/` only"
             }
             Self::NoRights => "this user has no rights",
+            Self::NoRole => "this user's roles do not reach MQTT",
+            Self::RoleTooLow => "this user's role may not publish there",
             Self::Denied(_) => "a policy denies it",
             Self::NotAllowed => "no policy allows it",
         })
@@ -160,8 +172,12 @@ enum Rights {
     All,
     /// Everything but `$aws/`.
     AllOrdinary,
+    /// What the role of a user says.
+    Role(Role),
     /// What policies say.
     Policies(Arc<Compiled>),
+    /// A user whose roles do not reach MQTT.
+    NoRole,
     /// Nothing.
     None,
 }
@@ -183,6 +199,12 @@ impl Permissions {
             Principal::DevicePassword(_) | Principal::Certificate(_) => return None,
         };
         Some(Self { rights })
+    }
+
+    /// What a user of this role may: everything but `$aws/` as an admin; publish commands, and hear everything, as an
+    /// operator; hear everything as a viewer.
+    pub(crate) fn by_role(role: Option<Role>) -> Self {
+        Self { rights: role.map_or(Rights::NoRole, Rights::Role) }
     }
 
     /// Nothing at all.
@@ -211,6 +233,8 @@ impl Permissions {
         match &self.rights {
             Rights::All => Decision::Permitted,
             Rights::None => Decision::Refused(Reason::NoRights),
+            Rights::NoRole => Decision::Refused(Reason::NoRole),
+            Rights::Role(role) => by_role(*role, action, unshared(action, topic)),
             Rights::AllOrdinary => {
                 // A client id names no device here: who speaks was proven by other means.
                 match action != Action::Connect && is_reserved(unshared(action, topic)) {
@@ -277,6 +301,22 @@ fn typed(topic: &str) -> String {
         format!("'{topic}'")
     } else {
         "TOPIC".to_owned()
+    }
+}
+
+/// What a user of this role may; where a role may connect at all, it may hear everything that is no device's own.
+fn by_role(role: Role, action: Action, topic: &str) -> Decision {
+    let may_publish = || match role {
+        Role::Viewer => false,
+        Role::Operator => topic.starts_with("cmd/"),
+        Role::Admin => true,
+    };
+    match action {
+        Action::Connect => Decision::Permitted,
+        _ if is_reserved(topic) => Decision::Refused(Reason::Reserved),
+        Action::Subscribe | Action::Receive => Decision::Permitted,
+        Action::Publish | Action::RetainPublish if may_publish() => Decision::Permitted,
+        Action::Publish | Action::RetainPublish => Decision::Refused(Reason::RoleTooLow),
     }
 }
 

@@ -138,7 +138,8 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     opening: Opening,
 ) -> Result<Connection<S>, (S, Box<Refused>)> {
     let Opening { mut connect, decoder, input } = opening;
-    let (who, permissions) = match authorize(shared, &entry, &connect) {
+    let person = person(shared, &entry, &connect, peer).await;
+    let (who, permissions) = match authorize(shared, &entry, &connect, person) {
         Ok(known) => known,
         Err(refused) => return Err((stream, refused)),
     };
@@ -294,11 +295,27 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     Ok(connection)
 }
 
+/// Judges the password of a person, which takes a while; `None` for everybody else, who is judged at once.
+async fn person(
+    shared: &Shared,
+    entry: &Entry,
+    connect: &Connect,
+    peer: SocketAddr,
+) -> Option<Result<Who, identity::Refusal>> {
+    let (username, password) = (connect.username.as_deref(), connect.password.as_deref());
+    let is_by_name = entry.certificate.is_none() && entry.asked != ClientCertificates::Required;
+    if !is_by_name || !shared.identity.is_of_person(username, password) {
+        return None;
+    }
+    Some(shared.identity.prove(username, password, peer.ip()).await)
+}
+
 /// Finds out who speaks and whether they may connect.
 fn authorize(
     shared: &Shared,
     entry: &Entry,
     connect: &Connect,
+    person: Option<Result<Who, identity::Refusal>>,
 ) -> Result<(Who, identity::Permissions), Box<Refused>> {
     let refused = |why, reason, text: String, hint: String| {
         Err(Box::new(Refused {
@@ -330,7 +347,8 @@ fn authorize(
         })),
         (None, _) => None,
     };
-    let by_name = || shared.identity.authenticate(connect.username.as_deref(), connect.password.as_deref());
+    let (username, password) = (connect.username.as_deref(), connect.password.as_deref());
+    let by_name = || person.unwrap_or_else(|| shared.identity.authenticate(username, password));
     let who = match (certified.unwrap_or_else(by_name), entry.auth) {
         (Err(refusal @ identity::Refusal::Certificate { .. }), _) => {
             let hint = refusal.hint(&connect.client_id);

@@ -21,6 +21,9 @@ impl Identity {
     /// What `who` may do in these circumstances, compiled once per session.
     #[must_use]
     pub fn permissions_of(&self, who: &Who, circumstances: &Circumstances) -> Permissions {
+        if self.is_person(who) {
+            return Permissions::by_role(self.mqtt_role(who));
+        }
         if let Some(permissions) = Permissions::by_nature(who) {
             return permissions;
         }
@@ -40,6 +43,10 @@ impl Identity {
         circumstances: &Circumstances,
         permissions: &Permissions,
     ) -> Option<Permissions> {
+        if self.is_person(who) {
+            // Roles and tokens change seldom, and it costs no more to say them again than to compare.
+            return Some(Permissions::by_role(self.mqtt_role(who)));
+        }
         if Permissions::by_nature(who).is_some() {
             return None;
         }

@@ -6,13 +6,14 @@
 
 use std::net::IpAddr;
 
+use model::Principal;
 use zeroize::Zeroizing;
 
 use super::hash::PasswordHash;
 use super::token::TOKEN_PREFIX;
 use super::{LoginError, UserName};
 use crate::password::PASSWORD_BYTES_MAX;
-use crate::{Actor, Identity, Outcome, Refusal, Who};
+use crate::{Actor, Area, Identity, LOCAL_USER, Outcome, Refusal, Role, Verb, Who};
 
 impl Identity {
     /// Finds out who speaks by user name and password, from this address: a device, user `local`, a user by his
@@ -46,6 +47,30 @@ impl Identity {
         }
         let password = Zeroizing::new(password.to_vec());
         self.prove_user(username, password, address, "mqtt").await.map_err(|_| refusal)
+    }
+
+    /// Whether a name and a password are to be judged by [`Identity::prove`]: they are a user's, or a token.
+    #[must_use]
+    pub fn is_of_person(&self, username: Option<&str>, password: Option<&[u8]>) -> bool {
+        let is_token = password.is_some_and(|password| password.starts_with(TOKEN_PREFIX.as_bytes()));
+        is_token || username.is_some_and(|name| self.parts.users.known.read().users.contains_key(name))
+    }
+
+    /// Whether it is a user, other than `local`.
+    pub(crate) fn is_person(&self, who: &Who) -> bool {
+        matches!(&who.principal, Principal::User(name) if *name != LOCAL_USER)
+    }
+
+    /// The role that a user has over MQTT: the highest that he holds everywhere, as far as the scopes of his token go.
+    /// Topics know no groups, so a role of a group does not count here.
+    pub(crate) fn mqtt_role(&self, who: &Who) -> Option<Role> {
+        let rights = self.rights(who);
+        let held = Role::ALL.into_iter().rev().find(|role| rights.holds(*role, ""))?;
+        match (rights.in_scope(Area::Mqtt, Verb::Read), rights.in_scope(Area::Mqtt, Verb::Write)) {
+            (_, true) => Some(held),
+            (true, false) => Some(Role::Viewer),
+            (false, false) => None,
+        }
     }
 
     /// Judges a user's password; a wrong one is written down, a right one not: the caller says what came of it.
@@ -97,7 +122,7 @@ impl Identity {
 
 /// A token is given with the name of its user, or with `user:token`.
 fn is_named(who: &Who, username: &str) -> bool {
-    let model::Principal::User(user) = &who.principal else { return false };
+    let Principal::User(user) = &who.principal else { return false };
     let token = who.token.as_ref().map_or("", |token| &*token.name);
     match username.split_once(':') {
         None => *user == *username,

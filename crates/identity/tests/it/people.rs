@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use host::{Disk, SystemDisk};
 use identity::{
-    Actor, Area, Grant, LoginError, NewPassword, NewToken, Role, Scope, UserError, UserName, Verb, Who,
+    Action, Actor, Area, Grant, LoginError, NewPassword, NewToken, Role, Scope, UserError, UserName, Verb,
+    Who,
 };
 use model::Principal;
 use zeroize::Zeroizing;
@@ -215,6 +216,56 @@ async fn a_user_proves_himself_over_mqtt_by_password_or_token() {
     ] {
         assert!(prove(name, password).await.is_err(), "{name}");
     }
+}
+
+#[tokio::test]
+async fn over_mqtt_a_viewer_hears_an_operator_commands_and_an_admin_speaks() {
+    let (fixture, _dir) = fresh();
+    let identity = &fixture.identity;
+    for (name, given) in [
+        ("vera", "viewer"),
+        ("otto", "operator"),
+        ("root", "admin"),
+        ("gina", "admin@hq"),
+        ("nobody", "viewer@hq"),
+    ] {
+        add(&fixture, name, &[given]).await;
+    }
+    let who = async |name: &str, password: &str| {
+        identity.prove(Some(name), Some(password.as_bytes()), HOME).await.expect("proven")
+    };
+    // Connect, subscribe `#`, publish cmd/a/b, publish dt/a/b, subscribe $aws/#.
+    for (name, expect) in [
+        ("vera", [true, true, false, false, false]),
+        ("otto", [true, true, true, false, false]),
+        ("root", [true, true, true, true, false]),
+        ("gina", [false; 5]),
+        ("nobody", [false; 5]),
+    ] {
+        let permissions = identity.permissions(&who(name, PASSWORD).await, "any client id");
+        let asked = [
+            (Action::Connect, "any client id"),
+            (Action::Subscribe, "#"),
+            (Action::Publish, "cmd/a/b"),
+            (Action::RetainPublish, "dt/a/b"),
+            (Action::Subscribe, "$share/g/$aws/#"),
+        ];
+        let may = asked.map(|(action, topic)| permissions.may(action, topic).is_permitted());
+        assert_eq!(may, expect, "{name}");
+    }
+    // A token goes as far as its scopes, and a change of the role counts for the session that is there.
+    let (_, secret) = token(&fixture, "root", &["mqtt:read"]).await;
+    let by_token = who("root", secret.reveal()).await;
+    let hears_only = identity.permissions(&by_token, "x");
+    assert!(hears_only.may(Action::Receive, "dt/a/b").is_permitted());
+    assert!(!hears_only.may(Action::Publish, "dt/a/b").is_permitted());
+    let otto = who("otto", PASSWORD).await;
+    let before = identity.permissions(&otto, "x");
+    identity.set_roles(&Actor::inside(), &user("otto"), roles(&["viewer"]), None).await.expect("set");
+    let after = identity
+        .permissions_again(&otto, &identity::policy::Circumstances::of("x"), &before)
+        .expect("changed");
+    assert!(!after.may(Action::Publish, "cmd/a/b").is_permitted());
 }
 
 #[tokio::test]
