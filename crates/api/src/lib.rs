@@ -14,6 +14,7 @@
 //! | `GET`, `POST /api/v1/users`; `GET`, `DELETE …/{name}` | users | admin |
 //! | `PUT …/{name}/roles`, `POST …/{name}/password` | what they are trusted with, and a new password | admin |
 //! | `GET /api/v1/logins`, `DELETE …/{id}` | who is logged in | admin |
+//! | `GET /api/v1/audit`, `…/verify` | who did what, and whether the log of it is as it was written | admin |
 //! | `GET`, `POST /api/v1/tokens`, `DELETE …/{id}` | tokens of users | admin |
 //! | `POST /api/v1/query` | rows: table, CSV or JSON, as `Accept` asks | viewer |
 //! | `POST /api/v1/backup` | the data directory as an archive, streamed | admin |
@@ -40,6 +41,7 @@
 //! Which role and which scope each needs is written in `routes`, in one table. A refusal is a problem document
 //! (RFC 9457) with a `hint` where the reader can do something.
 
+mod audit;
 mod auth;
 mod backup;
 mod body;
@@ -65,6 +67,7 @@ mod tokens;
 mod unrouted;
 mod users;
 
+pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 pub use sessions::{Ask, Clearing, Connection, Filter, NotCleared, Operators, Retained, Session};

@@ -15,7 +15,7 @@ use identity::{Area, Role, Verb};
 use crate::auth::judged;
 use crate::devices::one;
 use crate::{
-    Parts, backup, certificates, devices, export, groups, health, keys, login, me, query, reprocess,
+    Parts, audit, backup, certificates, devices, export, groups, health, keys, login, me, query, reprocess,
     sessions, status, tokens, unrouted, users,
 };
 
@@ -103,14 +103,13 @@ impl Table {
 
 /// Every route.
 pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
-    use Area::{Certificates, Devices, Keys, Readings, Sessions, Status, Users};
+    use Area::{Audit, Certificates, Devices, Keys, Readings, Sessions, Status, Users};
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
     const PUT: Method = Method::PUT;
     const PATCH: Method = Method::PATCH;
     const DELETE: Method = Method::DELETE;
-    const PUT: Method = Method::PUT;
 
     let table = Table { rows: Vec::new(), router: Router::new() }
         .on(GET, "/healthz", Access::Public, health::health)
@@ -128,6 +127,8 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(POST, "/api/v1/users/{name}/password", least(Admin, Users), users::set_password)
         .on(GET, "/api/v1/logins", least(Admin, Users), users::logins)
         .on(DELETE, "/api/v1/logins/{id}", least(Admin, Users), users::end_login)
+        .on(GET, "/api/v1/audit", least(Admin, Audit), audit::list)
+        .on(GET, "/api/v1/audit/verify", least(Admin, Audit), audit::verify)
         .on(GET, "/api/v1/tokens", least(Admin, Users), tokens::list)
         .on(POST, "/api/v1/tokens", least(Admin, Users), tokens::add)
         .on(DELETE, "/api/v1/tokens/{id}", least(Admin, Users), tokens::remove)

@@ -26,6 +26,8 @@ mod settings;
 mod setup_link;
 #[cfg(feature = "platform")]
 mod sparkplug;
+#[cfg(feature = "platform")]
+mod upkeep;
 
 use std::process::ExitCode;
 
@@ -89,6 +91,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     User(command::user::Args),
+    /// See who did what, and verify that the log of it is as it was written
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Audit(command::audit::Args),
     /// Make tokens by which programs speak for a user
     #[cfg(feature = "platform")]
     #[command(subcommand)]
@@ -148,6 +154,8 @@ fn main() -> ExitCode {
             Command::Group(args) => command::group::run(args).await,
             #[cfg(feature = "platform")]
             Command::User(args) => command::user::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Audit(args) => command::audit::run(args).await,
             #[cfg(feature = "platform")]
             Command::Token(args) => command::token::run(args).await,
             #[cfg(feature = "platform")]

@@ -10,9 +10,16 @@
 //! hash(0) = 32 zero bytes
 //! ```
 
+mod anchor;
+mod chain;
 mod notice;
+mod read;
 
+pub use anchor::AnchorError;
+pub(crate) use anchor::Said;
+pub use chain::{Fault, Judge, Recorded, Verdict};
 pub(crate) use notice::Notices;
+pub use read::{AUDIT_PAGE_MAX, AuditFilter, AuditPage};
 
 use std::net::IpAddr;
 
@@ -111,6 +118,12 @@ impl Outcome {
             Self::Done => "done",
             Self::Refused => "refused",
         }
+    }
+
+    /// The outcome of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Done, Self::Refused].into_iter().find(|outcome| outcome.name() == name)
     }
 }
 

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::audit::{self, Actor, Entry, Notices};
+use crate::audit::{self, Actor, Entry, Notices, Said};
 use crate::certificate::{self, CertificateId};
 use crate::device::change::{enlisted, standing, store};
 use crate::device::fleet::Fleet;
@@ -61,6 +61,8 @@ pub(crate) struct Parts {
     pub(crate) users: Users,
     /// What is to be written down and may come often.
     pub(crate) notices: Notices,
+    /// How much of the audit log the journal knows of.
+    pub(crate) anchored: Said,
     pub(crate) policies: Policies,
     pub(crate) refused: RefusedDevices,
     pub(crate) certificates: certificate::Register,
@@ -122,6 +124,7 @@ impl Identity {
             fleet: Arc::new(fleet),
             users,
             notices: Notices::default(),
+            anchored: Said::default(),
             policies,
             refused: RefusedDevices::default(),
             certificates,

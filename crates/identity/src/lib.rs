@@ -39,7 +39,9 @@ pub use answer::Reply;
 pub use attribute::{
     ATTRIBUTE_KEY_BYTES_MAX, ATTRIBUTE_VALUE_BYTES_MAX, ATTRIBUTES_MAX, AttributeError, Attributes,
 };
-pub use audit::{Actor, Outcome};
+pub use audit::{
+    AUDIT_PAGE_MAX, Actor, AnchorError, AuditFilter, AuditPage, Fault, Judge, Outcome, Recorded, Verdict,
+};
 pub use authority::{Authority, AuthorityError};
 pub use certificate::{
     CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Certificate, CertificateError, CertificateFilter,

@@ -18,7 +18,7 @@ use crate::server_file::ServerFile;
 use crate::settings::Settings;
 use crate::setup_link::SetupLink;
 use crate::sparkplug::SparkplugHost;
-use crate::{meters, operators, register_tables};
+use crate::{meters, operators, register_tables, upkeep};
 
 /// What `--help` says behind the flags.
 const HELP: &str =
@@ -295,7 +295,8 @@ impl House {
         file.write(&*host.disk, &data).context("cannot write `server.json`")?;
         let mut setup_said = String::new();
         let setup = Arc::new(SetupLink::make(&identity, http, &data, &*host.disk, &mut setup_said)?);
-        let upkeep = tokio::spawn(keep_people(identity.clone(), Arc::clone(&setup), host.clone()));
+        let keep = upkeep::keep(identity.clone(), Arc::clone(&setup), journal.clone(), host.clone());
+        let upkeep = tokio::spawn(keep);
         Ok(Self {
             data,
             host,
@@ -393,6 +394,7 @@ impl House {
         }
         self.series.close().await;
         self.identity.close();
+        upkeep::anchor(&self.identity, &self.journal).await;
         self.journal.close().await;
         self.catalog.close().await;
         tracing::info!("stopped");

@@ -2,8 +2,8 @@
 //!
 //! The first of a kind is written at once; those that follow within a minute are counted and become one entry. So a
 //! stranger who guesses passwords all day writes some entries a minute, not millions. Not here: changes, each of which
-//! has its own entry. The laws: at most [`KINDS_MAX`] kinds a minute have entries of their own, the rest are counted
-//! together; nobody waits for the disk here; what the catalog did not take is counted again.
+//! has its own entry. The laws: at most [`KINDS_MAX`] kinds of refusals a minute have entries of their own, the rest are
+//! counted together; what is not a refusal is never counted with something else; nobody waits for the disk here; what the catalog did not take is counted again.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -20,6 +20,10 @@ const WINDOW_MICROS: u64 = 60_000_000;
 
 /// Most kinds that have entries of their own within a window: a flood of made-up names fills 12 MB a day.
 const KINDS_MAX: usize = 32;
+
+/// Most kinds of what was not refused that are gathered. Whoever does such things is known and answers for each: beyond,
+/// each has its own entry.
+const KNOWN_KINDS_MAX: usize = 1_024;
 
 /// What makes two of them one kind.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -56,7 +60,11 @@ impl Notices {
     /// Whether it is the first of its kind in this window, as which it is to be written.
     fn is_first(&self, kind: Kind, detail: Option<&Value>, now: u64) -> Option<Kind> {
         let mut kinds = self.kinds.lock();
-        let kind = match kinds.len() >= KINDS_MAX && !kinds.contains_key(&kind) {
+        let is_known = kinds.contains_key(&kind);
+        if !kind.refused && !is_known && kinds.len() >= KNOWN_KINDS_MAX {
+            return Some(kind);
+        }
+        let kind = match kind.refused && !is_known && kinds.len() >= KINDS_MAX {
             true => kind.others(),
             false => kind,
         };

@@ -1,5 +1,6 @@
 //! Laws of identity, seen from outside.
 
+mod audit;
 mod certificates;
 mod credentials;
 mod devices;

@@ -1,0 +1,34 @@
+//! What is looked after each minute: logins and tokens whose time is over, the setup link, the end of the audit log.
+//!
+//! Not here: what is done (`identity`). The law: what fails is tried again with the next minute, and stops nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::Host;
+use identity::Identity;
+use journal::Journal;
+
+use crate::setup_link::SetupLink;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Looks after it until aborted.
+pub(crate) async fn keep(identity: Identity, setup: Arc<SetupLink>, journal: Journal, host: Host) {
+    loop {
+        anchor(&identity, &journal).await;
+        tokio::time::sleep(LOOK).await;
+        setup.look(&identity, &*host.disk);
+        if let Err(error) = identity.upkeep().await {
+            tracing::warn!(%error, "what is over was not forgotten; it is tried again in a minute");
+        }
+    }
+}
+
+/// Says the end of the audit log to the journal, so that it cannot be cut off unseen.
+pub(crate) async fn anchor(identity: &Identity, journal: &Journal) {
+    if let Err(error) = identity.anchor_audit(journal).await {
+        tracing::warn!(%error, "the audit log was not anchored; it is tried again in a minute");
+    }
+}
