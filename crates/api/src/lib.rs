@@ -27,6 +27,15 @@
 //! | `PUT, DELETE /api/v1/devices/{name}/quarantine` | into quarantine, and out of it | operator |
 //! | `PUT, DELETE /api/v1/devices/{name}/groups/{path}` | a membership | operator |
 //! | `GET, POST /api/v1/groups`, `GET, DELETE /api/v1/groups/{path}` | groups | viewer, operator |
+//! | `GET /api/v1/devices/{name}/children` | the devices that a gateway speaks for | viewer |
+//! | `PUT /api/v1/devices/{name}/children` | lists them anew | admin |
+//! | `GET /api/v1/policies` | a page of policies, with their versions and what they are attached to | viewer |
+//! | `GET /api/v1/policies/{name}` | one, with its document; `?version=` | viewer |
+//! | `PUT /api/v1/policies/{name}` | a new version; the body is the policy; `If-Match`, `?activate=false` | admin |
+//! | `DELETE /api/v1/policies/{name}` | removes one that is attached to nothing | admin |
+//! | `POST /api/v1/policies/{name}/activate` | lets another version count | admin |
+//! | `PUT`, `DELETE /api/v1/policies/{name}/targets/{target}` | attaches, detaches | admin |
+//! | `POST /api/v1/decisions` | whether a device may, and which statement decides | viewer |
 //! | `GET /api/v1/sessions` | a page of MQTT sessions | viewer |
 //! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | viewer |
 //! | `POST /api/v1/sessions/{client id}/kick` | ends its connection | operator |
@@ -57,6 +66,7 @@ mod keys;
 mod login;
 mod me;
 mod page;
+mod policies;
 mod problem;
 mod query;
 mod reprocess;

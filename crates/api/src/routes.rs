@@ -15,8 +15,8 @@ use identity::{Area, Role, Verb};
 use crate::auth::judged;
 use crate::devices::one;
 use crate::{
-    Parts, audit, backup, certificates, devices, export, groups, health, keys, login, me, query, reprocess,
-    sessions, status, tokens, unrouted, users,
+    Parts, audit, backup, certificates, devices, export, groups, health, keys, login, me, policies, query,
+    reprocess, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -103,7 +103,7 @@ impl Table {
 
 /// Every route.
 pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
-    use Area::{Audit, Certificates, Devices, Keys, Readings, Sessions, Status, Users};
+    use Area::{Audit, Certificates, Devices, Keys, Policies, Readings, Sessions, Status, Users};
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
@@ -167,6 +167,16 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(GET, "/api/v1/keys", least(Admin, Keys), keys::show)
         .on(POST, "/api/v1/keys/rotate", least(Admin, Keys), keys::rotate)
         .on(POST, "/api/v1/keys/recovery", least(Admin, Keys), keys::recovery)
+        .on(GET, "/api/v1/devices/{name}/children", least(Viewer, Devices), policies::children)
+        .on(PUT, "/api/v1/devices/{name}/children", least(Admin, Policies), policies::set_children)
+        .on(GET, "/api/v1/policies", least(Viewer, Policies), policies::list)
+        .on(GET, "/api/v1/policies/{name}", least(Viewer, Policies), policies::show)
+        .on(PUT, "/api/v1/policies/{name}", least(Admin, Policies), policies::put)
+        .on(DELETE, "/api/v1/policies/{name}", least(Admin, Policies), policies::remove)
+        .on(POST, "/api/v1/policies/{name}/activate", least(Admin, Policies), policies::activate)
+        .on(PUT, "/api/v1/policies/{name}/targets/{target}", least(Admin, Policies), policies::attach)
+        .on(DELETE, "/api/v1/policies/{name}/targets/{target}", least(Admin, Policies), policies::detach)
+        .on(POST, "/api/v1/decisions", least(Viewer, Policies), policies::decide)
         .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup);
     (table.rows, table.router)
 }
@@ -192,7 +202,9 @@ mod tests {
                 Access::Anybody => {}
                 Access::Least { role, area, .. } => {
                     // What asks by POST and changes nothing.
-                    let asks = ["/api/v1/query", "/api/v1/export", "/api/v1/export/days"].contains(&row.path);
+                    let asks =
+                        ["/api/v1/query", "/api/v1/export", "/api/v1/export/days", "/api/v1/decisions"]
+                            .contains(&row.path);
                     let is_change = row.method != Method::GET && !asks;
                     assert!(!is_change || role >= Role::Operator, "{row:?} changes something");
                     let for_admins = matches!(area, Area::Users | Area::Policies | Area::Keys);

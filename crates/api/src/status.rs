@@ -19,7 +19,26 @@ pub(crate) struct Status {
     journal: Journal,
     series: Series,
     exports: Vec<Export>,
+    permissions: Permissions,
     door: serde_json::Value,
+}
+
+/// What devices were refused since the start.
+#[derive(Serialize)]
+struct Permissions {
+    refused_devices: usize,
+    /// Those that were refused most.
+    refused: Vec<Refused>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    device: String,
+    count: u64,
+    /// The last that was refused.
+    action: &'static str,
+    topic: String,
+    at: String,
 }
 
 /// A lake that is kept up to date by `[[export]]`.
@@ -139,8 +158,21 @@ pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
         journal: journal(parts.journal.status()),
         series: series(parts.series.stats()),
         exports: parts.series.exports().into_iter().map(export).collect(),
+        permissions: permissions(&parts.identity),
         door: (parts.door)(),
     })
+}
+
+fn permissions(identity: &identity::Identity) -> Permissions {
+    let (most, refused_devices) = identity.most_refused(NAMES_MAX);
+    let refused = |(device, refused): (model::DeviceName, identity::Refused)| Refused {
+        device: device.to_string(),
+        count: refused.counts.sum(),
+        action: refused.action.name(),
+        topic: refused.topic.to_string(),
+        at: refused.at.to_string(),
+    };
+    Permissions { refused_devices, refused: most.into_iter().map(refused).collect() }
 }
 
 fn export(status: series::ExportStatus) -> Export {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use catalog::{Catalog, Migration};
 use host::Host;
 use identity::Identity;
+use identity::policy::Circumstances;
 use journal::{Chains, Journal};
 use model::Routes;
 use parking_lot::Mutex;
@@ -28,6 +29,9 @@ use crate::{Auth, ListenerSettings, Settings, StartError, connection, delivery, 
 
 /// How often sums go to the metrics and sessions without a connection are looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// Sessions that are looked at before others have their turn.
+const ABSENT_AT_ONCE: usize = 256;
 
 /// Retained messages that are taken away in one batch of the journal.
 const CLEARED_AT_ONCE: usize = 1_000;
@@ -274,6 +278,29 @@ async fn watch_rights(shared: Arc<Shared>) {
         let links: Vec<_> = shared.links.lock().values().cloned().collect();
         for link in links {
             link.signal.raise(RIGHTS);
+        }
+        look_at_the_absent(&shared).await;
+    }
+}
+
+/// Sessions without a connection are judged by what their clients may do now: what they may not receive any more is not
+/// queued for them. Their subscriptions are looked at when they come back.
+async fn look_at_the_absent(shared: &Shared) {
+    for (at, session) in shared.sessions.all().into_iter().enumerate() {
+        if at % ABSENT_AT_ONCE == ABSENT_AT_ONCE - 1 {
+            tokio::task::yield_now().await;
+        }
+        let mut state = session.state();
+        if state.link.is_some() {
+            continue;
+        }
+        let circumstances = state.permissions.compiled().map_or_else(
+            || Circumstances::of(session.client_id.clone()),
+            |compiled| compiled.context().circumstances.clone(),
+        );
+        let changed = shared.identity.permissions_again(&session.who, &circumstances, &state.permissions);
+        if let Some(permissions) = changed {
+            state.permissions = permissions;
         }
     }
 }

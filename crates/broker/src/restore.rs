@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use hashbrown::HashMap;
+use identity::policy::Circumstances;
 use journal::{Chains, Consumer, Hold};
 use model::{Door, Origin, Qos, TopicFilter, partition};
 
@@ -117,7 +118,8 @@ fn bring_back_wills(shared: &Arc<Shared>, sessions: &[Arc<Session>], wills: Vec<
             boot: shared.host.boot,
         });
         let delay_s = will.delay_s;
-        let will = Box::new(Will { will, who, origin, row: id });
+        let circumstances = Circumstances::of(origin.client_id.clone());
+        let will = Box::new(Will { will, who, origin, circumstances, row: id });
         let Some(session) = by_id.get(&session) else {
             will.publish(shared);
             continue;

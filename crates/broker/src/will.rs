@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use identity::policy::Circumstances;
 use identity::{Action, Who};
 use model::reserved::{self, PublishVerdict};
 use model::{Keep, Message, Origin, Qos, Route};
@@ -21,6 +22,8 @@ pub(crate) struct Will {
     pub(crate) will: mqtt::Will,
     pub(crate) who: Who,
     pub(crate) origin: Arc<Origin>,
+    /// How its client was connected: policies may look at it.
+    pub(crate) circumstances: Circumstances,
     /// Its row in the catalog.
     pub(crate) row: u64,
 }
@@ -58,7 +61,7 @@ impl Will {
 
     /// The message for the journal, if it is to go there; what is delivered at once is.
     fn message(self, shared: &Arc<Shared>) -> Option<Message> {
-        let Self { will, who, origin, row: _ } = self;
+        let Self { will, who, origin, circumstances, row: _ } = self;
         let drop = |reason: Drop, why: &str| {
             let before = shared.tallies.dropped(reason).one();
             if before < 10 || before.is_multiple_of(1_000) {
@@ -89,14 +92,15 @@ impl Will {
                 return None;
             }
         }
-        let permissions = shared.identity.permissions(&who, &origin.client_id);
+        let permissions = shared.identity.permissions_of(&who, &circumstances);
         let mut actions = [Action::Publish].into_iter().chain(will.retain.then_some(Action::RetainPublish));
         let refused = actions.find_map(|action| match permissions.may(action, &will.topic) {
             identity::Decision::Permitted => None,
-            identity::Decision::Refused(reason) => Some(reason),
+            identity::Decision::Refused(reason) => Some((action, reason)),
         });
-        if let Some(reason) = refused {
-            drop(Drop::WillNotPermitted, reason.hint());
+        if let Some((action, reason)) = refused {
+            shared.identity.refused(&who, action, &will.topic);
+            drop(Drop::WillNotPermitted, &permissions.advice(reason, action, &will.topic));
             return None;
         }
         let route = shared.routes.find(&will.topic);

@@ -19,6 +19,8 @@ pub(crate) mod load;
 #[cfg(feature = "platform")]
 pub(crate) mod moment;
 #[cfg(feature = "platform")]
+pub(crate) mod policy;
+#[cfg(feature = "platform")]
 pub(crate) mod query;
 mod recording;
 pub(crate) mod replay;

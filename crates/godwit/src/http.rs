@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use reqwest::{Method, Response};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::Deserialize;
 
 use crate::fault::with_hint;
@@ -89,14 +89,41 @@ impl Server {
         accept: &str,
         body: Option<&serde_json::Value>,
     ) -> anyhow::Result<Response> {
-        let url = format!("{}{path}", self.url);
-        let mut request = self.http.request(method, &url).header("accept", accept);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
-        }
+        let mut request = self.request(method, path).header("accept", accept);
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answered(request, path).await
+    }
+
+    /// Puts a text as it is; JSON comes back.
+    pub(crate) async fn put_text<T: serde::de::DeserializeOwned>(
+        &self,
+        path: &str,
+        text: String,
+        headers: &[(&'static str, String)],
+    ) -> anyhow::Result<T> {
+        let mut request =
+            self.request(Method::PUT, path).header("content-type", "application/json").body(text);
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let answer = self.answered(request, path).await?;
+        answer
+            .json()
+            .await
+            .with_context(|| format!("{}{path} answered something else than expected", self.url))
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    async fn answered(&self, request: RequestBuilder, path: &str) -> anyhow::Result<Response> {
         let answer = request.send().await.map_err(|error| {
             let unreachable = error.is_connect() || error.is_timeout();
             let hint = unreachable.then_some("is `godwit serve` running there?");
@@ -111,7 +138,7 @@ impl Server {
             Ok(problem) => {
                 Err(with_hint(anyhow::anyhow!(problem.detail.unwrap_or(problem.title)), problem.hint))
             }
-            Err(_) => anyhow::bail!("{url} answered {status}"),
+            Err(_) => anyhow::bail!("{}{path} answered {status}", self.url),
         }
     }
 

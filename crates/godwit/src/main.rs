@@ -99,6 +99,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Token(command::token::Args),
+    /// Say what devices may do, and ask why
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Policy(command::policy::Args),
     /// See who is connected and what waits for whom; end a connection
     #[cfg(feature = "platform")]
     #[command(subcommand)]
@@ -158,6 +162,8 @@ fn main() -> ExitCode {
             Command::Audit(args) => command::audit::run(args).await,
             #[cfg(feature = "platform")]
             Command::Token(args) => command::token::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Policy(args) => command::policy::run(args).await,
             #[cfg(feature = "platform")]
             Command::Session(args) => command::session::run(args).await,
             #[cfg(feature = "platform")]

@@ -13,7 +13,8 @@ use crate::fault::with_hint;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
-const SECTIONS: &[&str] = &["keys", "journal", "mqtt", "http", "series", "sparkplug", "postgres", "site"];
+const SECTIONS: &[&str] =
+    &["keys", "journal", "mqtt", "http", "series", "sparkplug", "postgres", "site", "aws"];
 
 /// Variables that are no settings of a section: flags and the command line's own.
 const NOT_SETTINGS: &[&str] = &[
@@ -55,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) sparkplug: crate::sparkplug::Settings,
     /// SQL by the PostgreSQL wire protocol.
     pub(crate) postgres: series::PostgresSettings,
+    /// What ARNs in policies are compared with.
+    pub(crate) aws: identity::policy::AwsSettings,
     /// Where the readings are from.
     pub(crate) site: series::SiteSettings,
 }
@@ -201,6 +204,7 @@ mod tests {
             }
             assert_eq!(shown.postgres, default.postgres);
             assert_eq!(shown.site, default.site);
+            assert_eq!(shown.aws, default.aws);
             assert_eq!(shown.http.bind, default.http.bind);
             assert_eq!(shown.http.allow_plain, default.http.allow_plain);
             let channels = model::Channels::new(&shown.channel);

@@ -296,6 +296,12 @@ impl Identity {
         self.parts.changes.subscribe()
     }
 
+    /// Counts what [`Identity::changes`] tells: whoever asks before and after knows whether something changed in between.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        *self.parts.changes.borrow()
+    }
+
     /// Adds a device, without a way to prove itself. One that was only seen or removed becomes active and keeps its
     /// history.
     ///

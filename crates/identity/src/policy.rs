@@ -10,6 +10,7 @@
 //! - What a variable stands for is text, never a pattern.
 
 mod address;
+mod attachment;
 mod change;
 mod compiled;
 mod condition;
@@ -25,6 +26,7 @@ mod shipped;
 mod store;
 mod target;
 mod variable;
+mod versions;
 
 pub use change::{Expected, PolicyError};
 pub use compiled::{By, Compiled, Judgement};
@@ -40,8 +42,9 @@ pub use store::{
 };
 pub use target::{Target, TargetError};
 
+pub(crate) use attachment::forget_target;
 pub(crate) use shipped::default_policy;
-pub(crate) use store::{MIGRATION, Policies, forget_target};
+pub(crate) use store::{MIGRATION, Policies};
 
 use serde::Deserialize;
 

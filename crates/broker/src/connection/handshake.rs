@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use bytestring::ByteString;
+use identity::policy::Circumstances;
 use identity::{Action, ClientCertificates, Decision, Who};
 use model::{Door, Kind, Origin, partition};
 use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Rule, Side, Version};
@@ -23,7 +24,7 @@ use super::{Connection, Held};
 use crate::Settings;
 use crate::bridge;
 use crate::entry::Entry;
-use crate::link::Link;
+use crate::link::{Link, RIGHTS};
 use crate::logbook::shown;
 use crate::scratch;
 use crate::session::Session;
@@ -138,8 +139,9 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     opening: Opening,
 ) -> Result<Connection<S>, (S, Box<Refused>)> {
     let Opening { mut connect, decoder, input } = opening;
+    let revision = shared.identity.revision();
     let person = person(shared, &entry, &connect, peer).await;
-    let (who, permissions) = match authorize(shared, &entry, &connect, person) {
+    let (who, permissions) = match authorize(shared, &entry, peer, &connect, person) {
         Ok(known) => known,
         Err(refused) => return Err((stream, refused)),
     };
@@ -171,7 +173,9 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     let expiry_s = asked_s.min(expiry_max_s(settings));
     let will = connect.will.take().map(|will| {
         let row = shared.host.random.number() >> 1;
-        Box::new(Will { will: unpinned(will), who: who.clone(), origin: Arc::clone(&origin), row })
+        let circumstances = Circumstances { has_will: true, ..circumstances(&connect, peer) };
+        let (will, who, origin) = (unpinned(will), who.clone(), Arc::clone(&origin));
+        Box::new(Will { will, who, origin, circumstances, row })
     });
     let kept_will = will.as_deref().map(KeptWill::of);
     let is_bridge = will.as_ref().is_some_and(|will| bridge::is_state(&will.will.topic))
@@ -208,6 +212,10 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     };
     shared.tallies.connected_max.fetch_max(connected, Ordering::Relaxed);
     let mut held = Held { shared: Arc::clone(shared), session, link, why: End::Panic };
+    // Rights that changed meanwhile were told to those who were connected then.
+    if shared.identity.revision() != revision {
+        held.link.signal.raise(RIGHTS);
+    }
     let old_key = ended.as_ref().map_or(held.session.key, |ended| ended.session.key);
     shared.timetable.forget(old_key, dues);
     if let Some(older) = &taken_over {
@@ -310,10 +318,22 @@ async fn person(
     Some(shared.identity.prove(username, password, peer.ip()).await)
 }
 
+/// What policies may look at.
+fn circumstances(connect: &Connect, peer: SocketAddr) -> Circumstances {
+    Circumstances {
+        // In memory of its own: the CONNECT's buffer holds a password.
+        client_id: ByteString::from(&*connect.client_id),
+        address: Some(peer.ip()),
+        is_persistent: !connect.clean_start,
+        has_will: connect.will.is_some(),
+    }
+}
+
 /// Finds out who speaks and whether they may connect.
 fn authorize(
     shared: &Shared,
     entry: &Entry,
+    peer: SocketAddr,
     connect: &Connect,
     person: Option<Result<Who, identity::Refusal>>,
 ) -> Result<(Who, identity::Permissions), Box<Refused>> {
@@ -372,11 +392,13 @@ fn authorize(
             return refused(Refusal::Unauthenticated, reason, text, refusal.hint(&connect.client_id));
         }
     };
-    let permissions = shared.identity.permissions(&who, &connect.client_id);
+    let permissions = shared.identity.permissions_of(&who, &circumstances(connect, peer));
     match permissions.may(Action::Connect, &connect.client_id) {
         Decision::Permitted => Ok((who, permissions)),
         Decision::Refused(why) => {
-            refused(Refusal::Forbidden, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
+            shared.identity.refused(&who, Action::Connect, &connect.client_id);
+            let advice = permissions.advice(why, Action::Connect, &connect.client_id);
+            refused(Refusal::Forbidden, Reason::NotAuthorized, why.to_string(), advice)
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytestring::ByteString;
+use identity::policy::Circumstances;
 use identity::{Action, Decision};
 use model::TopicFilter;
 use model::limit::TOPIC_LEVELS_MAX;
@@ -247,7 +248,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         } else if let SubscribeVerdict::Refuse(why) = reserved::subscribe(filter.filter()) {
             (Refusal::Subscription, Reason::TopicFilterInvalid, why.to_owned(), String::new())
         } else if let Decision::Refused(why) = self.permissions.may(Action::Subscribe, filter.filter()) {
-            (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), why.hint().to_owned())
+            let filter = filter.filter();
+            self.shared().identity.refused(&self.who, Action::Subscribe, filter);
+            let advice = self.permissions.advice(why, Action::Subscribe, filter);
+            (Refusal::Subscribe, Reason::NotAuthorized, why.to_string(), advice)
         } else {
             return Ok(());
         };
@@ -410,15 +414,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn look_at_rights(&mut self) -> Result<(), Goodbye> {
         let shared = Arc::clone(self.shared());
         let client_id = self.link().client_id.clone();
-        self.permissions = shared.identity.permissions(&self.who, &client_id);
-        self.known.forget();
+        let circumstances = self.permissions.compiled().map_or_else(
+            || Circumstances { address: Some(self.link().peer.ip()), ..Circumstances::of(client_id.clone()) },
+            |compiled| compiled.context().circumstances.clone(),
+        );
+        // Most changes are somebody else's.
+        let changed = shared.identity.permissions_again(&self.who, &circumstances, &self.permissions);
+        let is_changed = changed.is_some();
+        if let Some(permissions) = changed {
+            self.permissions = permissions;
+            self.known.forget();
+        }
         let may_stay = shared.identity.stands(&self.who)
-            && self.permissions.may(Action::Connect, &client_id).is_permitted();
+            && self.permissions.may(Action::Connect, &circumstances.client_id).is_permitted();
         if !may_stay {
             tracing::warn!(client_id = ?client_id, "disconnected: what it proved is not accepted any more");
             return Err(Goodbye::new(End::Withdrawn, Reason::NotAuthorized));
         }
-        self.drop_withdrawn_filters();
+        if is_changed {
+            self.drop_withdrawn_filters();
+        }
         Ok(())
     }
 

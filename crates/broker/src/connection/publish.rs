@@ -100,7 +100,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             (decision, _) => decision,
         };
         if let Decision::Refused(reason) = decision {
-            let hint = || (format!("publish to `{}`: {reason}", shown(&topic)), reason.hint().to_owned());
+            let action = if verdict.publish.is_permitted() { Action::RetainPublish } else { Action::Publish };
+            self.shared().identity.refused(&self.who, action, &topic);
+            let permissions = self.permissions.clone();
+            let hint = || {
+                let why = format!("publish to `{}`: {reason}", shown(&topic));
+                (why, permissions.advice(reason, action, &topic))
+            };
             return self.refuse(qos, packet_id, Reason::NotAuthorized, hint);
         }
         if is_question {

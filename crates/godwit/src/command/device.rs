@@ -4,6 +4,7 @@ mod add;
 mod certificate;
 mod change;
 mod export;
+mod gateway;
 mod import;
 mod list;
 mod show;
@@ -17,6 +18,8 @@ pub(crate) enum Args {
     /// Its certificates: list, add, register, revoke, deactivate, activate
     #[command(subcommand)]
     Certificate(certificate::Args),
+    /// Say which devices a gateway speaks for
+    Gateway(gateway::Args),
     /// List devices
     List(list::Args),
     /// Show all that is known of one device
@@ -44,6 +47,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args {
         Args::Add(args) => add::run(args).await,
         Args::Certificate(args) => certificate::run(args).await,
+        Args::Gateway(args) => gateway::run(args).await,
         Args::List(args) => list::run(args).await,
         Args::Show(args) => show::run(args).await,
         Args::Move(args) => change::r#move(args).await,

@@ -173,7 +173,8 @@ impl House {
         let identity = identity::Identity::open(catalog.clone(), host.clone())
             .map_err(hinted(identity::OpenError::hint))?
             .with_authority(authority.clone())
-            .with_local_token(&token);
+            .with_local_token(&token)
+            .with_aws(settings.aws.clone());
         let renewal = tokio::spawn(renew(authority.clone(), identity.clone()));
         let series_settings = series::Settings { site: settings.site.clone(), ..settings.series.clone() };
         let series = series::Series::open(

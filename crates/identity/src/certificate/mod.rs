@@ -22,6 +22,8 @@ use aws_lc_rs::digest;
 use catalog::{Connection, Migration, Row, SqlError, params};
 use model::{DeviceName, Timestamp};
 
+use crate::policy::CertificateFacts;
+
 pub use change::{CertificateError, Issued, NewKey, PrivateKeyPem};
 pub use handshake::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ClientCertificates};
 pub use material::CertificateFlaw;
@@ -204,6 +206,11 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// What policies may know of it.
+    pub(crate) fn facts(&self) -> Option<CertificateFacts> {
+        material::facts(&self.der)
+    }
+
     /// The certificate as PEM (RFC 7468).
     #[must_use]
     pub fn pem(&self) -> String {

@@ -76,6 +76,15 @@ impl Register {
         self.known.read().by_id.get(id).cloned()
     }
 
+    /// Those of a device that may be used.
+    pub(crate) fn active_of(&self, device: &DeviceName) -> Vec<CertificateId> {
+        let known = self.known.read();
+        let is_active = |id: &&CertificateId| {
+            known.by_id.get(*id).is_some_and(|kept| kept.status == CertificateStatus::Active)
+        };
+        known.of_device.get(device).into_iter().flatten().filter(is_active).copied().collect()
+    }
+
     /// Takes in a new one.
     pub(crate) fn put(&self, id: CertificateId, kept: Kept) {
         self.known.write().put(id, kept);

@@ -11,7 +11,7 @@ use model::reserved::{self, PublishVerdict, SubscribeVerdict};
 use model::{DeviceName, Principal};
 
 use super::{Circumstances, Context, Document, Effect, Policy, PolicyName};
-use crate::{Action, Decision, Identity, Permissions, Who};
+use crate::{Action, CertificateId, Decision, Identity, Permissions, Who};
 
 /// Whether a device may do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +66,7 @@ pub struct AnswerBy {
 
 impl Identity {
     /// Answers a question.
-    #[must_use]
-    pub fn why(&self, question: &Question) -> Answer {
+    pub async fn why(&self, question: &Question) -> Answer {
         let Question { device, certificate, action, topic, client_id, address, policy } = question;
         let client_id = match (action, client_id) {
             (Action::Connect, _) => ByteString::from(topic.as_str()),
@@ -75,14 +74,26 @@ impl Identity {
             (_, None) => ByteString::from(device.as_str()),
         };
         let circumstances = Circumstances { client_id, address: *address, ..Circumstances::default() };
+        // A device with one certificate speaks by that one.
+        let own = match self.parts.certificates.active_of(device).as_slice() {
+            [only] => Some(only.bytes()),
+            _ => None,
+        };
+        let certificate = certificate.or(own);
         let principal = match certificate {
-            Some(id) => Principal::Certificate(*id),
+            Some(id) => Principal::Certificate(id),
             None => Principal::DevicePassword(device.clone()),
         };
-        let who = Who { principal, device: Some(device.clone()), ..Who::anonymous() };
+        // Without its facts the answer is as for a session that outlived the process.
+        let shown = match certificate {
+            Some(id) => self.certificate(&CertificateId::from_bytes(id)).await.ok().flatten(),
+            None => None,
+        };
+        let facts = shown.and_then(|shown| shown.facts()).map(Arc::new);
+        let who = Who { principal, device: Some(device.clone()), certificate: facts, ..Who::anonymous() };
         let policies = match policy {
             Some(policy) => Arc::from([Arc::clone(policy)]),
-            None => self.policies_for(Some(device), *certificate),
+            None => self.policies_for(Some(device), certificate),
         };
         let context: Context = self.context(&who, &circumstances);
         let permissions = Permissions::by_policies(policies, context, &self.aws);

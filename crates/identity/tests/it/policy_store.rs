@@ -180,14 +180,14 @@ async fn why_names_the_statement_and_what_would_change_it() {
         address: None,
         policy: None,
     };
-    let answer = identity.why(&ask(Action::Publish, "dt/d1/x"));
+    let answer = identity.why(&ask(Action::Publish, "dt/d1/x")).await;
     let decided = answer.by.expect("a statement");
     assert_eq!(
         (decided.policy.as_str(), decided.statement, decided.sid.as_deref()),
         ("default", 2, Some("SpeakAsItself"))
     );
     assert!(answer.is_permitted && decided.text.contains("dt/${godwit:Device}/*"), "{}", decided.text);
-    let answer = identity.why(&ask(Action::Publish, "dt/d2/x"));
+    let answer = identity.why(&ask(Action::Publish, "dt/d2/x")).await;
     assert!(!answer.is_permitted && answer.by.is_none());
     assert!(
         answer.advice.contains("allow `iot:Publish` on `arn:aws:iot:*:*:topic/dt/d2/x`"),
@@ -197,16 +197,16 @@ async fn why_names_the_statement_and_what_would_change_it() {
     let denial = r#"{"Version":"2012-10-17","Statement":{"Sid":"No","Effect":"Deny","Action":"iot:*","Resource":"*"}}"#;
     put(identity, "no", denial).await;
     identity.attach_policy(&by, &policy("no"), &Target::Device(name("d1"))).await.expect("attached");
-    let answer = identity.why(&ask(Action::Publish, "dt/d1/x"));
+    let answer = identity.why(&ask(Action::Publish, "dt/d1/x")).await;
     assert_eq!(answer.reason, "a policy denies it");
     assert!(answer.advice.contains("godwit policy detach no --device d1"), "{}", answer.advice);
-    let answer = identity.why(&ask(Action::Subscribe, "$aws/unknown/#"));
+    let answer = identity.why(&ask(Action::Subscribe, "$aws/unknown/#")).await;
     assert!(answer.reason.contains("reserved"), "{}", answer.reason);
     // A draft is asked about before it is put.
     let (draft, warnings) = identity.draft_policy(&policy("draft"), &allow("topic/new")).expect("a policy");
     assert!(warnings.is_empty());
     let question = Question { policy: Some(draft), ..ask(Action::Publish, "new") };
-    assert!(identity.why(&question).is_permitted);
+    assert!(identity.why(&question).await.is_permitted);
 }
 
 #[tokio::test]
