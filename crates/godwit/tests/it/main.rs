@@ -24,6 +24,7 @@ mod mosquitto;
 mod node;
 mod operators;
 mod people;
+mod policies;
 mod promises;
 mod python;
 mod raw;

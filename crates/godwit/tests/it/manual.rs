@@ -13,13 +13,13 @@ use crate::server::{Home, Server};
 const DOORS: &str = "[[listener]]\ndoor = \"mqtt\"\nbind = \"127.0.0.1:0\"\nauth = \"anonymous\"\n[http]\nbind = \"127.0.0.1:0\"\n";
 
 /// A page of the manual, asked when it runs: checkouts may share what one of them built.
-fn page(name: &str) -> String {
+pub(crate) fn page(name: &str) -> String {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs");
     std::fs::read_to_string(Path::new(&here).join("../../docs").join(name)).expect("a page")
 }
 
 /// Headings, and the blocks of code below each as language and text.
-fn sections(page: &str) -> Vec<(String, Vec<(String, String)>)> {
+pub(crate) fn sections(page: &str) -> Vec<(String, Vec<(String, String)>)> {
     let mut sections = vec![(String::new(), Vec::new())];
     let mut block: Option<(String, String)> = None;
     for line in page.lines() {
@@ -42,7 +42,7 @@ fn sections(page: &str) -> Vec<(String, Vec<(String, String)>)> {
 }
 
 /// A command line as a shell splits it: quotes of both kinds, no expansion.
-fn words(line: &str) -> Vec<String> {
+pub(crate) fn words(line: &str) -> Vec<String> {
     let (mut words, mut word, mut quote): (_, Option<String>, Option<char>) = (Vec::new(), None, None);
     for c in line.chars() {
         match (quote, c) {
