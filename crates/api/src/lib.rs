@@ -54,6 +54,7 @@ mod audit;
 mod auth;
 mod backup;
 mod body;
+mod ca;
 mod caller;
 mod certificates;
 mod cookie;

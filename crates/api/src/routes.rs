@@ -15,8 +15,8 @@ use identity::{Area, Role, Verb};
 use crate::auth::judged;
 use crate::devices::one;
 use crate::{
-    Parts, audit, backup, certificates, devices, export, groups, health, keys, login, me, policies, query,
-    reprocess, sessions, status, tokens, unrouted, users,
+    Parts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me, policies,
+    query, reprocess, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -148,6 +148,9 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(POST, "/api/v1/devices", least(Operator, Devices), devices::add)
         .on(GET, "/api/v1/devices/{name}/certificates", least(Viewer, Certificates), certificates::list_of)
         .on(POST, "/api/v1/devices/{name}/certificates", least(Operator, Certificates), certificates::add)
+        .on(GET, "/api/v1/ca", least(Viewer, Certificates), ca::show)
+        .on(POST, "/api/v1/ca/root/export", least(Admin, Keys), ca::export)
+        .on(POST, "/api/v1/ca/root/import", least(Admin, Keys), ca::import)
         .on(GET, "/api/v1/certificates", least(Viewer, Certificates), certificates::list)
         .on(GET, "/api/v1/certificates/{id}", least(Viewer, Certificates), certificates::show)
         .on(PATCH, "/api/v1/certificates/{id}", least(Operator, Certificates), certificates::change)

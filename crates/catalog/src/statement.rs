@@ -164,6 +164,8 @@ pub(crate) fn open_for_writing(path: &Path) -> Result<rusqlite::Connection, SqlE
         return Err(SqlError::Disk { path: path.to_owned(), source });
     }
     raw.pragma_update(None, "synchronous", "full").map_err(failed)?;
+    // What is taken away is overwritten in the pages that are written anyway: a key that left is not found in their free parts.
+    raw.pragma_update(None, "secure_delete", "fast").map_err(failed)?;
     raw.pragma_update(None, "journal_size_limit", LOG_BYTES_KEPT).map_err(failed)?;
     Ok(raw)
 }

@@ -5,6 +5,8 @@ pub(crate) mod audit;
 #[cfg(feature = "platform")]
 pub(crate) mod backup;
 #[cfg(feature = "platform")]
+pub(crate) mod ca;
+#[cfg(feature = "platform")]
 pub(crate) mod device;
 #[cfg(feature = "platform")]
 pub(crate) mod doctor;

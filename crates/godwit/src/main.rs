@@ -121,6 +121,10 @@ enum Command {
     /// Make a data directory from a backup
     #[cfg(feature = "platform")]
     Restore(command::restore::Args),
+    /// The certificate authority: show, expiry, export-root, import-root
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Ca(command::ca::Args),
     /// Look for what is wrong, or soon will be, and say what to do
     #[cfg(feature = "platform")]
     Doctor(command::doctor::Args),
@@ -174,6 +178,8 @@ fn main() -> ExitCode {
             Command::Backup(args) => command::backup::run(args).await,
             #[cfg(feature = "platform")]
             Command::Restore(args) => command::restore::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Ca(args) => command::ca::run(args).await,
             #[cfg(feature = "platform")]
             Command::Doctor(args) => command::doctor::run(args).await,
             Command::Load(args) => command::load::run(args).await,

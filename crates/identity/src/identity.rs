@@ -165,6 +165,12 @@ impl Identity {
         self
     }
 
+    /// What signs certificates, if anything does.
+    #[must_use]
+    pub fn authority(&self) -> Option<&Authority> {
+        self.authority.as_ref()
+    }
+
     /// The root certificate of the authority, which devices trust, as PEM.
     #[must_use]
     pub fn root_pem(&self) -> Option<String> {

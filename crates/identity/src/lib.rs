@@ -42,7 +42,7 @@ pub use attribute::{
 pub use audit::{
     AUDIT_PAGE_MAX, Actor, AnchorError, AuditFilter, AuditPage, Fault, Judge, Outcome, Recorded, Verdict,
 };
-pub use authority::{Authority, AuthorityError};
+pub use authority::{Authority, AuthorityError, AuthorityView};
 pub use certificate::{
     CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Certificate, CertificateError, CertificateFilter,
     CertificateFlaw, CertificateId, CertificateOrigin, CertificateRefusal, CertificateStatus,

@@ -498,3 +498,36 @@ fn a_publish_by_https_is_durable_when_it_is_answered_and_stored_once() {
     assert_eq!(status, 403, "{answer}");
     assert!(answer.contains("not registered"), "{answer}");
 }
+
+#[test]
+fn the_roots_key_is_taken_away_under_a_passphrase_and_devices_are_added_as_before() {
+    let home = home();
+    let server = home.start();
+    let file = path(home.path(), "root.key.json");
+    let with = |passphrase: &str, arguments: &[&str]| {
+        server.command(arguments).env("GODWIT_PASSPHRASE", passphrase).output().expect("the binary starts")
+    };
+    let secret = "correct horse battery staple";
+    let taken = with(secret, &["ca", "export-root", "--out", file, "--remove"]);
+    assert!(taken.status.success(), "{}", String::from_utf8_lossy(&taken.stderr));
+    let twice = with(secret, &["ca", "export-root", "--out", path(home.path(), "again.json"), "--remove"]);
+    let said = String::from_utf8_lossy(&twice.stderr).into_owned();
+    assert!(!twice.status.success() && said.contains("not on this machine"), "{said}");
+    let shown = server.ok(&["ca", "show"]);
+    assert!(shown.lines().any(|line| line.starts_with("root") && line.contains("taken away")), "{shown}");
+    server.stop();
+
+    let server = home.start();
+    let pair = add(&home, &server, "pump-1");
+    assert_eq!(answer(&home, secure(&home)[0], Some(&pair), 5, "").expect("an answer").0, 0);
+    let with = |passphrase: &str, arguments: &[&str]| {
+        server.command(arguments).env("GODWIT_PASSPHRASE", passphrase).output().expect("the binary starts")
+    };
+    let wrong = with("another passphrase", &["ca", "import-root", file]);
+    assert!(!wrong.status.success(), "another passphrase opens nothing");
+    let back = with(secret, &["ca", "import-root", file]);
+    assert!(back.status.success(), "{}", String::from_utf8_lossy(&back.stderr));
+    let shown = server.ok(&["ca", "show"]);
+    assert!(!shown.contains("taken away"), "{shown}");
+    assert!(server.ok(&["ca", "expiry"]).lines().count() > 13, "a line for each week of a quarter");
+}

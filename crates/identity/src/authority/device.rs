@@ -75,7 +75,7 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let issuer = issuer(&self.parts.issuing)?;
+        let issuer = issuer(&self.issuing())?;
         let certificate = params.signed_by(key, &issuer).map_err(|error| wrong(&error))?;
         let micros = |duration: Duration| duration.as_micros() as i64;
         // Certificates count whole seconds.

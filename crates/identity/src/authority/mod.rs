@@ -13,6 +13,7 @@
 //! while the clock is obviously wrong.
 
 mod device;
+mod offline;
 mod pair;
 mod server;
 mod signing;
@@ -27,6 +28,7 @@ use model::{Kind, Timestamp};
 use parking_lot::RwLock;
 
 pub(crate) use self::device::Signed;
+pub use self::offline::AuthorityView;
 use self::pair::{Pair, keep, read};
 use self::server::{SERVER_LIFE, Shown, current, is_due, names_of_this_machine};
 use self::signing::make;
@@ -78,6 +80,12 @@ pub enum AuthorityError {
         #[source]
         source: KeyError,
     },
+    /// What needs the root's private key is asked, and it is elsewhere.
+    #[error("the root's private key is not on this machine")]
+    RootOffline,
+    /// What was brought is not the key of the root that is trusted.
+    #[error("this is not the private key of this server's root")]
+    NotTheRoot,
     /// A certificate cannot be made or read.
     #[error("certificate `{name}` is not right: {reason}")]
     Certificate {
@@ -96,6 +104,8 @@ impl AuthorityError {
             Self::Clock { .. } => Kind::Unavailable,
             Self::Read(error) => error.kind(),
             Self::Write(error) => error.kind(),
+            Self::RootOffline => Kind::Conflict,
+            Self::NotTheRoot => Kind::Invalid,
             Self::Key { .. } | Self::Certificate { .. } => Kind::Broken,
         }
     }
@@ -107,6 +117,8 @@ impl AuthorityError {
             Self::Clock { .. } => Some("set the clock (or wait for NTP), then start again"),
             Self::Read(error) => error.hint(),
             Self::Write(error) => error.hint(),
+            Self::RootOffline => Some("bring it back with `godwit ca import-root FILE`"),
+            Self::NotTheRoot => Some("name the file that `godwit ca export-root` wrote for this server"),
             Self::Key { source, .. } => source.hint(),
             Self::Certificate { .. } => None,
         }
@@ -122,8 +134,9 @@ pub struct Authority {
 struct Parts {
     catalog: Catalog,
     host: Host,
-    root: Pair,
-    issuing: Pair,
+    /// Lock order: none of the three is held together with another.
+    root: RwLock<Arc<Pair>>,
+    issuing: RwLock<Arc<Pair>>,
     server: Arc<Shown>,
 }
 
@@ -161,14 +174,24 @@ impl Authority {
             }
         };
         let server = Arc::new(Shown { current: RwLock::new(current(&server, &issuing)?) });
-        let parts = Parts { catalog: catalog.clone(), host: host.clone(), root, issuing, server };
+        let lock = |pair| RwLock::new(Arc::new(pair));
+        let (catalog, host) = (catalog.clone(), host.clone());
+        let parts = Parts { catalog, host, root: lock(root), issuing: lock(issuing), server };
         Ok(Self { parts: Arc::new(parts) })
+    }
+
+    fn root(&self) -> Arc<Pair> {
+        Arc::clone(&self.parts.root.read())
+    }
+
+    fn issuing(&self) -> Arc<Pair> {
+        Arc::clone(&self.parts.issuing.read())
     }
 
     /// The root certificate, which clients trust, as PEM (RFC 7468).
     #[must_use]
     pub fn root_pem(&self) -> String {
-        pem::encode(&pem::Pem::new("CERTIFICATE", self.parts.root.certificate.to_vec()))
+        pem::encode(&pem::Pem::new("CERTIFICATE", self.root().certificate.to_vec()))
     }
 }
 

@@ -22,7 +22,23 @@ pub(super) struct Pair {
     pub(super) not_after: Timestamp,
 }
 
-fn place(name: &str) -> Place<'_> {
+impl Pair {
+    /// Whether the private key is here: the root's may be elsewhere.
+    pub(super) fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
+    pub(super) fn without_key(&self) -> Self {
+        self.with_key(Zeroizing::new(Vec::new()))
+    }
+
+    pub(super) fn with_key(&self, key: Zeroizing<Vec<u8>>) -> Self {
+        let (certificate, names) = (self.certificate.clone(), self.names.clone());
+        Self { name: self.name, certificate, key, names, not_after: self.not_after }
+    }
+}
+
+pub(super) fn place(name: &str) -> Place<'_> {
     Place { table: "authorities", column: "sealed_key", row: name }
 }
 
@@ -40,8 +56,12 @@ pub(super) fn read(
         )?)
     })?;
     let Some((certificate, sealed, names, not_after)) = rows.into_iter().next() else { return Ok(None) };
-    let key =
-        catalog::unseal(host, place(name), &sealed).map_err(|source| AuthorityError::Key { name, source })?;
+    // Nothing is stored of a key that was taken away.
+    let key = match sealed.is_empty() {
+        true => Zeroizing::default(),
+        false => catalog::unseal(host, place(name), &sealed)
+            .map_err(|source| AuthorityError::Key { name, source })?,
+    };
     let names = names.lines().map(str::to_owned).collect();
     Ok(Some(Pair { name, certificate: certificate.into(), key, names, not_after }))
 }

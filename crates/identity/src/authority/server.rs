@@ -22,6 +22,8 @@ use super::{Authority, AuthorityError, Parts};
 pub(super) const SERVER_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// A server's certificate is renewed when this is left of its life.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+/// An issuing authority is followed by a new one when this is left of its life: time to bring the root's key.
+const RENEW_ISSUING_BEFORE: Duration = Duration::from_secs(2 * 365 * 86_400);
 /// Most names of one certificate: a machine with more addresses is known by the first of them.
 const NAMES_MAX: usize = 64;
 
@@ -82,10 +84,12 @@ impl Authority {
     }
 
     pub(crate) async fn renew_for(&self, names: &BTreeSet<String>) -> Result<bool, AuthorityError> {
-        let Parts { catalog, host, issuing, server, .. } = &*self.parts;
+        let Parts { catalog, host, server, .. } = &*self.parts;
+        let is_new = self.renew_issuing().await?;
+        let issuing = &*self.issuing();
         {
             let current = server.current.read();
-            if !is_due_at(host.clock.now(), current.not_after, &current.names, names) {
+            if !is_new && !is_due_at(host.clock.now(), current.not_after, &current.names, names) {
                 return Ok(false);
             }
         }
@@ -94,6 +98,35 @@ impl Authority {
         let next = current(&made, issuing)?;
         *server.current.write() = next;
         Ok(true)
+    }
+}
+
+impl Authority {
+    /// Makes a new issuing authority when the old one has two years left. What the old one signed stays good: devices are
+    /// known by their own certificates, and the server gets a new one at once. Without the root's key it is said, once a
+    /// look, and the old one is used on.
+    async fn renew_issuing(&self) -> Result<bool, AuthorityError> {
+        let Parts { catalog, host, .. } = &*self.parts;
+        let (root, issuing) = (self.root(), self.issuing());
+        let left = issuing.not_after.micros() - host.clock.now().micros();
+        if left > RENEW_ISSUING_BEFORE.as_micros() as i64 {
+            return Ok(false);
+        }
+        if !root.has_key() {
+            tracing::error!(
+                not_after = %issuing.not_after,
+                "the issuing authority ends and a new one needs the root's private key, which is not here. Run: godwit ca import-root FILE"
+            );
+            return Ok(false);
+        }
+        let made = make(host, "issuing", Some(&root), BTreeSet::new(), super::ISSUING_LIFE)?;
+        *self.parts.issuing.write() = Arc::new(keep(catalog, host, made).await?);
+        Ok(true)
+    }
+
+    /// What the server's certificate of now is known by.
+    pub(crate) fn server_id(&self) -> crate::CertificateId {
+        crate::CertificateId::of(&self.parts.server.current.read().certified.cert[0])
     }
 }
 

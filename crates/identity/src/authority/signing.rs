@@ -100,6 +100,9 @@ pub(super) fn issuer(by: &Pair) -> Result<Issuer<'static, KeyPair>, AuthorityErr
         name: by.name,
         reason: error.to_string(),
     };
+    if !by.has_key() {
+        return Err(AuthorityError::RootOffline);
+    }
     let signer = KeyPair::try_from(by.key.as_slice()).map_err(|error| wrong(&error))?;
     Issuer::from_ca_cert_der(&by.certificate, signer).map_err(|error| wrong(&error))
 }

@@ -95,7 +95,7 @@ async fn the_same_authority_is_there_after_a_restart_and_its_keys_are_sealed() {
     catalog.close().await;
 
     let stored = host.disk.read(&dir.path().join("catalog.db"), 1 << 30).expect("the database");
-    for pair in [&first.parts.root, &first.parts.issuing] {
+    for pair in [first.root(), first.issuing()] {
         // RFC 5915: the private number is an octet string of 32 bytes.
         let at = pair.key.windows(2).position(|tag| tag == [0x04, 0x20]).expect("a private number");
         let secret = &pair.key[at + 2..at + 34];
@@ -137,4 +137,56 @@ async fn nothing_is_made_while_the_clock_is_wrong() {
     assert!(matches!(refused, AuthorityError::Clock { .. }), "{refused}");
     machine.clock.set(NOW);
     Authority::open_for(&catalog, &host, &names(&["hut"])).await.expect("made once it is right");
+}
+
+#[tokio::test]
+async fn the_root_is_taken_away_and_issuing_goes_on_and_a_new_issuing_authority_needs_it_back() {
+    let (dir, machine, host) = machine();
+    let catalog = open(dir.path(), &host);
+    let by = crate::Actor::inside();
+    let authority = Authority::open_for(&catalog, &host, &names(&["hut"])).await.expect("made");
+    let root = authority.root_pem();
+    let secret = {
+        let pair = authority.root();
+        let at = pair.key.windows(2).position(|tag| tag == [0x04, 0x20]).expect("a private number");
+        pair.key[at + 2..at + 34].to_vec()
+    };
+    let stored_key = |catalog: &Catalog| {
+        let rows = catalog.read::<_, ReadError>(|connection| {
+            Ok(connection.query(
+                "SELECT sealed_key FROM authorities WHERE name = 'root'",
+                catalog::params![],
+                |row| row.get::<Vec<u8>>(0),
+            )?)
+        });
+        rows.expect("read").remove(0)
+    };
+    let before = stored_key(&catalog);
+    let sealed = authority.export_root(&by, &[9; 32], true).await.expect("exported");
+    assert!(!sealed.windows(32).any(|part| part == secret), "it leaves sealed");
+    assert!(stored_key(&catalog).is_empty(), "nothing of it is kept");
+    assert!(matches!(authority.export_root(&by, &[9; 32], true).await, Err(AuthorityError::RootOffline)));
+    catalog.close().await;
+    let file = host.disk.read(&dir.path().join("catalog.db"), 1 << 30).expect("the database");
+    assert!(
+        !file.windows(before.len()).any(|part| part == before),
+        "nor is it in what the database left free"
+    );
+
+    let catalog = open(dir.path(), &host);
+    let authority = Authority::open_for(&catalog, &host, &names(&["hut"])).await.expect("read");
+    assert!(!authority.views()[0].has_key);
+    authority.sign_new_key(&model::DeviceName::parse("pump-1").expect("a name")).expect("issuing goes on");
+    let nine_years = Timestamp::from_micros(NOW.micros() + 9 * 365 * DAY.as_micros() as i64);
+    machine.clock.set(nine_years);
+    let first = authority.views()[1].id;
+    authority.renew_for(&names(&["hut"])).await.expect("the server's own is renewed");
+    assert_eq!(authority.views()[1].id, first, "no new issuing authority without the root");
+
+    let wrong = authority.import_root(&by, &[8; 32], &sealed).await.expect_err("another passphrase");
+    assert!(matches!(wrong, AuthorityError::Key { .. }), "{wrong}");
+    authority.import_root(&by, &[9; 32], &sealed).await.expect("back");
+    assert!(authority.renew_for(&names(&["hut"])).await.expect("renewed"));
+    assert_ne!(authority.views()[1].id, first);
+    handshake(&authority, &root, "hut", nine_years).expect("who trusts the root knows the server");
 }

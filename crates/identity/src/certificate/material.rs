@@ -193,3 +193,8 @@ fn parts(name: &X509Name<'_>) -> Vec<(String, String)> {
     };
     name.iter_attributes().take(PARTS_MAX).filter_map(part).collect()
 }
+
+/// The public key of a certificate, as it is encoded inside.
+pub(crate) fn public_key(der: &[u8]) -> Option<Vec<u8>> {
+    Some(parse(der).ok()?.public_key().subject_public_key.data.to_vec())
+}

@@ -27,6 +27,7 @@ use crate::policy::CertificateFacts;
 pub use change::{CertificateError, Issued, NewKey, PrivateKeyPem};
 pub use handshake::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ClientCertificates};
 pub use material::CertificateFlaw;
+pub(crate) use material::public_key;
 pub use proof::CertificateRefusal;
 pub(crate) use register::Register;
 pub(crate) use request::Request;
