@@ -1,5 +1,6 @@
 //! `godwit doctor`: looks at the machine and at the server, and says of each finding what to do.
 
+mod certificates;
 mod exports;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use host::{Clock, Disk, SystemClock, SystemDisk};
 use reqwest::Method;
 use serde::Deserialize;
 
+use self::certificates::Authority;
 use self::exports::Export;
 use crate::http::ServerArgs;
 use crate::server_file::ServerFile;
@@ -92,6 +94,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
                     findings.extend(sql_finding(&args.server.data_dir()));
                 }
                 findings.extend(status.findings());
+                // Whoever may not ask is not told.
+                let authority = server.json::<Authority>(Method::GET, "/api/v1/ca", None).await;
+                findings.extend(authority.ok().map(|authority| authority.finding()));
             }
             Err(error) => findings.push(Finding::wrong("server", format!("{error:#}"), "look at its log")),
         },
