@@ -16,6 +16,8 @@ pub(crate) struct Answer {
     pub(crate) reason: Reason,
     /// PUBREC to QoS 2, PUBACK to QoS 1.
     pub(crate) is_rec: bool,
+    /// To a repeat of a QoS 2 message that was answered, or is to be, by another.
+    pub(crate) is_repeat: bool,
 }
 
 /// The answers of one batch, in their order.
@@ -26,6 +28,15 @@ fn pubacks(answers: &Answers) -> usize {
     answers.iter().filter(|answer| !answer.is_rec).count()
 }
 
+fn repeats(answers: &Answers) -> usize {
+    answers.iter().filter(|answer| answer.is_repeat).count()
+}
+
+/// Takes the answers to repeats of a QoS 2 packet id away.
+pub(crate) fn withdraw_repeats(answers: &mut Answers, packet_id: u16) {
+    answers.retain(|answer| !(answer.is_repeat && answer.packet_id == packet_id));
+}
+
 /// The batches of one connection.
 #[derive(Default)]
 pub(crate) struct Batches {
@@ -33,6 +44,8 @@ pub(crate) struct Batches {
     /// Number of the next batch; the first of `pending` is `next - pending.len()`.
     next: u64,
     unanswered: usize,
+    /// Answers to repeats: nearly always none, and nothing is looked for then.
+    repeats: usize,
     bytes: usize,
 }
 
@@ -52,6 +65,7 @@ impl Batches {
     /// Begins a batch. `is_empty`: nothing of it goes to the journal, it only keeps its place in the order.
     pub(crate) fn open(&mut self, answers: Answers, bytes: usize, is_empty: bool) -> u64 {
         self.unanswered += pubacks(&answers);
+        self.repeats += repeats(&answers);
         self.bytes += bytes;
         let fate = if is_empty { Fate::Durable } else { Fate::Waiting };
         self.pending.push_back(Pending { answers, bytes, fate });
@@ -75,6 +89,7 @@ impl Batches {
         }
         let Pending { answers, bytes, fate } = self.pending.pop_front()?;
         self.unanswered -= pubacks(&answers);
+        self.repeats -= repeats(&answers);
         self.bytes -= bytes;
         if self.pending.is_empty() && self.pending.capacity() > 16 {
             self.pending = VecDeque::new();
@@ -82,6 +97,16 @@ impl Batches {
         match fate {
             Fate::Failed(failure) => Some((answers, Some(failure))),
             Fate::Durable | Fate::Waiting => Some((answers, None)),
+        }
+    }
+
+    /// A client has released a packet id: it has its PUBREC, and one to a repeat would come to the next message of this id.
+    pub(crate) fn withdraw(&mut self, packet_id: u16) {
+        if self.repeats > 0 {
+            for pending in &mut self.pending {
+                withdraw_repeats(&mut pending.answers, packet_id);
+            }
+            self.repeats = self.pending.iter().map(|pending| repeats(&pending.answers)).sum();
         }
     }
 
@@ -129,7 +154,7 @@ mod tests {
             for &size in &sizes {
                 let answers: Answers = (0..size).map(|_| {
                     id += 1;
-                    Answer { packet_id: id, reason: Reason::Success, is_rec: id % 3 == 0 }
+                    Answer { packet_id: id, reason: Reason::Success, is_rec: id % 3 == 0, is_repeat: false }
                 }).collect();
                 let number = batches.open(answers, size, size == 0);
                 if size > 0 {

@@ -17,6 +17,7 @@ use mqtt::{
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::batches::withdraw_repeats;
 use super::due::DueFilter;
 use super::explain;
 use super::{Connection, Goodbye, Moment};
@@ -95,6 +96,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// PUBREL: a packet id of the client's is free (MQTT 5.0, section 4.3.3).
     fn release(&mut self, packet_id: u16) -> Result<(), Goodbye> {
+        self.batches.withdraw(packet_id);
+        withdraw_repeats(&mut self.answers, packet_id);
         let is_known = {
             let mut state = self.held.session.state();
             if !state.is_held_by(&self.held.link) {

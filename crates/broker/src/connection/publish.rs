@@ -250,7 +250,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if qos != Qos::AtMostOnce {
             let is_rec = qos == Qos::ExactlyOnce;
             self.pubacks += usize::from(!is_rec);
-            self.answers.push(Answer { packet_id, reason, is_rec });
+            self.answers.push(Answer { packet_id, reason, is_rec, is_repeat: false });
         }
     }
 
@@ -299,7 +299,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match begun {
             Begun::New => Ok(true),
             Begun::Again => {
-                self.promise(Qos::ExactlyOnce, packet_id, Reason::Success);
+                let reason = Reason::Success;
+                self.answers.push(Answer { packet_id, reason, is_rec: true, is_repeat: true });
                 Ok(false)
             }
             Begun::TooMany => {

@@ -179,7 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(())
     }
 
-    fn send_answer(&mut self, Answer { packet_id, reason, is_rec }: Answer) -> Result<(), Goodbye> {
+    fn send_answer(&mut self, Answer { packet_id, reason, is_rec, .. }: Answer) -> Result<(), Goodbye> {
         if reason.is_failure()
             && let Some(at) = self.refusals.iter().position(|(id, _)| *id == packet_id)
         {

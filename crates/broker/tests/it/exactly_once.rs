@@ -84,6 +84,31 @@ async fn mqtt5_4_3_3_10_until_pubrel_a_repeat_is_answered_and_no_second_message(
 }
 
 #[tokio::test]
+async fn an_answer_to_a_repeat_never_comes_to_the_next_message_of_its_id() {
+    for version in VERSIONS {
+        let house = House::open().await;
+        let (mut client, _) = Client::with(house.anonymous(), persistent(version, "me")).await;
+        client.publish(twice("a", 2, "x")).await;
+        client.expect(Packet::PubRec(ack(2))).await;
+        house.disk.hold_syncs();
+        // Its answer waits behind that of another message: answers keep their order.
+        client.publish(publish("a", 7, "first".to_owned())).await;
+        client.publish(again(twice("a", 2, "x"))).await;
+        client.send(&Packet::PubRel(ack(2))).await;
+        client.expect(Packet::PubComp(ack(2))).await;
+        // The id is free, and is another message's from here on: nothing of it is durable.
+        client.publish(twice("a", 2, "y")).await;
+        client.expect_nothing().await;
+        house.disk.release_syncs();
+        client.expect(Packet::PubAck(ack(7))).await;
+        client.expect(Packet::PubRec(ack(2))).await;
+        assert_eq!(house.journal.durable_seq(), 3, "x, the first and y");
+        client.send(&Packet::PubRel(ack(2))).await;
+        client.expect(Packet::PubComp(ack(2))).await;
+    }
+}
+
+#[tokio::test]
 async fn a_message_that_was_not_durable_when_its_connection_broke_is_answered_on_the_next_and_is_one() {
     for version in VERSIONS {
         let house = House::open().await;
