@@ -19,7 +19,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api", &["model", "host", "journal", "identity", "series"]),
     (
         "godwit",
-        &["model", "host", "mqtt", "catalog", "journal", "client", "identity", "series", "broker", "ingress", "api"],
+        &[
+            "model", "host", "mqtt", "catalog", "journal", "client", "identity", "series", "broker",
+            "ingress", "api",
+        ],
     ),
 ];
 

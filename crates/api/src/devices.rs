@@ -5,13 +5,14 @@ pub(crate) mod list;
 pub(crate) mod one;
 pub(crate) mod shown;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use identity::Actor;
+use identity::{Actor, Attributes, NewDevice};
 use model::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,12 @@ use crate::problem::Problem;
 #[serde(deny_unknown_fields)]
 pub(crate) struct New {
     name: String,
+    /// Where it is: a group that exists.
+    #[serde(default)]
+    group: Option<String>,
+    /// What is said of it.
+    #[serde(default)]
+    attributes: BTreeMap<String, String>,
     /// Make a password for it.
     #[serde(default)]
     password: bool,
@@ -33,12 +40,20 @@ pub(crate) struct New {
     /// Sign this request (CSR, PEM) for it; its key stays where it is.
     #[serde(default)]
     csr: Option<String>,
-    /// Where it is: a group that exists.
-    #[serde(default)]
-    group: Option<String>,
     /// It has a password already: make a new one.
     #[serde(default)]
     replace: bool,
+}
+
+impl New {
+    fn device(&self) -> Result<NewDevice, Problem> {
+        Ok(NewDevice {
+            name: shown::name(&self.name)?,
+            group: self.group.as_deref().map(shown::group).transpose()?,
+            attributes: Attributes::new(&self.attributes)
+                .map_err(|error| Problem::new(error.kind(), "identity.attribute", error.to_string()))?,
+        })
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -63,10 +78,10 @@ pub(crate) async fn add(
             )
             .hint(Some("add it with a certificate, then ask for a password with `\"replace\": true`")));
         }
-        let name = shown::name(&new.name)?;
-        let place = placed(&name, new.group.as_deref())?;
+        let device = new.device()?;
+        let name = device.name.clone();
         let key = certificates::key(new.csr.as_deref());
-        let issued = parts.identity.add_device_with_certificate(&by, place, key).await;
+        let issued = parts.identity.add_device_with_certificate(&by, device, key).await;
         let issued = issued.map_err(|error| certificates::refused(&error))?;
         tracing::info!(device = %name, certificate = %issued.certificate.id, "a device was added with a certificate");
         return Ok((StatusCode::CREATED, Json(certificates::Made::of(&parts, issued))).into_response());
@@ -79,11 +94,12 @@ pub(crate) async fn add(
         )
         .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, or send a request as `csr`")));
     }
-    let name = shown::name(&new.name)?;
+    let device = new.device()?;
+    let name = device.name.clone();
     let made = if new.replace {
         parts.identity.set_password(&by, &name).await
     } else {
-        parts.identity.add_device_with_password(&by, placed(&name, new.group.as_deref())?).await
+        parts.identity.add_device_with_password(&by, device).await
     };
     let password = made.map_err(|error| {
         let hint = match &error {
@@ -97,9 +113,4 @@ pub(crate) async fn add(
     tracing::info!(device = %name, replaced = new.replace, "a device got a password");
     let added = Added { name: name.to_string(), password: password.reveal().to_owned() };
     Ok((StatusCode::CREATED, Json(added)).into_response())
-}
-
-/// The device that is to be added, where it is to be.
-fn placed(name: &model::DeviceName, group: Option<&str>) -> Result<identity::NewDevice, Problem> {
-    Ok(identity::NewDevice { group: group.map(shown::group).transpose()?, ..name.into() })
 }

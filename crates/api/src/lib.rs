@@ -25,6 +25,7 @@
 //! | `GET, PATCH, DELETE /api/v1/devices/{name}` | one device; moved, with other attributes; removed | viewer, operator |
 //! | `POST /api/v1/devices/{name}/replace` | another device in its place | operator |
 //! | `PUT, DELETE /api/v1/devices/{name}/quarantine` | into quarantine, and out of it | operator |
+//! | `DELETE /api/v1/devices/{name}/flags` | its flags cleared | operator |
 //! | `PUT, DELETE /api/v1/devices/{name}/groups/{path}` | a membership | operator |
 //! | `GET, POST /api/v1/groups`, `GET, DELETE /api/v1/groups/{path}` | groups | viewer, operator |
 //! | `GET /api/v1/devices/{name}/children` | the devices that a gateway speaks for | viewer |

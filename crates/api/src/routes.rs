@@ -161,6 +161,7 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
         .on(POST, "/api/v1/devices/{name}/replace", in_group(Operator, Devices), one::replace)
         .on(PUT, "/api/v1/devices/{name}/quarantine", in_group(Operator, Devices), one::quarantine)
         .on(DELETE, "/api/v1/devices/{name}/quarantine", in_group(Operator, Devices), one::release)
+        .on(DELETE, "/api/v1/devices/{name}/flags", in_group(Operator, Devices), one::clear)
         .on(PUT, "/api/v1/devices/{name}/groups/{*path}", in_group(Operator, Devices), one::join)
         .on(DELETE, "/api/v1/devices/{name}/groups/{*path}", in_group(Operator, Devices), one::leave)
         .on(GET, "/api/v1/groups", in_group(Viewer, Devices), groups::list)

@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use futures::future::BoxFuture;
-use model::{Kind, TopicFilter, TopicName};
+use model::{DeviceName, Kind, TopicFilter, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
@@ -35,6 +35,8 @@ pub struct Operators {
     pub session: Ask<String, Option<Session>>,
     /// Ends the connection of a client; `false`: it has none.
     pub kick: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Ends the sessions of a device that was removed, and what waits for it.
+    pub end_sessions_of: Box<dyn Fn(&DeviceName) + Send + Sync>,
     /// The retained messages that a filter matches, by topic.
     pub retained: Ask<TopicFilter, Vec<Retained>>,
     /// Takes the retained messages of topics away, durably.

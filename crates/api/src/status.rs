@@ -21,6 +21,16 @@ pub(crate) struct Status {
     exports: Vec<Export>,
     permissions: Permissions,
     door: serde_json::Value,
+    devices: Vec<Flagged>,
+}
+
+/// A flag that devices have.
+#[derive(Serialize)]
+struct Flagged {
+    flag: &'static str,
+    count: usize,
+    /// Some of them, by name.
+    names: Vec<String>,
 }
 
 /// What devices were refused since the start.
@@ -160,6 +170,7 @@ pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
         exports: parts.series.exports().into_iter().map(export).collect(),
         permissions: permissions(&parts.identity),
         door: (parts.door)(),
+        devices: identity::FlagKind::ALL.into_iter().map(|kind| flagged(&parts, kind)).collect(),
     })
 }
 
@@ -173,6 +184,12 @@ fn permissions(identity: &identity::Identity) -> Permissions {
         at: refused.at.to_string(),
     };
     Permissions { refused_devices, refused: most.into_iter().map(refused).collect() }
+}
+
+fn flagged(parts: &Parts, kind: identity::FlagKind) -> Flagged {
+    let names = parts.identity.flagged_some(kind, NAMES_MAX);
+    let names = names.iter().map(ToString::to_string).collect();
+    Flagged { flag: kind.name(), count: parts.identity.flagged(kind), names }
 }
 
 fn export(status: series::ExportStatus) -> Export {

@@ -22,6 +22,7 @@ use crate::archive::{self, Archive};
 use crate::entry::Entry;
 use crate::link::RIGHTS;
 use crate::listener::Listener;
+use crate::sessions::Dues;
 use crate::shared::Shared;
 use crate::tally::{End, Stats};
 use crate::view::{FilterView, RetainedView, SessionView};
@@ -204,6 +205,26 @@ impl Broker {
     pub fn kick(&self, client_id: &str) -> bool {
         let link = self.shared.sessions.find(client_id).and_then(|session| session.state().link.clone());
         link.inspect(|link| link.end(End::Kicked)).is_some()
+    }
+
+    /// Ends the sessions of a device that is no more: its subscriptions and what waits for it. One that is connected ends
+    /// with its connection, which the register has cut; one that is not ends when the timetable is looked at next.
+    pub fn end_sessions_of(&self, device: &model::DeviceName) {
+        let now = self.shared.host.clock.mono_micros();
+        for session in self.shared.sessions.all() {
+            if session.who.device.as_ref() != Some(device) {
+                continue;
+            }
+            let mut state = session.state();
+            state.expiry_s = 0;
+            if state.link.is_some() || state.is_ended {
+                continue;
+            }
+            let before = Dues { will: None, end: state.ends_due.replace(now) };
+            drop(state);
+            self.shared.timetable.forget(session.key, before);
+            self.shared.timetable.set(&session, Dues { will: None, end: Some(now) });
+        }
     }
 
     /// Waits until the record `seq` is with the sessions that subscribe to it: what is said before the door closes is

@@ -10,13 +10,14 @@ use model::Principal;
 
 /// The functions that the API asks.
 pub(crate) fn of(broker: &Arc<Broker>) -> Operators {
-    let [all, one, kicked, kept, cleared] = [(); 5].map(|()| Arc::clone(broker));
+    let [all, one, kicked, ended, kept, cleared] = [(); 6].map(|()| Arc::clone(broker));
     Operators {
         sessions: Box::new(move || all.sessions().into_iter().map(|view| session(view, None)).collect()),
         session: Box::new(move |client_id| {
             one.session(&client_id).map(|(view, filters)| session(view, Some(filters)))
         }),
         kick: Box::new(move |client_id| kicked.kick(client_id)),
+        end_sessions_of: Box::new(move |device| ended.end_sessions_of(device)),
         retained: Box::new(move |filter| kept.retained(&filter).into_iter().map(retained).collect()),
         clear: Box::new(move |topics| {
             let broker = Arc::clone(&cleared);

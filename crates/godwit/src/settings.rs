@@ -14,7 +14,7 @@ const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
 const SECTIONS: &[&str] =
-    &["keys", "journal", "mqtt", "http", "series", "sparkplug", "postgres", "site", "aws"];
+    &["keys", "journal", "mqtt", "http", "series", "sparkplug", "postgres", "site", "aws", "devices"];
 
 /// Variables that are no settings of a section: flags and the command line's own.
 const NOT_SETTINGS: &[&str] = &[
@@ -60,6 +60,17 @@ pub(crate) struct Settings {
     pub(crate) aws: identity::policy::AwsSettings,
     /// Where the readings are from.
     pub(crate) site: series::SiteSettings,
+    /// What happens by itself to devices.
+    pub(crate) devices: Devices,
+}
+
+/// `[devices]`: what happens by itself to devices.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Devices {
+    /// Quarantine a device that is far over its usual rate: at most 1 % of a group in an hour, none with the attribute
+    /// `control = true`. Default: false, it is only flagged.
+    pub(crate) quarantine_over_rate: bool,
 }
 
 impl Settings {

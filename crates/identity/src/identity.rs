@@ -29,7 +29,7 @@ use crate::who::Scope;
 use crate::{
     Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who,
 };
-use crate::{authority, placement};
+use crate::{authority, flag, placement};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
 pub const LOCAL_USER: &str = "local";
@@ -66,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) policies: Policies,
     pub(crate) refused: RefusedDevices,
     pub(crate) certificates: certificate::Register,
+    pub(crate) flags: flag::Flags,
     /// Moved by whatever changes a proof or a right.
     pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
@@ -92,6 +93,7 @@ impl Identity {
             user::MIGRATION,
             policy::MIGRATION,
             certificate::MIGRATION,
+            flag::MIGRATION,
         ];
         ALL
     }
@@ -101,7 +103,7 @@ impl Identity {
     /// # Errors
     /// [`OpenError`] when the catalog cannot be read.
     pub fn open(catalog: Catalog, host: Host) -> Result<Self, OpenError> {
-        let (fleet, passwords, users, certificates) = catalog.read::<_, ReadError>(|connection| {
+        let (fleet, passwords, users, certificates, flags) = catalog.read::<_, ReadError>(|connection| {
             let passwords = connection.query(
                 "SELECT device, version, salt, hash FROM device_passwords",
                 params![],
@@ -112,7 +114,8 @@ impl Identity {
             )?;
             let users = Users::open(connection, &host)?;
             let certificates = certificate::Register::read(connection)?;
-            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users, certificates))
+            let flags = flag::Flags::open(connection)?;
+            Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users, certificates, flags))
         })?;
         let policies = catalog.read(|connection| Policies::open(connection, &host))?;
         let mut nobody_scram = [0; 32];
@@ -128,6 +131,7 @@ impl Identity {
             policies,
             refused: RefusedDevices::default(),
             certificates,
+            flags,
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
             nobody_scram,

@@ -19,6 +19,7 @@ mod authority;
 mod certificate;
 mod device;
 mod error;
+mod flag;
 mod group;
 mod identity;
 mod password;
@@ -53,6 +54,10 @@ pub use device::import::{IMPORT_ROWS_MAX, ImportOptions, ImportRow, Imported};
 pub use device::list::{DeviceFilter, Devices, PAGE_DEVICES_MAX, Page};
 pub use device::{Device, DeviceState, Quarantine, Removal};
 pub use error::{ChangeError, OpenError};
+pub use flag::{
+    CLONE_RETURNS, CLONE_WINDOW, CONTROL_ATTRIBUTE, Flag, FlagKind, QUARANTINED_ONE_OF, RATE_DEVICES_MAX,
+    RATE_FACTOR, RATE_FLOOR, RATE_LEARNT_MINUTES, Sighting, Unusual,
+};
 pub use group::{GROUPS_MAX, Group, Groups, MEMBERSHIPS_MAX, PAGE_GROUPS_MAX};
 pub use identity::{Identity, LOCAL_USER};
 pub use password::{PASSWORD_BYTES_MAX, Password};

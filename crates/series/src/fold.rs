@@ -11,6 +11,7 @@ use model::route::Routes;
 use model::sparkplug::{EdgeNode, Sparkplug};
 use model::{Channels, Decoded, Flags, Keep, Message, Names, Sample, Timestamp};
 
+use crate::foreign::SampleFunction;
 use crate::latest::Latest;
 use crate::learnt::{Bounds, Learnt};
 use crate::rollup::{LiveRollup, RollupDay, Rollups};
@@ -81,6 +82,8 @@ pub(crate) struct Live {
     pub rebirths: Vec<(EdgeNode, Timestamp)>,
     /// Receipt, by the monotonic clock, of the oldest record that is in no manifest.
     pub dirty_since: Option<u64>,
+    /// Who wants to know how much each device says.
+    pub watch: Option<SampleFunction>,
 }
 
 impl Live {
@@ -133,6 +136,9 @@ impl Live {
             let bounds = Bounds { latest: &self.latest, beside: None, channels, channels_per_device };
             let (repeats, received_at) = (decoded.repeats, message.received_at);
             let judged = self.learnt.judge(sample, repeats, received_at, bounds, &mut self.tally);
+            if let (Some(watch), Some(sample)) = (&self.watch, &judged.samples[0]) {
+                watch(&sample.device, sample.time, sample.flags.contains(Flags::RECEIPT_TIME));
+            }
             for sample in judged.samples.into_iter().flatten() {
                 let puts = self.put(message, &sample, channels);
                 self.tally.put(puts);

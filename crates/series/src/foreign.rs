@@ -1,10 +1,10 @@
-//! Tables that other rooms own, for SQL: a name, typed columns, and a function that returns rows.
+//! What other rooms hand in: tables for SQL (a name, typed columns, a function that returns rows), and an ear for samples.
 //!
 //! Not here: what is in them. The law: this room learns of others only by what `godwit` hands in.
 
 use std::sync::Arc;
 
-use model::Timestamp;
+use model::{DeviceName, Timestamp};
 
 /// What a column holds. Every column may be without a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,10 @@ pub enum Cell {
 
 /// Returns all rows of a table. Called once per query that names it, on a query's thread; may block shortly.
 pub type RowsFunction = Arc<dyn Fn() -> Result<Vec<Vec<Cell>>, String> + Send + Sync>;
+
+/// Hears of each sample that is stored: whose it is, of which time, and whether that is only when it was received. Called on
+/// the way of every sample: it must not block.
+pub type SampleFunction = Arc<dyn Fn(&DeviceName, Timestamp, bool) + Send + Sync>;
 
 /// A table that another room owns.
 #[derive(Clone)]

@@ -49,7 +49,7 @@ pub use export::{
     Access, Day, Export, ExportSettings, ExportStatus, FileFormat, Lake, LakeError, LakeFile, Selection,
 };
 pub use extract::{Extract, FileExtract};
-pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction};
+pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction, SampleFunction};
 pub use offline::Offline;
 pub use postgres::{
     Postgres, PostgresError, PostgresParts, PostgresSettings, ScramVerifier, VerifierFunction,

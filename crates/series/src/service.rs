@@ -198,6 +198,11 @@ impl Series {
         self.inner.engine.register(table)
     }
 
+    /// Tells `watch` of every sample that is stored from now on.
+    pub fn watch_samples(&self, watch: crate::SampleFunction) {
+        self.inner.store.watch_samples(watch);
+    }
+
     /// The bounds of a query by the settings.
     #[must_use]
     pub fn query_limits(&self) -> &QueryLimits {

@@ -82,6 +82,11 @@ pub(crate) struct Store {
 }
 
 impl Store {
+    /// Tells `watch` of every sample that is stored from now on.
+    pub(crate) fn watch_samples(&self, watch: crate::SampleFunction) {
+        self.live.write().watch = Some(watch);
+    }
+
     /// Opens the directory, or makes it. Files that no manifest names are removed.
     pub(crate) fn open(
         dir: &Path,
@@ -118,6 +123,7 @@ impl Store {
             rebirths: Vec::new(),
             position: manifest.position,
             dirty_since: None,
+            watch: None,
         };
         Ok(Self {
             dir: dir.to_owned(),

@@ -14,7 +14,7 @@ use identity::{Actor, AttributeChange, Attributes, IfVersion, Reach, Role};
 use model::{DeviceName, GroupPath, Kind};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::shown::{self, Device, Placement, refused};
+use super::shown::{self, Device, Flag, Placement, refused};
 use crate::Parts;
 use crate::caller::Caller;
 use crate::etag::{if_match, tagged};
@@ -34,6 +34,29 @@ struct Whole {
     sessions: Vec<Session>,
     /// The newest time of a reading that it sent.
     last_reading: Option<String>,
+    /// What somebody should look at.
+    flags: Vec<Flag>,
+    certificates: Vec<Certificate>,
+    /// Policies that are attached to the device itself; those of its groups count beside.
+    policies: Vec<String>,
+    /// What it was refused since the start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refused: Option<Refused>,
+}
+
+#[derive(Debug, Serialize)]
+struct Certificate {
+    id: String,
+    status: &'static str,
+    not_after: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused {
+    times: u64,
+    last_action: &'static str,
+    last_topic: String,
+    last_at: String,
 }
 
 /// One device.
@@ -47,15 +70,44 @@ pub(crate) async fn show(
         parts.identity.placements(&device.name).await.map_err(|error| {
             Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
         })?;
+    let flags =
+        parts.identity.flags(Some(device.name.clone())).await.map_err(|error| {
+            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+        })?;
+    let policies = parts.identity.policies_of(&identity::policy::Target::Device(device.name.clone()));
     let sessions = (parts.operators.sessions)();
     let of_device = |session: &Session| session.device.as_deref() == Some(device.name.as_str());
     let whole = Whole {
         placements: placements.into_iter().map(Placement::from).collect(),
         sessions: sessions.into_iter().filter(of_device).collect(),
         last_reading: last_reading(&parts, &device.name).await,
+        flags: flags.into_iter().map(Flag::from).collect(),
+        certificates: certificates(&parts, &device.name).await,
+        policies: policies.iter().map(ToString::to_string).collect(),
+        refused: parts.identity.refusals(&device.name).map(|refused| Refused {
+            times: refused.counts.sum(),
+            last_action: refused.action.name(),
+            last_topic: refused.topic.to_string(),
+            last_at: refused.at.to_string(),
+        }),
         device: Device::from(device.clone()),
     };
     Ok(tagged(device.version, whole))
+}
+
+/// The certificates of a device.
+async fn certificates(parts: &Parts, name: &DeviceName) -> Vec<Certificate> {
+    let filter = identity::CertificateFilter {
+        device: Some(name.clone()),
+        limit: identity::PAGE_CERTIFICATES_MAX,
+        ..identity::CertificateFilter::default()
+    };
+    let shown = |one: identity::Certificate| Certificate {
+        id: one.id.to_string(),
+        status: one.status.name(),
+        not_after: one.not_after.to_string(),
+    };
+    parts.identity.certificates(filter).await.unwrap_or_default().into_iter().map(shown).collect()
 }
 
 /// The newest time of a reading; of a device that sent none, and when SQL cannot be asked now, none.
@@ -125,6 +177,7 @@ pub(crate) async fn remove(
     let (name, version) = judged(&parts, &caller, &text, &headers).await?;
     let removed = parts.identity.remove_device(&by, &name, version).await;
     if removed.is_ok() {
+        (parts.operators.end_sessions_of)(&name);
         tracing::info!(device = %name, by = by.name(), "a device was removed");
     }
     answered(removed)
@@ -155,6 +208,7 @@ pub(crate) async fn replace(
     }
     let replaced = parts.identity.replace_device(&by, &old, &new, version).await;
     if replaced.is_ok() {
+        (parts.operators.end_sessions_of)(&old);
         tracing::info!(device = %old, successor = %new, by = by.name(), "a device was replaced");
     }
     answered(replaced)
@@ -224,6 +278,24 @@ pub(crate) async fn leave(
 ) -> Result<Response, Problem> {
     let (name, path, version) = judged_both(&parts, &caller, &text, &path, &headers).await?;
     answered(parts.identity.leave_group(&by, &name, &path, version).await)
+}
+
+#[derive(Debug, Serialize)]
+struct Cleared {
+    /// How many flags there were.
+    cleared: usize,
+}
+
+/// Clears the flags of a device.
+pub(crate) async fn clear(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
+    Path(text): Path<String>,
+) -> Result<Json<impl Serialize>, Problem> {
+    let device = reached(&parts, &caller, Role::Operator, &shown::name(&text)?).await?;
+    let cleared = parts.identity.clear_flags(&by, &device.name).await.map_err(|error| refused(&error))?;
+    Ok(Json(Cleared { cleared }))
 }
 
 fn answered(changed: Result<identity::Device, identity::ChangeError>) -> Result<Response, Problem> {

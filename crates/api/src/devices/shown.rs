@@ -86,6 +86,29 @@ impl From<identity::Placement> for Placement {
     }
 }
 
+/// What somebody should look at.
+#[derive(Debug, Serialize)]
+pub(crate) struct Flag {
+    flag: &'static str,
+    first: String,
+    last: String,
+    times: u64,
+    /// What was seen the last time: of `cloned_identity` both hosts, of `unusual_rate` what was usual and what was seen.
+    detail: serde_json::Value,
+}
+
+impl From<identity::Flag> for Flag {
+    fn from(flag: identity::Flag) -> Self {
+        Self {
+            flag: flag.kind.name(),
+            first: flag.first.to_string(),
+            last: flag.last.to_string(),
+            times: flag.times,
+            detail: flag.detail,
+        }
+    }
+}
+
 /// The code of a refusal.
 pub(crate) fn code(error: &ChangeError) -> &'static str {
     match error {

@@ -205,6 +205,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     };
     let Attached { session, is_present, taken_over, will, ended, dues, will_over, given: _ } = attached;
     shared.tallies.connected.one();
+    shared.identity.connected(&who, peer.ip(), &link.client_id);
     let connected = {
         let mut links = shared.links.lock();
         links.insert(id, Arc::clone(&link));

@@ -36,6 +36,8 @@ pub(crate) enum Args {
     Quarantine(change::Quarantine),
     /// End the quarantine of a device
     Release(change::Release),
+    /// Clear the flags of a device: somebody has looked
+    Clear(change::Clear),
     /// Add devices from a CSV file
     Import(import::Args),
     /// Write devices as CSV
@@ -56,6 +58,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Args::Remove(args) => change::remove(args).await,
         Args::Quarantine(args) => change::quarantine(args).await,
         Args::Release(args) => change::release(args).await,
+        Args::Clear(args) => change::clear(args).await,
         Args::Import(args) => import::run(args).await,
         Args::Export(args) => export::run(args).await,
     }

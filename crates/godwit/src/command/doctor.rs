@@ -2,6 +2,7 @@
 
 mod certificates;
 mod exports;
+mod flags;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 
 use self::certificates::Authority;
 use self::exports::Export;
+use self::flags::Flagged;
 use crate::http::ServerArgs;
 use crate::server_file::ServerFile;
 
@@ -283,6 +285,7 @@ struct Status {
     journal: Journal,
     series: Series,
     exports: Vec<Export>,
+    devices: Vec<Flagged>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -384,6 +387,7 @@ impl Status {
         }
         findings.extend(self.series.findings());
         findings.extend(self.exports.iter().map(Export::finding));
+        findings.extend(self.devices.iter().filter_map(Flagged::finding));
         findings
     }
 }

@@ -224,6 +224,11 @@ impl House {
         for table in register_tables::of(&identity, &broker) {
             series.register(table).context("a table of the register is refused")?;
         }
+        identity.quarantine_over_rate(settings.devices.quarantine_over_rate);
+        let watcher = identity.clone();
+        series.watch_samples(Arc::new(move |device, time, is_receipt| {
+            watcher.sampled(device, time, is_receipt);
+        }));
         let shutdown = Shutdown::new();
         let https_urls: Vec<_> = https.iter().map(|door| format!("https://{}", door.address())).collect();
         let serve = |door: ingress::Https| {

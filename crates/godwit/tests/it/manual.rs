@@ -160,9 +160,16 @@ fn every_statement_of_the_manual_is_answered() {
     }
     server.rows("SELECT 1");
     let mut asked = 0;
-    for name in
-        ["readings.md", "sql.md", "devices.md", "sparkplug.md", "import-export.md", "storage.md", "backup.md"]
-    {
+    for name in [
+        "readings.md",
+        "sql.md",
+        "devices.md",
+        "fleet.md",
+        "sparkplug.md",
+        "import-export.md",
+        "storage.md",
+        "backup.md",
+    ] {
         for (heading, blocks) in sections(&page(name)) {
             for (_, sql) in blocks.iter().filter(|(language, _)| language == "sql") {
                 // `current_setting` belongs to a connection of the PostgreSQL protocol.

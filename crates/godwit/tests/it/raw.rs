@@ -31,7 +31,12 @@ impl Raw {
 
     /// Sends CONNECT and returns the code of CONNACK.
     pub(crate) fn say_connect(&mut self, client_id: &str, login: Option<(&str, &str)>) -> u8 {
-        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, if login.is_some() { 0xc2 } else { 2 }, 0, 60];
+        self.say_connect_as(client_id, login, if login.is_some() { 0xc2 } else { 2 })
+    }
+
+    /// The same with these flags.
+    pub(crate) fn say_connect_as(&mut self, client_id: &str, login: Option<(&str, &str)>, flags: u8) -> u8 {
+        let mut body = vec![0, 4, b'M', b'Q', b'T', b'T', 4, flags, 0, 60];
         text(&mut body, client_id);
         if let Some((user, password)) = login {
             text(&mut body, user);

@@ -72,7 +72,9 @@ fn a_device_is_placed_described_listed_and_removed_by_commands() {
         };
         lines.lines().map(|line| name(line).expect("a name")).collect()
     };
-    server.ok(&["device", "add", "valve-1", "--password"]);
+    server.ok(&["device", "add", "valve-1", "--password", "--group", "trial", "--attribute", "model=V"]);
+    assert_eq!(shown(&server, "valve-1")["attributes"]["model"], "V");
+    server.ok(&["device", "move", "valve-1", "--nowhere"]);
     assert_eq!(names(&[]), ["pump-1", "valve-1"]);
     assert_eq!(names(&["--group", "hq"]), ["pump-1"]);
     assert_eq!(names(&["--group", "trial"]), ["pump-1"]);
@@ -91,14 +93,24 @@ fn a_device_is_placed_described_listed_and_removed_by_commands() {
     assert_eq!(shown(&server, "valve-1")["quarantine"]["reason"], "sends nonsense");
     assert_eq!(server.ok(&["device", "release", "valve-1"]), "valve-1 is active again\n");
     let door = home.door_with_passwords();
+    let mut away = Raw::open(door);
+    assert_eq!(away.say_connect_as("pump-1-away", Some(("pump-1", &password)), 0xc0), 0, "accepted");
+    // DISCONNECT; the session waits.
+    away.send(0xe0, &[]);
+    assert!(away.packet().is_none());
+    assert!(server.ok(&["session", "list", "--json", "--away"]).contains("pump-1-away"));
     let mut client = Raw::open(door);
     assert_eq!(client.say_connect("pump-1", Some(("pump-1", &password))), 0, "accepted");
     assert_eq!(shown(&server, "pump-1")["sessions"][0]["client_id"], "pump-1");
     server.ok(&["device", "remove", "pump-1"]);
     assert!(client.packet().is_none(), "its session is cut");
+    // And what was kept for it goes, connected or not.
+    while server.ok(&["session", "list", "--json"]).contains("pump-1") {}
     assert_eq!(Raw::open(door).say_connect("pump-1", Some(("pump-1", &password))), 4, "refused");
     assert_eq!(names(&[]), ["valve-1"]);
     assert_eq!(names(&["--state", "removed"]), ["pump-1"]);
+    let refused = server.run(&["device", "show", "valve-1"]);
+    assert!(said(&refused).0.contains("password      yes"), "{refused:?}");
     let device = shown(&server, "pump-1");
     assert!(device["group"].is_null() && device["placements"][0]["to"].is_string(), "{device}");
 }
@@ -315,4 +327,62 @@ fn kill_9_in_the_middle_of_an_import_leaves_whole_rows() {
         said(&rest).1.contains(&format!("{} added, {count} updated, 0 refused", 20_000 - count)),
         "{rest:?}"
     );
+}
+
+/// A connection from an address of its own; all of 127.0.0.0/8 is this machine.
+fn connect_from(address: &str, to: std::net::SocketAddr, login: (&str, &str)) -> Raw {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let socket = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind(format!("{address}:0").parse().expect("an address")).expect("bound");
+        socket.connect(to).await.expect("connected").into_std().expect("a socket")
+    });
+    socket.set_nonblocking(false).expect("set");
+    let mut raw = Raw { socket };
+    assert_eq!(raw.say_connect("pump-1", Some(login)), 0, "accepted");
+    raw
+}
+
+#[test]
+fn two_hosts_with_one_identity_and_a_device_that_overdoes_it_are_shown_everywhere() {
+    let home = Home::new();
+    home.settings(&format!("{BOTH_DOORS}[devices]\nquarantine_over_rate = true\n"));
+    let server = home.start();
+    let added = server.ok(&["device", "add", "pump-1", "--password"]);
+    let password = added.lines().find_map(|line| line.strip_prefix("password  ")).expect("a password");
+    let password = password.split(' ').next().expect("a word").to_owned();
+    let door = home.door_with_passwords();
+    let _hosts: Vec<Raw> = ["127.0.0.2", "127.0.0.3", "127.0.0.2", "127.0.0.3", "127.0.0.2"]
+        .map(|address| connect_from(address, door, ("pump-1", &password)))
+        .into();
+    let mut raw = Raw::connect(server.mqtt, "bridge");
+    let said = |minute: i64| format!("{{\"ts\": {}, \"t\": 1}}", (1_700_000_040_i64 + minute * 60) * 1000);
+    for minute in 0..60 {
+        raw.publish_acked("dt/meter-1/x", said(minute).as_bytes());
+    }
+    for n in 0..80 {
+        let said = format!("{{\"ts\": {}, \"t\": 1}}", (1_700_000_040_i64 + 61 * 60) * 1000 + n);
+        raw.publish_acked("dt/meter-1/x", said.as_bytes());
+    }
+    assert_eq!(server.value("SELECT count(*) FROM readings"), "140");
+    // What was flagged on the way is written down when the writer comes to it.
+    while !server.get("/api/v1/devices/meter-1").contains("unusual_rate") {}
+    let flag = shown(&server, "pump-1")["flags"][0].clone();
+    assert_eq!(flag["flag"], "cloned_identity");
+    let hosts = [&flag["detail"]["hosts"][0]["address"], &flag["detail"]["hosts"][1]["address"]];
+    assert_eq!(hosts, ["127.0.0.2", "127.0.0.3"]);
+    let meter = shown(&server, "meter-1");
+    assert_eq!(
+        (&meter["state"], &meter["flags"][0]["detail"]["usual_per_minute"]),
+        (&"quarantined".into(), &1.0.into())
+    );
+    let doctor = server.ok(&["doctor"]);
+    assert!(doctor.contains("pump-1") && doctor.contains("meter-1"), "{doctor}");
+    for flag in ["cloned_identity", "unusual_rate"] {
+        let flagged = format!("godwit_identity_flagged_devices{{flag=\"{flag}\"}} 1");
+        assert!(server.get("/metrics").contains(&flagged), "{flagged}");
+    }
+    assert_eq!(server.ok(&["device", "clear", "pump-1"]), "pump-1: 1 flags cleared\n");
+    assert_eq!(shown(&server, "pump-1")["flags"], serde_json::json!([]));
+    assert!(!server.ok(&["doctor"]).contains("pump-1"));
 }

@@ -160,6 +160,12 @@ impl Identity {
 impl crate::identity::Parts {
     /// After a commit: memory is what the catalog is, and whoever has a session is looked at again.
     pub(crate) fn take_over(&self, devices: &[Device]) {
+        self.keep(devices);
+        self.changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// After a commit: memory is what the catalog is.
+    pub(crate) fn keep(&self, devices: &[Device]) {
         self.fleet.put(devices);
         for device in devices {
             if let Some(removal) = &device.removal {
@@ -171,7 +177,6 @@ impl crate::identity::Parts {
                 self.register.add(&device.name);
             }
         }
-        self.changes.send_modify(|changes| *changes += 1);
     }
 }
 

@@ -103,7 +103,12 @@ impl Identity {
                 },
                 move |(_, (devices, proofs))| {
                     parts.keep_proofs(proofs.iter().map(|(name, version, kept)| (name, *version, *kept)));
-                    parts.take_over(devices);
+                    let is_known = |device: &Device| parts.fleet.state(&device.name).is_some();
+                    let concerns_a_session = devices.iter().any(is_known);
+                    parts.keep(devices);
+                    if concerns_a_session {
+                        parts.changes.send_modify(|changes| *changes += 1);
+                    }
                 },
             )
             .await?;

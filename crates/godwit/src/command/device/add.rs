@@ -22,7 +22,7 @@ Examples:
   mosquitto_pub -h HOST -p 8883 --cafile pump-1/ca.pem --cert pump-1/pump-1.cert.pem --key pump-1/pump-1.key.pem \\
     -q 1 -t dt/pump-1/state -m '{\"pressure\": 2.1}'
   godwit device add pump-2 --group hq/floor-17 --csr pump-2.csr --out .   # the key stays on the device
-  godwit device add office-1 --password
+  godwit device add office-1 --password --group hq/floor-17 --attribute model=TX-2
   godwit device add office-1 --password --replace     # a new one; the old one stops working";
 
 /// Arguments of `godwit device add`.
@@ -31,15 +31,18 @@ Examples:
 pub(crate) struct Args {
     /// Its name: letters, digits, `:`, `_` and `-`, at most 128
     name: String,
-    /// Where it is: a group that exists, such as hq/floor-17 (`godwit group add` makes one)
-    #[arg(long, value_name = "PATH")]
-    group: Option<String>,
     /// Make a password for it and print it, once
     #[arg(long, conflicts_with_all = ["out", "csr"])]
     password: bool,
     /// The device has a password already: make a new one, the old one stops working
     #[arg(long, requires = "password")]
     replace: bool,
+    /// Where it is: a group that exists, such as hq/floor-17 (`godwit group add` makes one)
+    #[arg(long, value_name = "PATH", conflicts_with = "replace")]
+    group: Option<String>,
+    /// What is said of it
+    #[arg(long = "attribute", value_name = "KEY=VALUE", conflicts_with = "replace")]
+    attributes: Vec<String>,
     #[command(flatten)]
     key: KeyArgs,
     #[command(flatten)]
@@ -52,11 +55,21 @@ struct Added {
     password: String,
 }
 
+impl Args {
+    /// Says where the device is, and what it is.
+    fn describe(&self, body: &mut serde_json::Value) -> anyhow::Result<()> {
+        body["group"] = self.group.clone().into();
+        body["attributes"] = super::change::attributes(&self.attributes)?;
+        Ok(())
+    }
+}
+
 /// Does what was asked.
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
     if args.password {
-        let body = serde_json::json!({ "name": args.name, "password": true, "replace": args.replace, "group": args.group });
+        let mut body = serde_json::json!({ "name": args.name, "password": true, "replace": args.replace });
+        args.describe(&mut body)?;
         let added: Added = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
         let mut out = std::io::stdout().lock();
         writeln!(out, "device    {}", added.name)?;
@@ -68,7 +81,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let mut body = place.request.clone();
     body["name"] = args.name.clone().into();
     body["certificate"] = true.into();
-    body["group"] = args.group.clone().into();
+    args.describe(&mut body)?;
     let made: Made = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
     place.write(&args.name, &made)
 }

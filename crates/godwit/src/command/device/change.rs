@@ -1,6 +1,5 @@
 //! `godwit device move, set, replace, remove, quarantine, release`: changes of one device.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 
 use reqwest::Method;
@@ -112,6 +111,23 @@ pub(crate) struct Quarantine {
     server: ServerArgs,
 }
 
+/// What `--help` says behind the flags of `clear`.
+const CLEAR_HELP: &str = "Flags are `cloned_identity` (two hosts take turns with one identity) and `unusual_rate` (far more messages than usual).
+What was seen is shown by `godwit device show`. What goes on is flagged again.
+
+Example:
+  godwit device clear pump-7";
+
+/// Arguments of `godwit device clear`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = CLEAR_HELP)]
+pub(crate) struct Clear {
+    /// Its name
+    name: String,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// Arguments of `godwit device release`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Release {
@@ -148,19 +164,27 @@ pub(crate) async fn r#move(args: Move) -> anyhow::Result<()> {
     }
 }
 
-/// Sets and removes attributes.
-pub(crate) async fn set(args: Set) -> anyhow::Result<()> {
-    let mut attributes: BTreeMap<&str, Option<&str>> = BTreeMap::new();
-    for pair in &args.set {
+/// Attributes as they are typed.
+pub(super) fn attributes(pairs: &[String]) -> anyhow::Result<Value> {
+    let mut attributes = json!({});
+    for pair in pairs {
         let (key, value) = pair.split_once('=').ok_or_else(|| {
             with_hint(
                 anyhow::anyhow!("`{pair}` is no attribute"),
-                Some("write it as KEY=VALUE; to take one away say --remove KEY"),
+                Some("write it as KEY=VALUE; `godwit device set NAME --remove KEY` takes one away"),
             )
         })?;
-        attributes.insert(key, Some(value));
+        attributes[key] = value.into();
     }
-    attributes.extend(args.remove.iter().map(|key| (key.as_str(), None)));
+    Ok(attributes)
+}
+
+/// Sets and removes attributes.
+pub(crate) async fn set(args: Set) -> anyhow::Result<()> {
+    let mut attributes = attributes(&args.set)?;
+    for key in &args.remove {
+        attributes[key] = Value::Null;
+    }
     let body = json!({ "attributes": attributes });
     let device = ask(&args.server, Method::PATCH, &args.name, "", Some(body)).await?;
     let said: Vec<String> = device.attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
@@ -187,6 +211,18 @@ pub(crate) async fn quarantine(args: Quarantine) -> anyhow::Result<()> {
     let body = json!({ "reason": args.reason });
     let device = ask(&args.server, Method::PUT, &args.name, "/quarantine", Some(body)).await?;
     say(&format!("{} is in quarantine", device.name))
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct Cleared {
+    cleared: usize,
+}
+
+/// Clears flags.
+pub(crate) async fn clear(args: Clear) -> anyhow::Result<()> {
+    let path = format!("/api/v1/devices/{}/flags", encoded(&args.name));
+    let Cleared { cleared } = args.server.find()?.json(Method::DELETE, &path, None).await?;
+    say(&format!("{}: {cleared} flags cleared", args.name))
 }
 
 /// Ends a quarantine.

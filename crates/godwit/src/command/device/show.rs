@@ -34,6 +34,34 @@ struct Whole {
     placements: Vec<Placement>,
     sessions: Vec<Session>,
     last_reading: Option<String>,
+    flags: Vec<Flag>,
+    certificates: Vec<Certificate>,
+    policies: Vec<String>,
+    refused: Option<Refused>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Certificate {
+    id: String,
+    status: String,
+    not_after: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refused {
+    times: u64,
+    last_action: String,
+    last_topic: String,
+    last_at: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Flag {
+    flag: String,
+    first: String,
+    last: String,
+    times: u64,
+    detail: serde_json::Value,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +92,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         writeln!(out, "{value}")?;
         return Ok(());
     }
-    let Whole { device, placements, sessions, last_reading } = serde_json::from_value(value)?;
+    let whole: Whole = serde_json::from_value(value)?;
+    let Whole { device, placements, sessions, last_reading, flags, .. } = whole;
     let mut line = |what: &str, said: String| writeln!(out, "{what:<14}{said}");
     line("name", device.name)?;
     line("state", device.state)?;
@@ -75,9 +104,25 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let successor = removed.successor.map_or(String::new(), |name| format!(", replaced by {name}"));
         line("removed", format!("{}{successor}", removed.at))?;
     }
+    for Flag { flag, first, last, times, detail } in flags {
+        let times = if times == 1 { first } else { format!("{times} times from {first} to {last}") };
+        line("flag", format!("{flag}, {times}: {}", shown(&detail.to_string())))?;
+    }
     line("version", device.version.to_string())?;
     line("created", device.created)?;
     line("password", if device.password { "yes" } else { "no" }.to_owned())?;
+    for Certificate { id, status, not_after } in whole.certificates {
+        line("certificate", format!("{id}, {status}, until {not_after}"))?;
+    }
+    for policy in whole.policies {
+        line("policy", policy)?;
+    }
+    if let Some(Refused { times, last_action, last_topic, last_at }) = whole.refused {
+        line(
+            "refused",
+            format!("{times} times, the last at {last_at}: {last_action} {}", shown(&last_topic)),
+        )?;
+    }
     line("last reading", last_reading.unwrap_or_else(|| "none".to_owned()))?;
     line("group", device.group.unwrap_or_else(|| "-".to_owned()))?;
     for group in device.groups {
