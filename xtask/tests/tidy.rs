@@ -191,9 +191,8 @@ fn the_pages_a_newcomer_needs_are_there() {
 
 #[test]
 fn every_test_that_the_threat_model_names_is_there() {
-    let text = std::fs::read_to_string(root().join("docs/security.md")).expect("a page");
-    let tests: Vec<String> =
-        rust_files().iter().map(|path| std::fs::read_to_string(path).expect("text")).collect();
+    let text = read(&root().join("docs/security.md"));
+    let tests: Vec<String> = rust_files().iter().map(|path| read(path)).collect();
     let mut threats = 0;
     for (number, section) in text.split("\n## ").enumerate().skip(2) {
         let (_, shown) =

@@ -136,7 +136,7 @@ impl Broker {
     {
         match Place::take(&self.shared, peer.ip()) {
             Ok(place) => {
-                connection::serve(Arc::clone(&self.shared), stream, peer, Entry::plain(auth), place).await
+                connection::serve(Arc::clone(&self.shared), stream, peer, Entry::plain(auth), place).await;
             }
             Err(why) => listener::refuse(&self.shared, peer, why),
         }

@@ -58,7 +58,7 @@ impl Identity {
 
     async fn renewal(&self, who: &Who, topic: &str, asked: &Value) -> Result<Value, Rejection> {
         let device = topic.split('/').nth(2);
-        if device.is_none() || device != who.device.as_ref().map(|name| name.as_str()) {
+        if device.is_none() || device != who.device.as_ref().map(model::DeviceName::as_str) {
             let message = "a device renews its own certificate alone".to_owned();
             return Err(Rejection { status: 403, code: "AccessDenied", message });
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
 
 /// Longest silence of a connection: between requests, and within one.
@@ -37,7 +37,7 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         match Pin::new(&mut self.stream).poll_read(cx, buffer) {
             Poll::Ready(read) => {
-                self.idle.as_mut().reset(Instant::now() + IDLE_MAX);
+                self.idle.as_mut().set(tokio::time::sleep(IDLE_MAX));
                 Poll::Ready(read)
             }
             Poll::Pending => match self.idle.as_mut().poll(cx) {

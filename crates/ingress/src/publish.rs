@@ -128,7 +128,7 @@ fn judge(
         }
     }
     // AWS's thing variables ask for a client id that is the device's name: here there is no other.
-    let client_id = ByteString::from(who.device.as_ref().map_or("", |name| name.as_str()));
+    let client_id = ByteString::from(who.device.as_ref().map_or("", model::DeviceName::as_str));
     let circumstances =
         Circumstances { address: Some(peer.address.ip()), ..Circumstances::of(client_id.clone()) };
     let permissions = parts.identity.permissions_of(&who, &circumstances);

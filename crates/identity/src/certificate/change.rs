@@ -77,7 +77,7 @@ pub enum CertificateError {
     #[error("the certificate cannot be registered: it expired at {0}")]
     Expired(Timestamp),
     /// It is registered already.
-    #[error("certificate {id} is registered already, for {}", device.as_ref().map_or("no device", |name| name.as_str()))]
+    #[error("certificate {id} is registered already, for {}", device.as_ref().map_or("no device", DeviceName::as_str))]
     Exists {
         /// What it is known by.
         id: CertificateId,

@@ -151,7 +151,7 @@ impl Identity {
                         params![gateway, child],
                     )?;
                 }
-                let after: Vec<&str> = children.iter().map(|child| child.as_str()).collect();
+                let after: Vec<&str> = children.iter().map(DeviceName::as_str).collect();
                 let entry = Entry::done(&by, "device.children", format!("device:{gateway}"))
                     .before(json!({ "children": before }))
                     .after(json!({ "children": after }));

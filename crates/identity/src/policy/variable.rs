@@ -113,7 +113,7 @@ impl Variable {
                 .map(|address| Cow::Owned(address.to_canonical().to_string()))
                 .into_iter()
                 .collect(),
-            Self::ThingName => one(context.thing().map(|thing| thing.as_str())),
+            Self::ThingName => one(context.thing().map(model::DeviceName::as_str)),
             Self::ThingTypeName => one(context.thing().and(context.thing_type.as_ref()).map(AsRef::as_ref)),
             Self::ThingAttribute(name) => one(context.thing().and_then(|_| context.attributes.get(name))),
             Self::ThingIsAttached => one(Some(if context.thing().is_some() { "true" } else { "false" })),
@@ -133,7 +133,7 @@ impl Variable {
             .flatten()
             .map(Cow::Borrowed)
             .collect(),
-            Self::Device => one(context.device.as_ref().map(|device| device.as_str())),
+            Self::Device => one(context.device.as_ref().map(model::DeviceName::as_str)),
             Self::Child => context.children.iter().map(|child| Cow::Borrowed(child.as_str())).collect(),
             Self::SparkplugGroup => one(sparkplug(context).map(|(group, _)| group)),
             Self::SparkplugNode => one(sparkplug(context).map(|(_, node)| node)),
