@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::stream::{self, StreamExt};
+use identity::{Actor, Outcome};
 use model::{Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -97,9 +98,17 @@ pub(crate) async fn days(
 /// The file.
 pub(crate) async fn export(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     body: Result<Json<Question>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let (selection, format) = selection(body)?;
+    if parts.is_classified {
+        let list = |names: &[String]| if names.is_empty() { "all".to_owned() } else { names.join(",") };
+        let what =
+            format!("export:readings of {} on {}", list(&selection.channels), list(&selection.devices));
+        let shown = what.chars().take(500).collect();
+        parts.identity.notice(&by, "readings.read", shown, Outcome::Done, None);
+    }
     let mut export = parts.series.export(&selection, format).map_err(refusal)?;
     // The first piece is waited for: what fails before it is still a problem document, not a broken file.
     let first = export.chunk().await.map_err(refusal)?;

@@ -116,6 +116,8 @@ impl Default for Settings {
 pub struct Parts {
     /// `[http]`.
     pub settings: Settings,
+    /// Some channels are classified: who reads is written down.
+    pub is_classified: bool,
     /// The durable record.
     pub journal: journal::Journal,
     /// Readings as columns.

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use futures::stream::{self, StreamExt};
+use identity::Actor;
 use model::Kind;
 use serde::Deserialize;
 
@@ -62,11 +63,15 @@ fn refusal(error: series::QueryError) -> Problem {
 /// Answers. `godwit-behind: N` in the head says that the newest N messages are not in the answer yet.
 pub(crate) async fn query(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     headers: HeaderMap,
     body: Result<Json<Question>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(question) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
     let (format, content_type) = form(&headers)?;
+    if parts.is_classified {
+        parts.identity.notice_sql(&by, &question.sql);
+    }
     let acknowledged = parts.journal.durable_seq();
     let wait = Duration::from_millis(question.wait_ms.min(WAIT_MS_MAX));
     // An answer now beats a refusal: what is missing is said in the head.

@@ -72,6 +72,6 @@ pub use seen::{SEEN_DEVICES_MAX, SEEN_WAITING_MAX, Seen};
 pub use token::LocalToken;
 pub use user::{
     LOGIN_IDLE, LOGIN_MAX, Login, LoginError, LoginSecret, NewLogin, NewPassword, NewToken, Presence,
-    SetupCode, TOKEN_PREFIX, Token, TokenSecret, User, UserError, UserName,
+    SetupCode, SqlDenied, TOKEN_PREFIX, Token, TokenSecret, User, UserError, UserName,
 };
 pub use who::Who;

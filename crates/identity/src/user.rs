@@ -12,6 +12,7 @@ mod login;
 mod name;
 mod prove;
 mod setup;
+mod sql;
 mod throttle;
 mod token;
 
@@ -20,6 +21,7 @@ pub use error::{LoginError, UserError};
 pub use login::{LOGIN_IDLE, LOGIN_MAX, Login, LoginSecret, NewLogin, Presence};
 pub use name::UserName;
 pub use setup::SetupCode;
+pub use sql::SqlDenied;
 pub use token::{NewToken, TOKEN_PREFIX, Token, TokenSecret};
 
 use std::sync::Arc;

@@ -52,7 +52,8 @@ pub use extract::{Extract, FileExtract};
 pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction, SampleFunction};
 pub use offline::Offline;
 pub use postgres::{
-    Postgres, PostgresError, PostgresParts, PostgresSettings, ScramVerifier, VerifierFunction,
+    PermitFunction, Postgres, PostgresError, PostgresParts, PostgresSettings, ScramVerifier, SqlAsk,
+    SqlRefusal, VerifierFunction,
 };
 pub use reprocess::{Reprocess, ReprocessError, ReprocessState, Reprocessing, RouteCount};
 pub use service::Series;

@@ -151,6 +151,7 @@ impl House {
                 None::<String>,
             )
         })?;
+        let is_classified = settings.channel.iter().any(|channel| channel.classified);
         let sparkplug_host = SparkplugHost::of(&settings.sparkplug)?;
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
         let postgres = series::Postgres::bind(&settings.postgres);
@@ -248,6 +249,7 @@ impl House {
                 let parts = series::PostgresParts {
                     tls: Some(tls),
                     verifier: sql_users(&identity),
+                    permit: sql_rights(&identity, is_classified),
                     random: Arc::clone(&host.random),
                     shutdown: shutdown.clone(),
                 };
@@ -260,6 +262,7 @@ impl House {
         let http = api.address();
         let parts = api::Parts {
             settings: settings.http.clone(),
+            is_classified,
             journal: journal.clone(),
             series: series.clone(),
             identity: identity.clone(),
@@ -433,6 +436,33 @@ async fn renew(authority: identity::Authority, identity: identity::Identity) {
             tracing::error!(%error, hint = error.hint(), not_after = %authority.server_not_after(), "the server's certificate was not renewed");
         }
     }
+}
+
+/// What those who logged in may do, and what of it is written down.
+fn sql_rights(identity: &identity::Identity, is_classified: bool) -> series::PermitFunction {
+    let identity = identity.clone();
+    Arc::new(move |login, address, ask| {
+        if ask == series::SqlAsk::Unproven {
+            identity.notice_sql_login(login, address, identity::Outcome::Refused);
+            return Ok(());
+        }
+        let allowed = identity.may_ask_sql(login).map_err(|denied| series::SqlRefusal {
+            text: denied.to_string(),
+            hint: denied.hint().to_owned(),
+        });
+        match ask {
+            series::SqlAsk::LogIn => {
+                let outcome =
+                    if allowed.is_ok() { identity::Outcome::Done } else { identity::Outcome::Refused };
+                identity.notice_sql_login(login, address, outcome);
+            }
+            series::SqlAsk::Prepare(statement) if is_classified && allowed.is_ok() => {
+                identity.notice_sql(&identity.sql_actor(login, address), statement);
+            }
+            _ => {}
+        }
+        allowed
+    })
 }
 
 /// Who may log in by the PostgreSQL protocol: `identity` keeps, `series` asks.

@@ -270,3 +270,119 @@ fn no_password_token_or_cookie_is_in_the_data_directory_or_the_log() {
     let catalog = all.iter().find(|(name, _)| name.ends_with("catalog.db")).expect("the catalog");
     assert!(catalog.1.windows(10).any(|part| part == b"user:alice"), "the search finds what is there");
 }
+
+/// Asks with psql: what it printed, or what it said.
+fn psql(server: &Server, user: &str, password: &str, sql: &str) -> Result<String, String> {
+    let address = server.postgres.expect("SQL is served");
+    let output = Command::new("psql")
+        .args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "-U", user])
+        .args(["-d", "godwit", "-w", "-At", "-c", sql])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("PGPASSWORD", password)
+        .env("PGSSLMODE", "disable")
+        .output()
+        .expect("psql is there");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+#[test]
+fn users_and_tokens_ask_by_sql_and_a_role_of_a_group_does_not_reach_it() {
+    let home = Home::new();
+    let server = home.start();
+    let vera = add_user(&server, "vera", &["viewer"]);
+    let gina = add_user(&server, "gina", &["admin@hq"]);
+    let token = add_token(&server, "vera", "grafana", &["readings:read"]);
+    let other = add_token(&server, "vera", "other", &["devices"]);
+    let one = |user: &str, password: &str| psql(&server, user, password, "SELECT 1");
+    assert_eq!(one("vera", &vera).as_deref(), Ok("1\n"));
+    assert_eq!(one("vera:grafana", &token).as_deref(), Ok("1\n"));
+    let refused = one("gina", &gina).expect_err("refused");
+    assert!(refused.contains("SQL knows no groups") && refused.contains("godwit user role"), "{refused}");
+    let refused = one("vera:other", &other).expect_err("refused");
+    assert!(refused.contains("readings:read"), "{refused}");
+    for (user, password) in
+        [("vera", "wrong password"), ("vera:grafana", &vera), ("nobody", &vera), ("vera", &token)]
+    {
+        let refused = one(user, password).expect_err("refused");
+        assert!(refused.contains("password authentication failed"), "{refused}");
+    }
+    server.ok(&["user", "remove", "vera"]);
+    assert!(one("vera", &vera).is_err() && one("vera:grafana", &token).is_err());
+    let log = server.ok(&["audit", "list", "--action", "user.login"]);
+    assert!(
+        log.contains("user:vera token:grafana")
+            && log.contains("\"door\":\"sql\"")
+            && log.contains("refused"),
+        "{log}"
+    );
+}
+
+#[test]
+fn who_reads_classified_channels_is_written_down() {
+    let home = Home::new();
+    let settings = std::fs::read_to_string(home.path().join("godwit.toml")).expect("settings");
+    home.settings(&format!("{settings}\n[[channel]]\nname = \"heart_rate\"\nclassified = true\n"));
+    let server = home.start();
+    add_user(&server, "vera", &["viewer"]);
+    let token = add_token(&server, "vera", "grafana", &["readings:read"]);
+    let sql = "SELECT value FROM readings WHERE channel = 'heart_rate'";
+    curl(&server, "POST", "/api/v1/query", &[&bearer(&token)], Some(&json!({ "sql": sql })));
+    curl(&server, "POST", "/api/v1/query", &[&bearer(&token)], Some(&json!({ "sql": "SELECT 1" })));
+    psql(&server, "vera:grafana", &token, "SELECT count(*) FROM latest").expect("asked");
+    let log = server.ok(&["audit", "list", "--action", "readings.read", "--json"]);
+    let objects: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(objects.len(), 2, "{log}");
+    assert!(objects.iter().all(|entry| entry["actor"] == "user:vera token:grafana"), "{log}");
+    assert_eq!(objects[1]["object"], format!("sql:{sql}"));
+}
+
+#[test]
+fn the_audit_log_is_exported_verified_without_a_server_and_agrees_with_what_a_crash_left() {
+    let home = Home::new();
+    let server = home.start();
+    for n in 0..20 {
+        add_user(&server, &format!("user-{n}"), &["viewer"]);
+    }
+    // A change and its entry are one: whatever a kill leaves, there is an entry for each user.
+    server.kill();
+    let server = home.start();
+    let users = server.ok(&["user", "list", "--json"]).lines().count();
+    let entries = server.ok(&["audit", "list", "--action", "user.add", "--count", "1000", "--json"]);
+    assert_eq!((users, entries.lines().count()), (20, 20));
+    let sound = server.ok(&["audit", "verify"]);
+    assert!(sound.contains("sound"), "{sound}");
+
+    let exported = server.ok(&["audit", "export"]);
+    let file = home.path().join("audit.jsonl");
+    let judge = |text: &str| {
+        std::fs::write(&file, text).expect("written");
+        let output = Command::new(crate::server::GODWIT)
+            .args(["audit", "verify"])
+            .arg(&file)
+            .env_clear()
+            .output()
+            .expect("the binary starts");
+        (output.status.success(), String::from_utf8(output.stdout).expect("text"))
+    };
+    assert!(judge(&exported).0);
+    let edited = exported.replacen("user:user-3", "user:user-4", 1);
+    let (is_sound, said) = judge(&edited);
+    let number = exported.lines().position(|line| line.contains("user:user-3\"")).expect("there") + 1;
+    assert!(!is_sound && said.contains(&format!("entry {number} is not what was written")), "{said}");
+    let mut lines: Vec<&str> = exported.lines().collect();
+    lines.remove(4);
+    let (is_sound, said) = judge(&lines.join("\n"));
+    assert!(!is_sound && said.contains("entry 5 is missing"), "{said}");
+    server.stop();
+
+    // The end, cut off in the database while nobody serves: the journal knows of it.
+    let cut = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('DELETE FROM audit WHERE number > 10'); c.commit()";
+    let done = Command::new("python3").args(["-c", cut]).arg(home.data().join("catalog.db")).status();
+    assert!(done.expect("python3 is there").success());
+    let server = home.start();
+    let refused = server.run(&["audit", "verify"]);
+    let said = String::from_utf8(refused.stdout).expect("text");
+    assert!(!refused.status.success() && said.contains("fault"), "{said}");
+}

@@ -47,6 +47,8 @@ pub struct ChannelSettings {
     /// Where a counter starts again from zero, such as `4294967296` for one of 32 bits in steps of 1. Default: it does
     /// not.
     pub rollover: Option<f64>,
+    /// Who reads it is written into the audit log. Default: no.
+    pub classified: bool,
 }
 
 fn duration<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {

@@ -22,13 +22,13 @@ use pgwire::messages::PgWireBackendMessage;
 use pgwire::messages::response::TransactionStatus;
 use pgwire::messages::startup::ParameterStatus;
 
-use super::Shared;
 use super::fault::Fault;
 use super::planned::{Planned, Ready, parameters};
 use super::rows;
 use super::session::Session;
 use super::statement::Said;
 use super::text;
+use super::{Shared, SqlAsk};
 use crate::error::QueryError;
 use crate::query::{SQL_BYTES_MAX, explain, statement};
 use crate::settings::QueryLimits;
@@ -68,8 +68,18 @@ impl Handler {
         rows::on_engine(self.shared.engine(), &self.session, work).await
     }
 
+    /// Whether who logged in may do this now.
+    fn permit(&self, ask: SqlAsk<'_>) -> Result<(), Fault> {
+        let Some((user, address)) = self.session.login() else {
+            return Err(Fault::fatal("08P01", "nobody has logged in"));
+        };
+        (self.shared.permit)(user, address, ask)
+            .map_err(|refusal| Fault::new("42501", refusal.text).with_hint(refusal.hint))
+    }
+
     /// Plans what has to be planned.
     pub(super) async fn ready(&self, said: Said, text: &str) -> Result<Ready, Fault> {
+        self.permit(SqlAsk::Prepare(text))?;
         match said {
             Said::Read(statement) => Ok(Ready::Read(self.plan(*statement, text).await?)),
             Said::Declare { name, query } => {
@@ -124,6 +134,7 @@ impl Handler {
         values: Option<ParamValues>,
         format: &Format,
     ) -> PgWireResult<QueryResponse> {
+        self.permit(SqlAsk::Run)?;
         let limits = self.limits();
         let state = self.shared.engine().bounded(&self.context.state(), &limits);
         let state = state.map_err(|error| Fault::of_query(&error))?;

@@ -21,7 +21,7 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVers
 use super::fault::Fault;
 use super::scram::{Exchange, ScramError};
 use super::session::{Registered, Session};
-use super::{Place, Shared};
+use super::{Place, Shared, SqlAsk};
 
 /// How long a refusal waits, so that guessing is slow: a connection guesses once.
 const REFUSAL_DELAY: Duration = Duration::from_millis(500);
@@ -82,7 +82,7 @@ impl Login {
             %peer,
             user,
             reason,
-            hint = "log in as `local` with the token of server.json: PGPASSWORD=TOKEN psql -h HOST -p PORT -U local godwit",
+            hint = "log in as a user with his password, as `USER:TOKEN` with that token, or as `local` with the token of server.json",
             "refused a PostgreSQL client"
         );
         tokio::time::sleep(REFUSAL_DELAY).await;
@@ -94,7 +94,7 @@ impl Login {
 fn wrong(user: &str) -> Fault {
     let user: String = user.chars().take(64).collect();
     Fault::fatal("28P01", format!("password authentication failed for user `{user}`"))
-        .with_hint("log in as `local` with the token of server.json in the data directory")
+        .with_hint("log in as a user with his password, as `USER:TOKEN` with that token, or as `local` with the token of server.json")
 }
 
 fn malformed(reason: impl Into<String>) -> Fault {
@@ -164,6 +164,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                     Ok(answer) if is_known => answer,
                     Ok(_) | Err(ScramError::Wrong) => {
                         let reason = if is_known { "password" } else { "name" };
+                        let _ = (self.shared.permit)(&user, peer.ip(), SqlAsk::Unproven);
                         return Err(self.refuse(reason, peer, &user, wrong(&user)).await);
                     }
                     Err(error) => {
@@ -172,6 +173,10 @@ impl pgwire::api::auth::StartupHandler for Login {
                             .await);
                     }
                 };
+                if let Err(refusal) = (self.shared.permit)(&user, peer.ip(), SqlAsk::LogIn) {
+                    let fault = Fault::fatal("42501", refusal.text).with_hint(refusal.hint);
+                    return Err(self.refuse("rights", peer, &user, fault).await);
+                }
                 let answer = Authentication::SASLFinal(answer.into());
                 client.send(PgWireBackendMessage::Authentication(answer)).await?;
                 let Some(place) = self.shared.take_place() else {
@@ -198,7 +203,7 @@ impl Login {
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.session.logged_in(user);
+        self.session.logged_in(user, client.socket_addr().ip());
         apply_startup(&self.session, client.metadata());
         client.feed(PgWireBackendMessage::Authentication(Authentication::Ok)).await?;
         for (name, value) in self.session.reported() {

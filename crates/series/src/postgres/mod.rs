@@ -29,7 +29,7 @@ mod socket;
 mod statement;
 mod text;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
@@ -57,12 +57,40 @@ const PENDING_MAX: usize = 64;
 /// ([`ScramVerifier::is_known`]).
 pub type VerifierFunction = Arc<dyn Fn(&str) -> ScramVerifier + Send + Sync>;
 
+/// What a client is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SqlAsk<'a> {
+    /// Log in, having proven the name.
+    LogIn,
+    /// It did not prove the name; the answer is of no matter.
+    Unproven,
+    /// Have a statement read and planned.
+    Prepare(&'a str),
+    /// Run what was prepared.
+    Run,
+}
+
+/// Why a client may not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlRefusal {
+    /// What is not so.
+    pub text: String,
+    /// What can be done.
+    pub hint: String,
+}
+
+/// Says whether the user of this name may do it, from this address, now: asked at the login and for every statement, so
+/// that a right that is taken away is gone for connections that are open.
+pub type PermitFunction = Arc<dyn Fn(&str, IpAddr, SqlAsk<'_>) -> Result<(), SqlRefusal> + Send + Sync>;
+
 /// What serving needs beside the settings.
 pub struct PostgresParts {
     /// Offered to clients that ask for it; required from those on other machines.
     pub tls: Option<Arc<ServerConfig>>,
     /// Who may log in.
     pub verifier: VerifierFunction,
+    /// Who may do what.
+    pub permit: PermitFunction,
     /// For nonces and keys.
     pub random: Arc<dyn Random>,
     /// Says when to stop.
@@ -185,6 +213,7 @@ impl Postgres {
             settings: self.settings,
             tls: parts.tls,
             verifier: parts.verifier,
+            permit: parts.permit,
             random: parts.random,
             shutdown: parts.shutdown,
             registry: Arc::default(),
@@ -205,6 +234,7 @@ struct Shared {
     settings: PostgresSettings,
     tls: Option<Arc<ServerConfig>>,
     verifier: VerifierFunction,
+    permit: PermitFunction,
     random: Arc<dyn Random>,
     shutdown: Shutdown,
     registry: Arc<session::Registry>,

@@ -3,7 +3,8 @@
 //! Not here: what a statement does with them (`handler`). The law: everything a client can gather here is bounded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -90,6 +91,8 @@ pub(crate) struct Session {
     cursors: Mutex<HashMap<String, QueryResponse>>,
     cancel: watch::Sender<u64>,
     socket: Socket,
+    /// Who proved to be there, and from where.
+    login: OnceLock<(String, IpAddr)>,
     statements_max: usize,
     portals_max: usize,
 }
@@ -103,6 +106,7 @@ impl Session {
             cursors: Mutex::default(),
             cancel: watch::Sender::new(0),
             socket,
+            login: OnceLock::new(),
             statements_max: settings.statements_max,
             portals_max: settings.portals_max,
         }
@@ -113,7 +117,13 @@ impl Session {
         self.get("session_authorization").unwrap_or_default()
     }
 
-    pub(crate) fn logged_in(&self, user: &str) {
+    /// Who proved to be there, and from where; no variable changes it.
+    pub(crate) fn login(&self) -> Option<(&str, IpAddr)> {
+        self.login.get().map(|(user, address)| (user.as_str(), *address))
+    }
+
+    pub(crate) fn logged_in(&self, user: &str, address: IpAddr) {
+        let _ = self.login.set((user.to_owned(), address));
         self.variables.lock().insert("session_authorization", user.to_owned());
     }
 
