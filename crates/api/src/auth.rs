@@ -110,6 +110,6 @@ fn unproven(code: &'static str, detail: &str) -> Problem {
 fn warn_of_plain_token() {
     static SAID: std::sync::Once = std::sync::Once::new();
     SAID.call_once(|| {
-        tracing::warn!("a token came over plain HTTP from another machine: whoever listens there has it now; set `[http] tls = true`");
+        tracing::warn!("a token came over plain HTTP from another machine: whoever listens there has it now; come by `ssh -L` or through a proxy that speaks TLS");
     });
 }

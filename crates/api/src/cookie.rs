@@ -39,7 +39,7 @@ impl Wire {
         }
         let detail = "no password is taken over plain HTTP from another machine";
         Err(Problem::new(Kind::Forbidden, "api.plain", detail).hint(Some(
-            "set `[http] tls = true`, or `allow_plain = true` behind a proxy that speaks TLS, or come by `ssh -L`",
+            "come by `ssh -L`, or through a proxy that speaks TLS, with `[http] allow_plain = true`",
         )))
     }
 
