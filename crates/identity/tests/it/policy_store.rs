@@ -1,5 +1,6 @@
 //! Policies as they are kept: versions, attachments, what a change does to sessions.
 
+use host::{Disk as _, SystemDisk};
 use identity::policy::{Circumstances, Expected, PolicyError, PolicyName, Question, Target};
 use identity::{Action, Actor, Decision, Identity, Reason, Who};
 use model::GroupPath;
@@ -104,8 +105,8 @@ async fn policies_outlive_a_restart_and_lie_sealed_in_the_catalog() {
     identity.attach_policy(&by, &policy("own"), &Target::Device(name("d1"))).await.expect("attached");
     identity.set_children(&by, &name("d1"), &[name("c1")]).await.expect("listed");
     fixture.catalog.close().await;
-    for entry in std::fs::read_dir(dir.path()).expect("readable") {
-        let bytes = std::fs::read(entry.expect("an entry").path()).expect("readable");
+    for file in SystemDisk.list(dir.path()).expect("listed") {
+        let bytes = SystemDisk.read(&dir.path().join(&file.name), 1 << 30).expect("read");
         assert!(!bytes.windows(12).any(|part| part == b"hidden-topic"), "a document is not to be found");
     }
     let again = open(dir.path());
