@@ -21,9 +21,9 @@ async fn both_versions_say_who_they_are() {
     for version in [Version::V5, Version::V311] {
         let server = Server::start().await;
         let endpoint = Endpoint {
-            address: server.address(),
             username: Some("local".into()),
             password: Some(Bytes::from_static(b"token")),
+            ..Endpoint::new(server.address())
         };
         let options = Options { version, client_id: "c1".into(), keep_alive_s: 17, ..Options::new(endpoint) };
         let serving = async {
