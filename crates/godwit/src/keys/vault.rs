@@ -32,7 +32,7 @@ const SHOWN_CHARS: usize = 200;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VaultSettings {
-    /// Where Vault is: `https://vault.local:8200`.
+    /// Where Vault, or an agent of it on this machine, is: `http://127.0.0.1:8100`. No TLS is spoken to it yet.
     pub(crate) url: String,
     /// The name of the Transit key; of a type with associated data, as `aes256-gcm96`.
     pub(crate) key: String,
@@ -61,6 +61,14 @@ impl Transit {
     pub(super) fn open(settings: &VaultSettings) -> anyhow::Result<Self> {
         let settings =
             VaultSettings { url: settings.url.trim_end_matches('/').to_owned(), ..settings.clone() };
+        if !settings.url.starts_with("http://") {
+            return Err(with_hint(
+                anyhow::anyhow!("`[keys.vault] url` is `{}`; only `http://` is spoken yet", settings.url),
+                Some(
+                    "run Vault Agent (or another proxy) on this machine and name its address: http://127.0.0.1:8100",
+                ),
+            ));
+        }
         let read = |path: &PathBuf| {
             host::Disk::read(&host::SystemDisk, path, 1024 * 1024)
                 .with_context(|| format!("cannot read `{}`, which `[keys.vault]` names", path.display()))
@@ -131,7 +139,7 @@ impl MasterKey for Transit {
     }
 
     fn wrap(&self, key: &DataKey, context: &[u8], _random: &dyn Random) -> Result<String, KeyError> {
-        let plaintext = Zeroizing::new(BASE64.encode(&**key));
+        let plaintext = Zeroizing::new(BASE64.encode(**key));
         let body = json!({ "plaintext": &**plaintext, "associated_data": BASE64.encode(context) });
         let answer = self.ask(&format!("encrypt/{}", self.settings.key), &body)?;
         Ok(self.text(&answer, "ciphertext")?.to_owned())

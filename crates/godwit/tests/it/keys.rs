@@ -218,6 +218,11 @@ fn a_master_key_in_vault_never_leaves_it() {
     assert!(said.contains("403 Forbidden") && said.contains("permission denied"), "{said}");
     assert!(!said.contains("hvs.another"), "a token is never shown: {said}");
 
+    let secure = other_settings(&home, &keys.replace("http:", "https:"));
+    let said =
+        refused(&self::serve(&home, &secure, &[("VAULT_TOKEN", vault::TOKEN)]).output().expect("it starts"));
+    assert!(said.contains("only `http://` is spoken yet") && said.contains("hint: "), "{said}");
+
     let server = home.start_as(serve(vault::TOKEN));
     send(&server, 1);
     assert!(server.ok(&["keys", "show"]).contains("vault:transit/godwit"));
