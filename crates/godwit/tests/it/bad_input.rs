@@ -215,7 +215,7 @@ fn a_newer_data_directory_is_refused() {
     home.start().stop();
     let format = home.data().join("FORMAT");
     let text = std::fs::read_to_string(&format).expect("readable");
-    let newer = text.replace("\"format\": 2", "\"format\": 99");
+    let newer = text.replace(&format!("\"format\": {}", host::FORMAT_VERSION), "\"format\": 99");
     assert_ne!(newer, text, "the format of today is in it");
     std::fs::write(&format, newer).expect("written");
     let said = home.start_refused();
