@@ -19,8 +19,8 @@ use crate::problem::Problem;
 /// Weeks that are looked ahead: a quarter.
 const WEEKS: usize = 13;
 
-#[derive(Debug, Serialize)]
-struct Shown {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Shown {
     certificates: Vec<One>,
     /// Of devices: how many that may be used are over.
     expired: u64,
@@ -29,9 +29,9 @@ struct Shown {
     ca: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct One {
-    name: &'static str,
+    name: String,
     id: String,
     not_after: String,
     key_is_here: bool,
@@ -41,7 +41,7 @@ struct One {
 pub(crate) async fn show(State(parts): State<Arc<Parts>>) -> Result<Json<impl Serialize>, Problem> {
     let authority = authority(&parts)?;
     let one = |view: identity::AuthorityView| One {
-        name: view.name,
+        name: view.name.to_owned(),
         id: view.id.to_string(),
         not_after: view.not_after.to_string(),
         key_is_here: view.has_key,
@@ -66,8 +66,8 @@ pub(crate) struct Export {
     remove: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Exported {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Exported {
     root: String,
     sealed: String,
 }
@@ -94,6 +94,13 @@ pub(crate) struct Import {
     sealed: String,
 }
 
+/// What came of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Imported {
+    /// Whether a certificate had waited for the key.
+    renewed: bool,
+}
+
 /// Takes the root's private key back.
 pub(crate) async fn import(
     State(parts): State<Arc<Parts>>,
@@ -109,7 +116,7 @@ pub(crate) async fn import(
     // What waited for it is made now.
     let renewed = authority.renew().await.map_err(|error| refused(&error))?;
     tracing::warn!(by = by.name(), renewed, "the root's private key was brought back");
-    Ok(Json(serde_json::json!({ "renewed": renewed })))
+    Ok(Json(Imported { renewed }))
 }
 
 fn authority(parts: &Parts) -> Result<&Authority, Problem> {

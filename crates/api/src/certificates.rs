@@ -24,12 +24,12 @@ macro_rules! unread {
 }
 
 /// A certificate as the API shows it.
-#[derive(Debug, Serialize)]
-struct Shown {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Shown {
     id: String,
     device: Option<String>,
-    status: &'static str,
-    origin: &'static str,
+    status: String,
+    origin: String,
     subject: String,
     not_before: String,
     not_after: String,
@@ -46,8 +46,8 @@ impl From<Certificate> for Shown {
         Self {
             id: certificate.id.to_string(),
             device: certificate.device.map(|name| name.to_string()),
-            status: certificate.status.name(),
-            origin: certificate.origin.name(),
+            status: certificate.status.name().to_owned(),
+            origin: certificate.origin.name().to_owned(),
             subject: certificate.subject,
             not_before: certificate.not_before.to_string(),
             not_after: certificate.not_after.to_string(),
@@ -65,6 +65,13 @@ impl From<Certificate> for Shown {
 pub(crate) struct Made {
     #[serde(flatten)]
     shown: Shown,
+    #[serde(flatten)]
+    beside: Beside,
+}
+
+/// What its holder needs.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Beside {
     /// Shown this once.
     #[serde(skip_serializing_if = "Option::is_none")]
     private_key: Option<String>,
@@ -75,7 +82,8 @@ pub(crate) struct Made {
 impl Made {
     pub(crate) fn of(parts: &Parts, issued: Issued) -> Self {
         let private_key = issued.private_key.map(|key| key.reveal().to_owned());
-        Self { shown: issued.certificate.into(), private_key, ca: parts.identity.root_pem() }
+        let beside = Beside { private_key, ca: parts.identity.root_pem() };
+        Self { shown: issued.certificate.into(), beside }
     }
 }
 
@@ -97,8 +105,8 @@ fn hundred() -> usize {
     100
 }
 
-#[derive(Debug, Serialize)]
-struct Page {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Page {
     certificates: Vec<Shown>,
     next: Option<String>,
 }

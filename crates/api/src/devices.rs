@@ -56,8 +56,8 @@ impl New {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct Added {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Added {
     name: String,
     password: String,
 }

@@ -19,6 +19,12 @@ use crate::problem::Problem;
 /// Most devices, and most channels, that a selection names.
 const NAMES_MAX: usize = 10_000;
 
+/// What a file may be, as [`series::FileFormat`] names them.
+pub(crate) const MEDIA: &[&str] = &[PARQUET, CSV, JSONL];
+const PARQUET: &str = "application/vnd.apache.parquet";
+const CSV: &str = "text/csv; charset=utf-8";
+const JSONL: &str = "application/x-ndjson";
+
 /// What is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,12 +43,12 @@ pub(crate) struct Question {
     format: series::FileFormat,
 }
 
-#[derive(Serialize)]
-struct Days {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Days {
     days: Vec<Day>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Day {
     date: String,
     /// Its first moment, and that of the next.
@@ -119,9 +125,9 @@ pub(crate) async fn export(
     });
     let mut response = Body::from_stream(stream::iter(first.map(Ok)).chain(rest)).into_response();
     let content_type = match format {
-        series::FileFormat::Parquet => "application/vnd.apache.parquet",
-        series::FileFormat::Csv => "text/csv; charset=utf-8",
-        series::FileFormat::Jsonl => "application/x-ndjson",
+        series::FileFormat::Parquet => PARQUET,
+        series::FileFormat::Csv => CSV,
+        series::FileFormat::Jsonl => JSONL,
     };
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     Ok(response)

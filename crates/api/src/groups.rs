@@ -32,14 +32,14 @@ fn hundred() -> usize {
     100
 }
 
-#[derive(Debug, Serialize)]
-struct Groups {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Groups {
     groups: Vec<Group>,
     next: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Group {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Group {
     path: String,
     created: String,
     /// Devices whose home it is or a group below it.
@@ -105,8 +105,8 @@ pub(crate) struct New {
     path: String,
 }
 
-#[derive(Debug, Serialize)]
-struct Made {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
     /// What was made, from the top: the group, and what it is in.
     groups: Vec<String>,
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use identity::Actor;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Parts;
 use crate::problem::Problem;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Status {
     /// Where the master key is kept.
     place: String,
@@ -28,7 +28,7 @@ pub(crate) struct Status {
     recovery_code_made: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Key {
     id: String,
     created: String,
@@ -46,7 +46,7 @@ pub(crate) async fn show(State(parts): State<Arc<Parts>>) -> Json<Status> {
     })
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Rotated {
     master: String,
     ring_key: String,
@@ -74,7 +74,7 @@ pub(crate) async fn rotate(
     }))
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Recovery {
     recovery_code: String,
 }

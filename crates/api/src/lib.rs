@@ -11,6 +11,7 @@
 //! | `POST /api/v1/setup` | the first user, by the code of the setup link | none |
 //! | `GET /setup` | a page that asks for it | none |
 //! | `GET /api/v1/me` | who the server takes the caller for, and what he may | any |
+//! | `GET /api/v1/openapi.json` | this API by OpenAPI 3.1: made of the table of routes and the types of the handlers | any |
 //! | `GET`, `POST /api/v1/users`; `GET`, `DELETE …/{name}` | users | admin |
 //! | `PUT …/{name}/roles`, `POST …/{name}/password` | what they are trusted with, and a new password | admin |
 //! | `GET /api/v1/logins`, `DELETE …/{id}` | who is logged in | admin |
@@ -67,6 +68,7 @@ mod health;
 mod keys;
 mod login;
 mod me;
+mod openapi;
 mod page;
 mod policies;
 mod problem;
@@ -210,8 +212,9 @@ impl Api {
 }
 
 fn router(parts: Arc<Parts>) -> Router {
-    let (_, routes) = routes::all();
+    let (told, routes) = routes::all();
     routes
+        .layer(axum::Extension(openapi::Document::of(&told)))
         .layer(axum::Extension(Arc::clone(&parts)))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(unknown)

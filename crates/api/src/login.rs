@@ -31,8 +31,8 @@ pub(crate) struct Credentials {
     password: Secret,
 }
 
-#[derive(Serialize)]
-struct LoggedIn {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct LoggedIn {
     name: String,
     roles: Vec<String>,
     /// For the header `x-godwit-csrf`.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::{Extension, Json};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::caller::Caller;
 
 /// The caller.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Me {
     /// As the audit log names him: `user:alice`.
     name: String,

@@ -34,14 +34,14 @@ fn hundred() -> usize {
     100
 }
 
-#[derive(Debug, Serialize)]
-struct Listed {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Listed {
     policies: Vec<About>,
     next: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct About {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct About {
     name: String,
     /// The version that counts.
     active: u32,
@@ -50,7 +50,7 @@ struct About {
     targets: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Version {
     version: u32,
     created: String,
@@ -92,6 +92,13 @@ pub(crate) struct Which {
 struct Shown {
     #[serde(flatten)]
     about: About,
+    #[serde(flatten)]
+    beside: Beside,
+}
+
+/// One of its versions.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Beside {
     /// Which version `document` is.
     version: u32,
     /// As it was put.
@@ -108,7 +115,7 @@ pub(crate) async fn show(
     let known = parts.identity.policy(&name).await.map_err(problem)?;
     let (version, document) = parts.identity.policy_text(&name, which.version).await.map_err(problem)?;
     let active = known.active;
-    let shown = Shown { about: about(known), version, document };
+    let shown = Shown { about: about(known), beside: Beside { version, document } };
     Ok(tagged(active, Json(shown).into_response()))
 }
 
@@ -125,8 +132,8 @@ fn yes() -> bool {
     true
 }
 
-#[derive(Debug, Serialize)]
-struct Put {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Put {
     name: String,
     version: u32,
     active: bool,
@@ -246,8 +253,8 @@ pub(crate) struct Asked {
     document: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct Decided {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Decided {
     permitted: bool,
     reason: String,
     by: Option<By>,
@@ -257,21 +264,21 @@ struct Decided {
     warnings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Judge {
     policy: String,
     /// 0 for a text that is not put yet.
     version: u32,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct By {
     policy: String,
     version: u32,
     /// From 1.
     statement: usize,
     sid: Option<String>,
-    effect: &'static str,
+    effect: String,
     text: String,
 }
 
@@ -324,8 +331,8 @@ pub(crate) async fn decide(
         statement,
         sid,
         effect: match effect {
-            Effect::Allow => "Allow",
-            Effect::Deny => "Deny",
+            Effect::Allow => "Allow".to_owned(),
+            Effect::Deny => "Deny".to_owned(),
         },
         text,
     });

@@ -14,9 +14,10 @@ use identity::{Area, Role, Verb};
 
 use crate::auth::judged;
 use crate::devices::one;
+use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
-    Parts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me, policies,
-    query, reprocess, sessions, status, tokens, unrouted, users,
+    Parts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me, openapi,
+    policies, query, reprocess, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -78,9 +79,22 @@ impl Row {
     }
 }
 
+/// A row, and what the document of the API (`openapi`) says of it.
+#[derive(Debug)]
+pub(crate) struct Route {
+    /// The rule.
+    pub(crate) row: Row,
+    /// By the types of the handler.
+    pub(crate) takes: Takes,
+    /// By status.
+    pub(crate) gives: Vec<Gives>,
+    /// It looks at `If-Match`.
+    pub(crate) if_match: bool,
+}
+
 /// Routes being gathered.
 struct Table {
-    rows: Vec<Row>,
+    rows: Vec<Route>,
     router: Router<Arc<Parts>>,
 }
 
@@ -88,7 +102,7 @@ impl Table {
     fn on<H, T>(mut self, method: Method, path: &'static str, access: Access, handler: H) -> Self
     where
         H: Handler<T, Arc<Parts>>,
-        T: 'static,
+        T: Arguments + 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).expect("a method that HTTP has");
         let row = Row { method, path, access };
@@ -96,13 +110,25 @@ impl Table {
         let gate = from_fn(move |request, next| judged(judge.clone(), request, next));
         let handler: MethodRouter<Arc<Parts>> = on(filter, handler).route_layer(gate);
         self.router = self.router.route(path, handler);
-        self.rows.push(row);
+        self.rows.push(Route { row, takes: T::takes(), gives: Vec::new(), if_match: false });
+        self
+    }
+
+    /// What the last one gives.
+    fn gives(mut self, gives: Gives) -> Self {
+        self.rows.last_mut().expect("behind a route").gives.push(gives);
+        self
+    }
+
+    /// The last one looks at `If-Match`.
+    fn if_match(mut self) -> Self {
+        self.rows.last_mut().expect("behind a route").if_match = true;
         self
     }
 }
 
 /// Every route.
-pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
+pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
     use Area::{Audit, Certificates, Devices, Keys, Policies, Readings, Sessions, Status, Users};
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
@@ -113,75 +139,164 @@ pub(crate) fn all() -> (Vec<Row>, Router<Arc<Parts>>) {
 
     let table = Table { rows: Vec::new(), router: Router::new() }
         .on(GET, "/healthz", Access::Public, health::health)
+        .gives(Gives::media(200, &["text/plain"]))
         .on(GET, "/metrics", Access::Public, health::metrics)
+        .gives(Gives::media(200, &["text/plain"]))
         .on(GET, "/setup", Access::Public, login::setup_page)
+        .gives(Gives::media(200, &["text/html"]))
         .on(POST, "/api/v1/setup", Access::Public, login::set_up)
+        .gives(Gives::none(201))
         .on(POST, "/api/v1/login", Access::Public, login::log_in)
+        .gives(Gives::one::<login::LoggedIn>(200))
         .on(POST, "/api/v1/logout", Access::Anybody, login::log_out)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/me", Access::Anybody, me::show)
+        .gives(Gives::one::<me::Me>(200))
+        .on(GET, "/api/v1/openapi.json", Access::Anybody, openapi::show)
+        .gives(Gives::media(200, &["application/json"]))
         .on(GET, "/api/v1/users", least(Admin, Users), users::list)
+        .gives(Gives::one::<users::Users>(200))
         .on(POST, "/api/v1/users", least(Admin, Users), users::add)
+        .gives(Gives::one::<users::Made>(201))
         .on(GET, "/api/v1/users/{name}", least(Admin, Users), users::show)
+        .gives(Gives::one::<users::User>(200))
         .on(DELETE, "/api/v1/users/{name}", least(Admin, Users), users::remove)
+        .gives(Gives::none(204))
+        .if_match()
         .on(PUT, "/api/v1/users/{name}/roles", least(Admin, Users), users::set_roles)
+        .gives(Gives::none(204))
+        .if_match()
         .on(POST, "/api/v1/users/{name}/password", least(Admin, Users), users::set_password)
+        .gives(Gives::one::<users::Made>(200))
         .on(GET, "/api/v1/logins", least(Admin, Users), users::logins)
+        .gives(Gives::one::<users::Logins>(200))
         .on(DELETE, "/api/v1/logins/{id}", least(Admin, Users), users::end_login)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/audit", least(Admin, Audit), audit::list)
+        .gives(Gives::one::<audit::AuditEntries>(200))
         .on(GET, "/api/v1/audit/verify", least(Admin, Audit), audit::verify)
+        .gives(Gives::one::<audit::AuditVerdict>(200))
         .on(GET, "/api/v1/tokens", least(Admin, Users), tokens::list)
+        .gives(Gives::one::<tokens::Tokens>(200))
         .on(POST, "/api/v1/tokens", least(Admin, Users), tokens::add)
+        .gives(Gives::one::<tokens::Token>(201))
         .on(DELETE, "/api/v1/tokens/{id}", least(Admin, Users), tokens::remove)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/status", least(Viewer, Status), status::status)
+        .gives(Gives::one::<status::Status>(200))
         .on(POST, "/api/v1/query", least(Viewer, Readings), query::query)
+        .gives(Gives::media(200, &["application/json", "text/csv", "text/plain"]))
         .on(POST, "/api/v1/export/days", least(Viewer, Readings), export::days)
+        .gives(Gives::one::<export::Days>(200))
         .on(POST, "/api/v1/export", least(Viewer, Readings), export::export)
+        .gives(Gives::media(200, export::MEDIA))
         .on(GET, "/api/v1/unrouted", least(Viewer, Readings), unrouted::unrouted)
+        .gives(Gives::one::<unrouted::Unrouted>(200))
         .on(GET, "/api/v1/reprocess", least(Viewer, Readings), reprocess::how_far)
+        .gives(Gives::one::<reprocess::Reprocessed>(200).or_null())
         .on(POST, "/api/v1/reprocess", least(Operator, Readings), reprocess::start)
+        .gives(Gives::one::<reprocess::Reprocessed>(202).or_null())
         .on(GET, "/api/v1/sessions", least(Viewer, Sessions), sessions::list)
+        .gives(Gives::one::<sessions::Sessions>(200))
         .on(GET, "/api/v1/sessions/{client_id}", least(Viewer, Sessions), sessions::show)
+        .gives(Gives::one::<sessions::Session>(200))
         .on(POST, "/api/v1/sessions/{client_id}/kick", least(Operator, Sessions), sessions::kick)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/retained", least(Viewer, Sessions), sessions::retained)
+        .gives(Gives::one::<sessions::RetainedPage>(200))
         .on(DELETE, "/api/v1/retained", least(Operator, Sessions), sessions::clear)
+        .gives(Gives::one::<sessions::Cleared>(200))
         .on(GET, "/api/v1/devices", in_group(Viewer, Devices), devices::list::list)
+        .gives(Gives::one::<devices::list::Devices>(200))
         .on(POST, "/api/v1/devices", least(Operator, Devices), devices::add)
+        .gives(
+            Gives::one::<devices::Added>(201)
+                .or(Gives::both::<certificates::Shown, certificates::Beside>(201)),
+        )
         .on(GET, "/api/v1/devices/{name}/certificates", least(Viewer, Certificates), certificates::list_of)
+        .gives(Gives::one::<certificates::Page>(200))
         .on(POST, "/api/v1/devices/{name}/certificates", least(Operator, Certificates), certificates::add)
+        .gives(Gives::both::<certificates::Shown, certificates::Beside>(201))
         .on(GET, "/api/v1/ca", least(Viewer, Certificates), ca::show)
+        .gives(Gives::one::<ca::Shown>(200))
         .on(POST, "/api/v1/ca/root/export", least(Admin, Keys), ca::export)
+        .gives(Gives::one::<ca::Exported>(200))
         .on(POST, "/api/v1/ca/root/import", least(Admin, Keys), ca::import)
+        .gives(Gives::one::<ca::Imported>(200))
         .on(GET, "/api/v1/certificates", least(Viewer, Certificates), certificates::list)
+        .gives(Gives::one::<certificates::Page>(200))
         .on(GET, "/api/v1/certificates/{id}", least(Viewer, Certificates), certificates::show)
+        .gives(Gives::one::<certificates::Shown>(200))
         .on(PATCH, "/api/v1/certificates/{id}", least(Operator, Certificates), certificates::change)
+        .gives(Gives::one::<certificates::Shown>(200))
         .on(POST, "/api/v1/devices/import", least(Operator, Devices), devices::import::import)
+        .gives(Gives::one::<devices::import::Told>(200))
         .on(GET, "/api/v1/devices/{name}", in_group(Viewer, Devices), one::show)
+        .gives(Gives::both::<devices::shown::Device, one::Beside>(200))
         .on(PATCH, "/api/v1/devices/{name}", in_group(Operator, Devices), one::change)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(DELETE, "/api/v1/devices/{name}", in_group(Operator, Devices), one::remove)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(POST, "/api/v1/devices/{name}/replace", in_group(Operator, Devices), one::replace)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(PUT, "/api/v1/devices/{name}/quarantine", in_group(Operator, Devices), one::quarantine)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(DELETE, "/api/v1/devices/{name}/quarantine", in_group(Operator, Devices), one::release)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(DELETE, "/api/v1/devices/{name}/flags", in_group(Operator, Devices), one::clear)
+        .gives(Gives::one::<one::Cleared>(200))
         .on(PUT, "/api/v1/devices/{name}/groups/{*path}", in_group(Operator, Devices), one::join)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(DELETE, "/api/v1/devices/{name}/groups/{*path}", in_group(Operator, Devices), one::leave)
+        .gives(Gives::one::<devices::shown::Device>(200))
+        .if_match()
         .on(GET, "/api/v1/groups", in_group(Viewer, Devices), groups::list)
+        .gives(Gives::one::<groups::Groups>(200))
         .on(POST, "/api/v1/groups", in_group(Operator, Devices), groups::add)
+        .gives(Gives::one::<groups::Made>(201))
         .on(GET, "/api/v1/groups/{*path}", in_group(Viewer, Devices), groups::show)
+        .gives(Gives::one::<groups::Group>(200))
         .on(DELETE, "/api/v1/groups/{*path}", in_group(Operator, Devices), groups::remove)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/keys", least(Admin, Keys), keys::show)
+        .gives(Gives::one::<keys::Status>(200))
         .on(POST, "/api/v1/keys/rotate", least(Admin, Keys), keys::rotate)
+        .gives(Gives::one::<keys::Rotated>(200))
         .on(POST, "/api/v1/keys/recovery", least(Admin, Keys), keys::recovery)
+        .gives(Gives::one::<keys::Recovery>(200))
         .on(GET, "/api/v1/devices/{name}/children", least(Viewer, Devices), policies::children)
+        .gives(Gives::one::<policies::Children>(200))
         .on(PUT, "/api/v1/devices/{name}/children", least(Admin, Policies), policies::set_children)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/policies", least(Viewer, Policies), policies::list)
+        .gives(Gives::one::<policies::Listed>(200))
         .on(GET, "/api/v1/policies/{name}", least(Viewer, Policies), policies::show)
+        .gives(Gives::both::<policies::About, policies::Beside>(200))
         .on(PUT, "/api/v1/policies/{name}", least(Admin, Policies), policies::put)
+        .gives(Gives::one::<policies::Put>(200))
+        .gives(Gives::one::<policies::Put>(201))
+        .if_match()
         .on(DELETE, "/api/v1/policies/{name}", least(Admin, Policies), policies::remove)
+        .gives(Gives::none(204))
+        .if_match()
         .on(POST, "/api/v1/policies/{name}/activate", least(Admin, Policies), policies::activate)
+        .gives(Gives::none(204))
+        .if_match()
         .on(PUT, "/api/v1/policies/{name}/targets/{target}", least(Admin, Policies), policies::attach)
+        .gives(Gives::none(201))
+        .gives(Gives::none(204))
         .on(DELETE, "/api/v1/policies/{name}/targets/{target}", least(Admin, Policies), policies::detach)
+        .gives(Gives::none(204))
         .on(POST, "/api/v1/decisions", least(Viewer, Policies), policies::decide)
-        .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup);
+        .gives(Gives::one::<policies::Decided>(200))
+        .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup)
+        .gives(Gives::media(200, &["application/x-tar"]));
     (table.rows, table.router)
 }
 
@@ -199,7 +314,7 @@ mod tests {
     fn every_route_has_one_rule_and_no_change_is_a_viewers() {
         let (rows, _) = all();
         let mut seen = HashSet::new();
-        for row in &rows {
+        for Route { row, .. } in &rows {
             assert!(seen.insert((row.method.clone(), row.path)), "{row:?} twice");
             match row.access {
                 Access::Public => assert!(PUBLIC.contains(&row.path), "{row:?} is open to everybody"),

@@ -55,7 +55,7 @@ pub struct NotCleared {
 }
 
 /// A session.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Session {
     /// Its client id.
     pub client_id: String,
@@ -84,7 +84,7 @@ pub struct Session {
 }
 
 /// A connection.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Connection {
     /// Where it comes from.
     pub peer: String,
@@ -97,7 +97,7 @@ pub struct Connection {
 }
 
 /// A subscription.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Filter {
     /// Which topics.
     pub filter: String,
@@ -147,8 +147,8 @@ fn hundred() -> usize {
     100
 }
 
-#[derive(Serialize)]
-struct Sessions {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Sessions {
     sessions: Vec<Session>,
     next: Option<String>,
 }
@@ -220,22 +220,22 @@ fn everything() -> String {
     "#".to_owned()
 }
 
-#[derive(Serialize)]
-struct RetainedPage {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct RetainedPage {
     retained: Vec<RetainedMessage>,
     next: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct RetainedMessage {
     topic: String,
     /// Text as it is, the rest as hexadecimal digits.
     payload: String,
     /// `utf-8` or `hex`.
-    payload_encoding: &'static str,
+    payload_encoding: String,
     payload_bytes: usize,
     /// The payload goes on.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     cut: bool,
     qos: u8,
     received_at: String,
@@ -277,7 +277,7 @@ fn shown(kept: Retained, bytes_max: usize) -> RetainedMessage {
     RetainedMessage {
         topic: kept.topic.to_string(),
         payload,
-        payload_encoding,
+        payload_encoding: payload_encoding.to_owned(),
         payload_bytes,
         cut,
         qos: kept.qos,
@@ -293,8 +293,8 @@ pub(crate) struct Unwanted {
     filter: String,
 }
 
-#[derive(Serialize)]
-struct Cleared {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Cleared {
     cleared: usize,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 
@@ -13,9 +13,9 @@ use crate::Parts;
 const NAMES_MAX: usize = 20;
 
 /// What is well and what is not.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Status {
-    version: &'static str,
+    version: String,
     journal: Journal,
     series: Series,
     exports: Vec<Export>,
@@ -25,34 +25,34 @@ pub(crate) struct Status {
 }
 
 /// A flag that devices have.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Flagged {
-    flag: &'static str,
+    flag: String,
     count: usize,
     /// Some of them, by name.
     names: Vec<String>,
 }
 
 /// What devices were refused since the start.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Permissions {
     refused_devices: usize,
     /// Those that were refused most.
     refused: Vec<Refused>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Refused {
     device: String,
     count: u64,
     /// The last that was refused.
-    action: &'static str,
+    action: String,
     topic: String,
     at: String,
 }
 
 /// A lake that is kept up to date by `[[export]]`.
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Export {
     to: String,
     tried_at: Option<String>,
@@ -66,7 +66,7 @@ struct Export {
     readings: u64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Journal {
     first: u64,
     durable: u64,
@@ -82,7 +82,7 @@ struct Journal {
     consumers: Vec<Consumer>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Damage {
     segment: String,
     from: u64,
@@ -90,7 +90,7 @@ struct Damage {
     reason: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Consumer {
     name: String,
     position: u64,
@@ -98,7 +98,7 @@ struct Consumer {
     lag_s: f64,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Series {
     applied: u64,
     durable: u64,
@@ -125,7 +125,7 @@ struct Series {
     notes: BTreeMap<String, u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Disk {
     used: u64,
     budget: u64,
@@ -134,7 +134,7 @@ struct Disk {
     days_left: Option<u64>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Remote {
     url: String,
     files: u64,
@@ -144,7 +144,7 @@ struct Remote {
     last_error: Option<String>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Undecodable {
     reason: String,
     count: u64,
@@ -152,7 +152,7 @@ struct Undecodable {
     detail: String,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Unrouted {
     pattern: String,
     count: u64,
@@ -164,7 +164,7 @@ struct Unrouted {
 /// Everything, as of now.
 pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
     Json(Status {
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         journal: journal(parts.journal.status()),
         series: series(parts.series.stats()),
         exports: parts.series.exports().into_iter().map(export).collect(),
@@ -179,7 +179,7 @@ fn permissions(identity: &identity::Identity) -> Permissions {
     let refused = |(device, refused): (model::DeviceName, identity::Refused)| Refused {
         device: device.to_string(),
         count: refused.counts.sum(),
-        action: refused.action.name(),
+        action: refused.action.name().to_owned(),
         topic: refused.topic.to_string(),
         at: refused.at.to_string(),
     };
@@ -189,7 +189,7 @@ fn permissions(identity: &identity::Identity) -> Permissions {
 fn flagged(parts: &Parts, kind: identity::FlagKind) -> Flagged {
     let names = parts.identity.flagged_some(kind, NAMES_MAX);
     let names = names.iter().map(ToString::to_string).collect();
-    Flagged { flag: kind.name(), count: parts.identity.flagged(kind), names }
+    Flagged { flag: kind.name().to_owned(), count: parts.identity.flagged(kind), names }
 }
 
 fn export(status: series::ExportStatus) -> Export {

@@ -16,8 +16,8 @@ use crate::page::Page;
 use crate::problem::Problem;
 use crate::users::refusal;
 
-#[derive(Serialize)]
-struct Token {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Token {
     id: String,
     user: String,
     name: String,
@@ -43,8 +43,8 @@ impl From<identity::Token> for Token {
     }
 }
 
-#[derive(Serialize)]
-struct Tokens {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Tokens {
     tokens: Vec<Token>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,

@@ -32,8 +32,8 @@ fn roles(texts: &[String]) -> Result<Vec<Grant>, Problem> {
     parsed.map_err(|error: identity::RightsError| refusal(error.into()))
 }
 
-#[derive(Serialize)]
-struct User {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct User {
     name: String,
     roles: Vec<String>,
     revision: u64,
@@ -53,8 +53,8 @@ impl From<identity::User> for User {
     }
 }
 
-#[derive(Serialize)]
-struct Users {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Users {
     users: Vec<User>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,
@@ -88,8 +88,8 @@ pub(crate) struct New {
 }
 
 /// A password that was made here.
-#[derive(Serialize)]
-struct Made {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Made {
     name: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     password: Option<String>,
@@ -172,7 +172,7 @@ pub(crate) async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, Deserialize)]
 struct Login {
     id: String,
     user: String,
@@ -181,8 +181,8 @@ struct Login {
     seen: String,
 }
 
-#[derive(Serialize)]
-struct Logins {
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Logins {
     logins: Vec<Login>,
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<String>,

@@ -66,6 +66,33 @@ enum Outcome {
     Refused { code: &'static str, reason: String },
 }
 
+/// [`Outcomes`] as it is read: an inner tag is nothing that serde tells (`openapi::shape`). A test holds them together.
+#[derive(Debug, Deserialize)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the document of the API asks for its shape alone"))]
+pub(crate) struct Told {
+    rows: Vec<ToldRow>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the document of the API asks for its shape alone"))]
+struct ToldRow {
+    outcome: ToldOutcome,
+    /// Of what came in.
+    password: Option<String>,
+    /// Of what was refused.
+    code: Option<String>,
+    reason: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ToldOutcome {
+    Added,
+    Updated,
+    Refused,
+}
+
 impl Outcome {
     fn is(is_new: bool, password: Option<String>) -> Self {
         if is_new { Self::Added { password } } else { Self::Updated { password } }
@@ -131,4 +158,27 @@ fn parsed(row: Row) -> Result<ImportRow, (&'static str, String)> {
         memberships: row.groups.into_iter().map(group).collect::<Result<_, _>>()?,
         password: row.password,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_of_an_answer_reads_it() {
+        let rows = vec![
+            Outcome::is(true, Some("secret".to_owned())),
+            Outcome::is(false, None),
+            Outcome::Refused { code: "identity.exists", reason: "it is there".to_owned() },
+        ];
+        let text = serde_json::to_string(&Outcomes { rows }).expect("JSON");
+        let Told { rows } = serde_json::from_str(&text).expect("as it is told");
+        let outcomes: Vec<ToldOutcome> = rows.iter().map(|row| row.outcome).collect();
+        assert_eq!(outcomes, [ToldOutcome::Added, ToldOutcome::Updated, ToldOutcome::Refused]);
+        assert_eq!(rows[0].password.as_deref(), Some("secret"));
+        assert_eq!(
+            (rows[2].code.as_deref(), rows[2].reason.as_deref()),
+            (Some("identity.exists"), Some("it is there"))
+        );
+    }
 }

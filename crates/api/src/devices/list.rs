@@ -39,8 +39,8 @@ fn hundred() -> usize {
     100
 }
 
-#[derive(Debug, Serialize)]
-struct Devices {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Devices {
     devices: Vec<Device>,
     next: Option<String>,
 }

@@ -28,6 +28,13 @@ type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
 struct Whole {
     #[serde(flatten)]
     device: Device,
+    #[serde(flatten)]
+    beside: Beside,
+}
+
+/// What is shown of one device beside what lists show.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Beside {
     /// Where it was, oldest first.
     placements: Vec<Placement>,
     /// Its sessions at the MQTT door.
@@ -44,17 +51,17 @@ struct Whole {
     refused: Option<Refused>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Certificate {
     id: String,
-    status: &'static str,
+    status: String,
     not_after: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Refused {
     times: u64,
-    last_action: &'static str,
+    last_action: String,
     last_topic: String,
     last_at: String,
 }
@@ -77,7 +84,7 @@ pub(crate) async fn show(
     let policies = parts.identity.policies_of(&identity::policy::Target::Device(device.name.clone()));
     let sessions = (parts.operators.sessions)();
     let of_device = |session: &Session| session.device.as_deref() == Some(device.name.as_str());
-    let whole = Whole {
+    let beside = Beside {
         placements: placements.into_iter().map(Placement::from).collect(),
         sessions: sessions.into_iter().filter(of_device).collect(),
         last_reading: last_reading(&parts, &device.name).await,
@@ -86,13 +93,12 @@ pub(crate) async fn show(
         policies: policies.iter().map(ToString::to_string).collect(),
         refused: parts.identity.refusals(&device.name).map(|refused| Refused {
             times: refused.counts.sum(),
-            last_action: refused.action.name(),
+            last_action: refused.action.name().to_owned(),
             last_topic: refused.topic.to_string(),
             last_at: refused.at.to_string(),
         }),
-        device: Device::from(device.clone()),
     };
-    Ok(tagged(device.version, whole))
+    Ok(tagged(device.version, Whole { device: Device::from(device), beside }))
 }
 
 /// The certificates of a device.
@@ -104,7 +110,7 @@ async fn certificates(parts: &Parts, name: &DeviceName) -> Vec<Certificate> {
     };
     let shown = |one: identity::Certificate| Certificate {
         id: one.id.to_string(),
-        status: one.status.name(),
+        status: one.status.name().to_owned(),
         not_after: one.not_after.to_string(),
     };
     parts.identity.certificates(filter).await.unwrap_or_default().into_iter().map(shown).collect()
@@ -280,8 +286,8 @@ pub(crate) async fn leave(
     answered(parts.identity.leave_group(&by, &name, &path, version).await)
 }
 
-#[derive(Debug, Serialize)]
-struct Cleared {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Cleared {
     /// How many flags there were.
     cleared: usize,
 }

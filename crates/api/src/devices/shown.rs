@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use identity::ChangeError;
 use model::{DeviceName, GroupPath, Kind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
 /// A device.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Device {
     name: String,
-    state: &'static str,
+    state: String,
     version: u64,
     created: String,
     /// Its home.
@@ -29,13 +29,13 @@ pub(crate) struct Device {
     removed: Option<Removed>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Quarantine {
     since: String,
     reason: String,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Removed {
     at: String,
     successor: Option<String>,
@@ -44,7 +44,7 @@ struct Removed {
 impl From<identity::Device> for Device {
     fn from(device: identity::Device) -> Self {
         Self {
-            state: device.state().name(),
+            state: device.state().name().to_owned(),
             name: device.name.to_string(),
             version: device.version,
             created: device.created.to_string(),
@@ -69,7 +69,7 @@ impl From<identity::Device> for Device {
 }
 
 /// Where a placement was, from when until when.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Placement {
     group: String,
     from: String,
@@ -87,9 +87,9 @@ impl From<identity::Placement> for Placement {
 }
 
 /// What somebody should look at.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Flag {
-    flag: &'static str,
+    flag: String,
     first: String,
     last: String,
     times: u64,
@@ -100,7 +100,7 @@ pub(crate) struct Flag {
 impl From<identity::Flag> for Flag {
     fn from(flag: identity::Flag) -> Self {
         Self {
-            flag: flag.kind.name(),
+            flag: flag.kind.name().to_owned(),
             first: flag.first.to_string(),
             last: flag.last.to_string(),
             times: flag.times,
