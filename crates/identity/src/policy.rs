@@ -1,6 +1,6 @@
 //! Policies in the AWS IoT JSON form: who may connect, publish, subscribe and receive.
 //!
-//! A [`Document`] is read once ([`document`]), compiled for each session ([`compiled`]): all that is known of the session
+//! A [`Document`] is read once (`document`), compiled for each session (`compiled`): all that is known of the session
 //! is put in, conditions are judged, and what remains is indexed text that answers in a fraction of a microsecond. Not
 //! here: the seam that doors ask ([`Permissions`](crate::Permissions)), packets, reserved topics.
 //!
