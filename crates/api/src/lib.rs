@@ -72,6 +72,7 @@ mod openapi;
 mod page;
 mod policies;
 mod problem;
+mod provisioning;
 mod query;
 mod reprocess;
 mod routes;

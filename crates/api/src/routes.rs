@@ -17,7 +17,7 @@ use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
     Parts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me, openapi,
-    policies, query, reprocess, sessions, status, tokens, unrouted, users,
+    policies, provisioning, query, reprocess, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -293,6 +293,17 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::none(204))
         .on(DELETE, "/api/v1/policies/{name}/targets/{target}", least(Admin, Policies), policies::detach)
         .gives(Gives::none(204))
+        .on(GET, "/api/v1/provisioning-templates", least(Admin, Policies), provisioning::list)
+        .gives(Gives::one::<provisioning::Listed>(200))
+        .on(GET, "/api/v1/provisioning-templates/{name}", least(Admin, Policies), provisioning::show)
+        .gives(Gives::one::<provisioning::Shown>(200))
+        .on(PUT, "/api/v1/provisioning-templates/{name}", least(Admin, Policies), provisioning::put)
+        .gives(Gives::one::<provisioning::Put>(200))
+        .gives(Gives::one::<provisioning::Put>(201))
+        .on(DELETE, "/api/v1/provisioning-templates/{name}", least(Admin, Policies), provisioning::remove)
+        .gives(Gives::one::<provisioning::Removed>(200))
+        .on(POST, "/api/v1/provisioning-templates/{name}/claims", least(Admin, Policies), provisioning::claim)
+        .gives(Gives::one::<provisioning::Made>(201))
         .on(POST, "/api/v1/decisions", least(Viewer, Policies), policies::decide)
         .gives(Gives::one::<policies::Decided>(200))
         .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup)

@@ -23,6 +23,8 @@ pub(crate) mod moment;
 #[cfg(feature = "platform")]
 pub(crate) mod policy;
 #[cfg(feature = "platform")]
+pub(crate) mod provision;
+#[cfg(feature = "platform")]
 pub(crate) mod query;
 mod recording;
 pub(crate) mod replay;

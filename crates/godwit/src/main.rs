@@ -103,6 +103,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Policy(command::policy::Args),
+    /// Let devices get identities of their own, by templates and claims
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Provision(command::provision::Args),
     /// See who is connected and what waits for whom; end a connection
     #[cfg(feature = "platform")]
     #[command(subcommand)]
@@ -168,6 +172,8 @@ fn main() -> ExitCode {
             Command::Token(args) => command::token::run(args).await,
             #[cfg(feature = "platform")]
             Command::Policy(args) => command::policy::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Provision(args) => command::provision::run(args).await,
             #[cfg(feature = "platform")]
             Command::Session(args) => command::session::run(args).await,
             #[cfg(feature = "platform")]

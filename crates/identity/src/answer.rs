@@ -3,7 +3,8 @@
 //! | a device publishes to | it is answered on |
 //! |---|---|
 //! | `$aws/things/{device}/certificates/renew`: `{"certificateSigningRequest": PEM, "clientToken"?}` | `…/renew/accepted`: `{"certificateId", "certificatePem", "notAfter", "clientToken"?}` |
-//! | | `…/renew/rejected`: `{"statusCode", "errorCode", "errorMessage", "clientToken"?}` |
+//! | `$aws/certificates/create/json`, `$aws/certificates/create-from-csr/json`, `$aws/provisioning-templates/{template}/provision/json` | see `provisioning` |
+//! | | every one, on `rejected`: `{"statusCode", "errorCode", "errorMessage", "clientToken"?}` |
 //!
 //! Questions and answers go into no journal. Not here: whether the topic may be published to (policies), and how the answer
 //! reaches the one who asked (the door). The law: a question is answered once, whatever is wrong with it.
@@ -26,22 +27,25 @@ pub struct Reply {
 }
 
 /// Why a question is not answered as it was meant.
-struct Rejection {
-    status: u16,
-    code: &'static str,
-    message: String,
+pub(crate) struct Rejection {
+    pub(crate) status: u16,
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
 }
 
 impl Identity {
     /// Answers a question that `who` published to `topic`, one that `model::reserved` calls a question.
     pub async fn answer(&self, who: &Who, topic: &str, payload: &[u8]) -> Reply {
+        // Nothing is `{}`, as devices may send it.
+        let payload = if payload.is_empty() { b"{}" } else { payload };
         let asked: Result<Value, Rejection> = serde_json::from_slice(payload).map_err(|error| {
             Rejection::invalid("InvalidPayload", format!("the payload is not JSON: {error}"))
         });
         let token = asked.as_ref().ok().and_then(|asked| asked["clientToken"].as_str());
         let token = token.filter(|token| token.len() <= TOKEN_BYTES_MAX).map(str::to_owned);
         let answered = match asked {
-            Ok(asked) => self.renewal(who, topic, &asked).await,
+            Ok(asked) if topic.starts_with("$aws/things/") => self.renewal(who, topic, &asked).await,
+            Ok(asked) => self.answer_provisioning(who, topic, &asked).await,
             Err(rejection) => Err(rejection),
         };
         let (name, mut reply) = match answered {
@@ -84,7 +88,7 @@ impl Identity {
 }
 
 impl Rejection {
-    fn invalid(code: &'static str, message: String) -> Self {
+    pub(crate) fn invalid(code: &'static str, message: String) -> Self {
         Self { status: 400, code, message }
     }
 }

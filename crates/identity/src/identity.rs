@@ -29,7 +29,7 @@ use crate::who::Scope;
 use crate::{
     Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who,
 };
-use crate::{authority, flag, placement};
+use crate::{authority, flag, placement, provisioning};
 
 /// The user who proves to be on this machine by the token of this start. No device has this name.
 pub const LOCAL_USER: &str = "local";
@@ -67,6 +67,7 @@ pub(crate) struct Parts {
     pub(crate) refused: RefusedDevices,
     pub(crate) certificates: certificate::Register,
     pub(crate) flags: flag::Flags,
+    pub(crate) claims: provisioning::Claims,
     /// Moved by whatever changes a proof or a right.
     pub(crate) changes: watch::Sender<u64>,
     /// Refuses those whom nobody knows.
@@ -94,6 +95,7 @@ impl Identity {
             policy::MIGRATION,
             certificate::MIGRATION,
             flag::MIGRATION,
+            provisioning::MIGRATION,
         ];
         ALL
     }
@@ -118,6 +120,8 @@ impl Identity {
             Ok((Fleet::open(connection)?, HashMap::from_iter(passwords), users, certificates, flags))
         })?;
         let policies = catalog.read(|connection| Policies::open(connection, &host))?;
+        let claims =
+            catalog.read::<_, ReadError>(|connection| Ok(provisioning::Claims::open(connection)?))?;
         let mut nobody_scram = [0; 32];
         host.random.fill(&mut nobody_scram);
         let parts = Parts {
@@ -132,6 +136,7 @@ impl Identity {
             refused: RefusedDevices::default(),
             certificates,
             flags,
+            claims,
             changes: watch::Sender::new(0),
             nobody: Verifier::of_nobody(&*host.random),
             nobody_scram,

@@ -26,6 +26,7 @@ mod password;
 mod permissions;
 mod placement;
 pub mod policy;
+pub mod provisioning;
 mod quarantine;
 mod refusal;
 mod refused;

@@ -42,9 +42,10 @@ pub use store::{
 };
 pub use target::{Target, TargetError};
 
-pub(crate) use attachment::forget_target;
+pub(crate) use attachment::{attached_names as policy_names, forget_target};
 pub(crate) use shipped::default_policy;
 pub(crate) use store::{MIGRATION, Policies};
+pub(crate) use versions::{is_known, keep_first, room as policy_room};
 
 use serde::Deserialize;
 

@@ -66,14 +66,56 @@ pub const TABLE: &[Row] = &[
         publish: Who::Permitted,
         subscribe: Who::Nobody,
         audience: Audience::Requester,
-        refusal: "the answers come on `accepted` and `rejected` below it: subscribe to these",
+        refusal: ANSWERS_BELOW,
     },
     Row {
         filter: "$aws/things/+/certificates/renew/+",
         publish: Who::Nobody,
         subscribe: Who::Permitted,
         audience: Audience::Requester,
-        refusal: "Godwit alone answers here",
+        refusal: GODWIT_ALONE,
+    },
+    Row {
+        filter: CERTIFICATE_CREATE,
+        publish: Who::Permitted,
+        subscribe: Who::Nobody,
+        audience: Audience::Requester,
+        refusal: ANSWERS_BELOW,
+    },
+    Row {
+        filter: "$aws/certificates/create/json/+",
+        publish: Who::Nobody,
+        subscribe: Who::Permitted,
+        audience: Audience::Requester,
+        refusal: GODWIT_ALONE,
+    },
+    Row {
+        filter: CERTIFICATE_CREATE_FROM_CSR,
+        publish: Who::Permitted,
+        subscribe: Who::Nobody,
+        audience: Audience::Requester,
+        refusal: ANSWERS_BELOW,
+    },
+    Row {
+        filter: "$aws/certificates/create-from-csr/json/+",
+        publish: Who::Nobody,
+        subscribe: Who::Permitted,
+        audience: Audience::Requester,
+        refusal: GODWIT_ALONE,
+    },
+    Row {
+        filter: PROVISION,
+        publish: Who::Permitted,
+        subscribe: Who::Nobody,
+        audience: Audience::Requester,
+        refusal: ANSWERS_BELOW,
+    },
+    Row {
+        filter: "$aws/provisioning-templates/+/provision/json/+",
+        publish: Who::Nobody,
+        subscribe: Who::Permitted,
+        audience: Audience::Requester,
+        refusal: GODWIT_ALONE,
     },
     Row {
         filter: "$aws/#",
@@ -87,6 +129,18 @@ pub const TABLE: &[Row] = &[
 /// Where a device asks for a new certificate: `$aws/things/{device}/certificates/renew`; answered on `accepted` or `rejected`
 /// below it.
 pub const CERTIFICATE_RENEWAL: &str = "$aws/things/+/certificates/renew";
+
+/// Where a device without an identity asks for a key and a certificate.
+pub const CERTIFICATE_CREATE: &str = "$aws/certificates/create/json";
+
+/// The same, for a key of its own.
+pub const CERTIFICATE_CREATE_FROM_CSR: &str = "$aws/certificates/create-from-csr/json";
+
+/// Where it becomes a device, by the template in the topic.
+pub const PROVISION: &str = "$aws/provisioning-templates/+/provision/json";
+
+const ANSWERS_BELOW: &str = "the answers come on `accepted` and `rejected` below it: subscribe to these";
+const GODWIT_ALONE: &str = "Godwit alone answers here";
 
 /// What is told of a topic with `$` that is in no table.
 const UNKNOWN: &str = "topics that start with `$` are reserved; choose another first character";

@@ -5,6 +5,8 @@ mod put;
 mod show;
 mod why;
 
+pub(super) use put::read;
+
 /// What `--help` says behind the flags.
 const HELP: &str = r#"A policy is JSON in the form of AWS IoT: statements that allow or deny. A device that has none, itself or through its
 groups or its certificate, is judged by the policy `default`; attached policies take its place. docs/policies.md has the

@@ -429,6 +429,9 @@ async fn renew(authority: identity::Authority, identity: identity::Identity) {
         expired.set(weeks[0] as f64);
         expiring.set(weeks[1..].iter().sum::<u64>() as f64);
         tokio::time::sleep(RENEWAL_LOOK).await;
+        if let Err(error) = identity.forget_pending_certificates().await {
+            tracing::warn!(%error, "certificates that nobody took were not removed");
+        }
         if let Err(error) = identity.retire_certificates().await {
             tracing::error!(%error, "certificates that were followed by others are not retired");
         }

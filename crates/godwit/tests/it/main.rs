@@ -26,6 +26,7 @@ mod operators;
 mod people;
 mod policies;
 mod promises;
+mod provisioning;
 mod python;
 mod raw;
 mod recording;

@@ -83,7 +83,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 /// A Python that finds today's MQTT clients.
-fn python_with_mqtt(name: &str) -> Command {
+pub(crate) fn python_with_mqtt(name: &str) -> Command {
     let modules = python().ancestors().nth(2).expect("an environment").join("mqtt");
     let mut command = Command::new(python());
     command.arg(script(name)).env("PYTHONPATH", modules);

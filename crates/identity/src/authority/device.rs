@@ -21,6 +21,9 @@ const FIRST_LIFE: Duration = Duration::from_secs(20 * 365 * 86_400);
 /// How long the ones are good that follow.
 const RENEWED_LIFE: Duration = Duration::from_secs(365 * 86_400);
 
+/// Whom a certificate names that is to be provisioned: its device has no name yet.
+const WAITING: &str = "Godwit device";
+
 /// A certificate that was just signed.
 pub(crate) struct Signed {
     pub(crate) der: Vec<u8>,
@@ -34,9 +37,7 @@ impl Authority {
         &self,
         device: &DeviceName,
     ) -> Result<(Signed, PrivateKeyPem), AuthorityError> {
-        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| wrong(&error))?;
-        let signed = self.sign(named(device), &key, FIRST_LIFE)?;
-        Ok((signed, PrivateKeyPem(Zeroizing::new(key.serialize_pem()))))
+        self.sign_key_for(device.as_str(), FIRST_LIFE)
     }
 
     /// Signs the key of a request. Its subject is kept; one that says nothing gets the device's name.
@@ -46,7 +47,7 @@ impl Authority {
         device: &DeviceName,
     ) -> Result<Signed, AuthorityError> {
         let is_empty = request.subject.iter().next().is_none();
-        let subject = if is_empty { named(device) } else { request.subject.clone() };
+        let subject = if is_empty { named(device.as_str()) } else { request.subject.clone() };
         self.sign(subject, &request.key, FIRST_LIFE)
     }
 
@@ -57,8 +58,35 @@ impl Authority {
         device: &DeviceName,
     ) -> Result<Signed, AuthorityError> {
         let is_empty = request.subject.iter().next().is_none();
-        let subject = if is_empty { named(device) } else { request.subject.clone() };
+        let subject = if is_empty { named(device.as_str()) } else { request.subject.clone() };
         self.sign(subject, &request.key, RENEWED_LIFE)
+    }
+
+    /// Makes a key for a certificate that waits for a device, and signs it.
+    pub(crate) fn sign_waiting_key(&self) -> Result<(Signed, PrivateKeyPem), AuthorityError> {
+        self.sign_key_for(WAITING, FIRST_LIFE)
+    }
+
+    /// Signs the key of a request for a certificate that waits for a device.
+    pub(crate) fn sign_waiting_request(&self, request: &Request) -> Result<Signed, AuthorityError> {
+        let is_empty = request.subject.iter().next().is_none();
+        let subject = if is_empty { named(WAITING) } else { request.subject.clone() };
+        self.sign(subject, &request.key, FIRST_LIFE)
+    }
+
+    /// Makes a key for a claim of this template, and signs it.
+    pub(crate) fn sign_claim(
+        &self,
+        template: &str,
+        life: Duration,
+    ) -> Result<(Signed, PrivateKeyPem), AuthorityError> {
+        self.sign_key_for(&format!("claim {template}"), life)
+    }
+
+    fn sign_key_for(&self, name: &str, life: Duration) -> Result<(Signed, PrivateKeyPem), AuthorityError> {
+        let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).map_err(|error| wrong(&error))?;
+        let signed = self.sign(named(name), &key, life)?;
+        Ok((signed, PrivateKeyPem(Zeroizing::new(key.serialize_pem()))))
     }
 
     fn sign(
@@ -88,9 +116,9 @@ impl Authority {
     }
 }
 
-fn named(device: &DeviceName) -> DistinguishedName {
+fn named(common: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, device.as_str());
+    name.push(DnType::CommonName, common);
     name
 }
 

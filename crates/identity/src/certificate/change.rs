@@ -239,7 +239,7 @@ impl Identity {
         Ok(certificate)
     }
 
-    pub(super) fn new_certificate(
+    pub(crate) fn new_certificate(
         &self,
         signed: Signed,
         device: Option<DeviceName>,
@@ -375,7 +375,7 @@ impl Identity {
 
 impl crate::identity::Parts {
     /// Takes a certificate that was stored into the copy in memory.
-    pub(super) fn certificate_is_kept(&self, certificate: &Certificate) {
+    pub(crate) fn certificate_is_kept(&self, certificate: &Certificate) {
         let kept = Kept {
             device: certificate.device.clone(),
             status: certificate.status,
@@ -423,7 +423,7 @@ fn judge(
     Ok(after)
 }
 
-pub(super) fn insert(transaction: &Transaction<'_>, certificate: &Certificate) -> Result<(), WriteError> {
+pub(crate) fn insert(transaction: &Transaction<'_>, certificate: &Certificate) -> Result<(), WriteError> {
     let replaces = certificate.replaces.map(|id| id.to_string());
     transaction.execute(
         "INSERT INTO certificates (id, der, subject, device, status, origin, not_before, not_after, created, replaces)
@@ -445,7 +445,7 @@ pub(super) fn insert(transaction: &Transaction<'_>, certificate: &Certificate) -
 }
 
 /// What the audit log is told of a certificate.
-pub(super) fn told(certificate: &Certificate) -> serde_json::Value {
+pub(crate) fn told(certificate: &Certificate) -> serde_json::Value {
     json!({
         "device": certificate.device.as_ref().map(DeviceName::as_str),
         "status": certificate.status.name(),

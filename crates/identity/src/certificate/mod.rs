@@ -25,6 +25,7 @@ use model::{DeviceName, Timestamp};
 use crate::policy::CertificateFacts;
 
 pub use change::{CertificateError, Issued, NewKey, PrivateKeyPem};
+pub(crate) use change::{insert, told};
 pub use handshake::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ClientCertificates};
 pub use material::CertificateFlaw;
 pub(crate) use material::public_key;

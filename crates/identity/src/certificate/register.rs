@@ -100,6 +100,19 @@ impl Register {
         }
     }
 
+    /// One that waited is a device's, or nobody's and in use.
+    pub(crate) fn assign(&self, id: &CertificateId, device: Option<&DeviceName>, status: CertificateStatus) {
+        let known = &mut *self.known.write();
+        if let Some(kept) = known.by_id.remove(id) {
+            known.put(*id, Kept { device: device.cloned(), status, ..kept });
+        }
+    }
+
+    /// One that waited, of no device, is there no more.
+    pub(crate) fn forget(&self, id: &CertificateId) {
+        self.known.write().by_id.remove(id);
+    }
+
     /// Changes one that is there.
     pub(crate) fn change(&self, id: &CertificateId, change: impl FnOnce(&mut Kept)) {
         if let Some(kept) = self.known.write().by_id.get_mut(id) {
@@ -118,11 +131,12 @@ impl Register {
         }
     }
 
-    /// How many that may be used end before each of these times, which rise.
+    /// How many of devices that may be used end before each of these times, which rise. Claims are meant to.
     pub(crate) fn expiring(&self, before: &[Timestamp]) -> Vec<u64> {
         let mut counts = vec![0; before.len()];
         for kept in self.known.read().by_id.values() {
             if kept.status == CertificateStatus::Active
+                && kept.device.is_some()
                 && let Some(week) = before.iter().position(|end| kept.not_after < *end)
             {
                 counts[week] += 1;

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::change::PolicyError;
 use super::store::Policies;
 use super::versions::head;
-use super::{CHILDREN_MAX, DEFAULT_POLICY, POLICIES_PER_TARGET_MAX, PolicyName, Target};
+use super::{CHILDREN_MAX, DEFAULT_POLICY, POLICIES_PER_TARGET_MAX, Policy, PolicyName, Target};
 use crate::audit::{self, Entry};
 use crate::{Actor, Identity};
 
@@ -188,6 +188,17 @@ impl Identity {
 }
 
 impl Policies {
+    /// Policies were made and attached to one target.
+    pub(crate) fn keep(&self, made: &[Arc<Policy>], target: &Target, attached: &[PolicyName]) {
+        let mut tables = self.tables.write();
+        for policy in made {
+            tables.active.insert(policy.name.clone(), Arc::clone(policy));
+        }
+        if !attached.is_empty() {
+            tables.attached.entry(target.clone()).or_default().extend_from_slice(attached);
+        }
+    }
+
     /// What was attached to a target that is gone goes too; what was attached to a device that another one replaces goes over.
     pub(crate) fn forget(&self, target: &Target, successor: Option<&DeviceName>) {
         let mut tables = self.tables.write();
@@ -268,7 +279,7 @@ pub(super) fn targets(connection: &Connection<'_>, name: &str) -> Result<Vec<Tar
     Ok(rows.iter().filter_map(|text| text.parse().ok()).collect())
 }
 
-fn attached_names(connection: &Connection<'_>, target: &str) -> Result<Vec<String>, SqlError> {
+pub(crate) fn attached_names(connection: &Connection<'_>, target: &str) -> Result<Vec<String>, SqlError> {
     connection.query(
         "SELECT policy FROM policy_attachments WHERE target = $1 ORDER BY policy",
         params![target],

@@ -73,6 +73,9 @@ impl Identity {
         device: Option<&DeviceName>,
         certificate: Option<[u8; 32]>,
     ) -> Arc<[Arc<Policy>]> {
+        if let Some(only) = certificate.and_then(|certificate| self.parts.claims.policies(&certificate)) {
+            return only;
+        }
         if device.and_then(|device| self.state(device)) == Some(DeviceState::Quarantined) {
             return Arc::clone(&self.parts.policies.quarantine_only);
         }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use catalog::{Connection, Place, ReadError, SqlError, params};
+use catalog::{Connection, Place, ReadError, SqlError, Transaction, WriteError, params};
 use host::Host;
 use model::Timestamp;
 use serde_json::json;
@@ -272,6 +272,45 @@ impl Identity {
             })
             .await
     }
+}
+
+/// Makes a policy with its first version, which counts, unless there is one of this name; whether it was made. For changes that
+/// make more than a policy, and that have asked [`room`] before.
+pub(crate) fn keep_first(
+    transaction: &Transaction<'_>,
+    host: &Host,
+    by: &Actor,
+    name: &PolicyName,
+    text: &str,
+    now: Timestamp,
+) -> Result<bool, WriteError> {
+    if is_known(transaction, name)? {
+        return Ok(false);
+    }
+    transaction.execute(
+        "INSERT INTO policies (name, active, newest, created) VALUES ($1, 1, 1, $2)",
+        params![name.as_str(), now],
+    )?;
+    transaction.execute(
+        "INSERT INTO policy_versions (policy, version, sealed_document, created) VALUES ($1, 1, $2, $3)",
+        params![name.as_str(), sealed(host, name, 1, text), now],
+    )?;
+    let entry = Entry::done(by, "policy.put", format!("policy:{name}"))
+        .after(json!({ "version": 1, "active": 1, "sha256": digest(text) }));
+    audit::append(transaction, now, &entry)?;
+    Ok(true)
+}
+
+/// Whether there is a policy of this name.
+pub(crate) fn is_known(connection: &Connection<'_>, name: &PolicyName) -> Result<bool, SqlError> {
+    Ok(name.as_str() == DEFAULT_POLICY || head(connection, name)?.is_some())
+}
+
+/// How many policies may still be made.
+pub(crate) fn room(connection: &Connection<'_>) -> Result<u64, SqlError> {
+    let sql = "SELECT count(*) FROM policies";
+    let count: u64 = connection.query_one(sql, params![], |row| row.get(0))?.unwrap_or_default();
+    Ok((POLICIES_MAX as u64).saturating_sub(count))
 }
 
 fn about(connection: &Connection<'_>, name: &PolicyName) -> Result<Option<PolicyAbout>, SqlError> {

@@ -12,6 +12,7 @@ mod permissions;
 mod placements;
 mod policies;
 mod policy_store;
+mod provisioning;
 mod quarantine;
 mod seen;
 

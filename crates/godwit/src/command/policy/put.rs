@@ -79,7 +79,7 @@ pub(super) async fn put(args: Put) -> anyhow::Result<()> {
 }
 
 /// The text of a policy.
-pub(super) fn read(file: &Path) -> anyhow::Result<String> {
+pub(in crate::command) fn read(file: &Path) -> anyhow::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
     let failed = || format!("cannot read `{}`", file.display());
