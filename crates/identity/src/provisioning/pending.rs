@@ -131,14 +131,21 @@ fn forget(transaction: &Transaction<'_>, now: Timestamp) -> Result<Vec<Certifica
         params![oldest(now)],
         |row| row.get(0),
     )?;
+    let mut forgotten = Vec::with_capacity(over.len());
     for id in &over {
-        transaction.execute("DELETE FROM certificates WHERE id = $1 AND status = 'pending'", params![id])?;
         transaction.execute("DELETE FROM provisioning_certificates WHERE certificate = $1", params![id])?;
+        // One that an operator activated or revoked meanwhile is his.
+        let gone = transaction
+            .execute("DELETE FROM certificates WHERE id = $1 AND status = 'pending'", params![id])?;
+        if gone == 0 {
+            continue;
+        }
+        forgotten.extend(CertificateId::parse(id));
         let by = Actor::inside();
         let entry = Entry::done(&by, "certificate.forget", format!("certificate:{id}"));
         audit::append(transaction, now, &entry)?;
     }
-    Ok(over.iter().filter_map(|id| CertificateId::parse(id)).collect())
+    Ok(forgotten)
 }
 
 /// Whether one more may be made for this asker.

@@ -236,6 +236,14 @@ async fn a_token_is_used_once_within_an_hour_by_whom_it_was_given_to() {
     assert_eq!(house.identity.certificate(&id).await.expect("read"), None);
     assert!(matches!(house.enter(&der), Err(CertificateRefusal::Unknown { .. })));
     assert_eq!(house.identity.forget_pending_certificates().await.expect("looked"), 0, "what was used stays");
+
+    let (id, _) = house.waiting(&who).await;
+    let der = house.certificate(&id).await.der;
+    let by = Actor::inside();
+    house.identity.set_certificate_status(&by, &id, CertificateStatus::Revoked).await.expect("revoked");
+    house.pass(Duration::from_secs(3600));
+    assert_eq!(house.identity.forget_pending_certificates().await.expect("looked"), 0);
+    assert_eq!(house.enter(&der), Err(CertificateRefusal::Revoked(id)), "what an operator revoked stays so");
 }
 
 #[tokio::test]
