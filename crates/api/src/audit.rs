@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Query, State};
-use identity::{AuditFilter, AuditPage, Outcome};
+use identity::{Actor, AuditFilter, AuditPage, Outcome};
 use model::Kind;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::Parts;
 use crate::export::moment;
@@ -107,6 +108,20 @@ pub struct AuditVerdict {
     pub faults: Vec<String>,
     /// How much is wrong in all.
     pub fault_count: u64,
+}
+
+/// Writes down what an operator did by another room. It happened whether or not it can be written down: what cannot is said
+/// in the log.
+pub(crate) async fn note(
+    parts: &Parts,
+    by: &Actor,
+    action: &'static str,
+    object: String,
+    after: Option<Value>,
+) {
+    if let Err(error) = parts.identity.note(by, action, object, after).await {
+        tracing::error!(%error, action, by = by.name(), "an entry of the audit log was not written");
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

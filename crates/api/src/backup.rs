@@ -5,20 +5,23 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::body::Body;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use futures::stream;
 use host::DataKey;
+use identity::Actor;
 use model::Kind;
 use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::Parts;
+use crate::audit::note;
 use crate::problem::Problem;
 
 /// What is to be backed up, and how.
@@ -74,6 +77,7 @@ struct Key {
 /// Streams it.
 pub(crate) async fn backup(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     body: Result<Json<Wanted>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let invalid = |detail: &str| Problem::new(Kind::Invalid, "api.body", detail);
@@ -87,10 +91,12 @@ pub(crate) async fn backup(
         (None, true) => None,
         _ => return Err(invalid("give `key`, or `\"without_key\": true` to leave the data's key out")),
     };
+    let after = json!({ "with_key": key.is_some() });
     let pieces = (parts.backup)(BackupOrder { key }).map_err(|busy| {
         Problem::new(Kind::Conflict, "backup.busy", busy.to_string())
             .hint(Some("wait until it is done; one whose reader is gone ends within two minutes"))
     })?;
+    note(&parts, &by, "backup.begin", "data".to_owned(), Some(after)).await;
     let pieces = stream::unfold(pieces, |mut pieces| async {
         let piece = pieces.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), pieces))

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Parts;
+use crate::audit::note;
 use crate::problem::Problem;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -65,7 +66,7 @@ pub(crate) async fn rotate(
     // It writes files, and a keeper is asked over the network.
     let rotated = blocking(move || store.rotate(host.clock.now(), &*host.disk, &*host.random)).await?;
     let after = json!({ "master": rotated.master, "ring_key": rotated.ring_key });
-    note(&parts, &by, "keys.rotate", Some(after)).await;
+    note(&parts, &by, "keys.rotate", "keys".to_owned(), Some(after)).await;
     tracing::info!(master = rotated.master, ring_key = rotated.ring_key, "the keys were rotated");
     Ok(Json(Rotated {
         master: rotated.master,
@@ -88,15 +89,8 @@ pub(crate) async fn recovery(
     let host = parts.host.clone();
     let code =
         blocking(move || store.new_recovery_code(host.clock.now(), &*host.disk, &*host.random)).await?;
-    note(&parts, &by, "keys.recovery", None).await;
+    note(&parts, &by, "keys.recovery", "keys".to_owned(), None).await;
     Ok(Json(Recovery { recovery_code: code.reveal().to_string() }))
-}
-
-/// It happened whether or not it can be written down: what cannot is said in the log.
-async fn note(parts: &Parts, by: &Actor, action: &'static str, after: Option<serde_json::Value>) {
-    if let Err(error) = parts.identity.note(by, action, "keys".to_owned(), after).await {
-        tracing::error!(%error, action, by = by.name(), "an entry of the audit log was not written");
-    }
 }
 
 async fn blocking<T: Send + 'static>(

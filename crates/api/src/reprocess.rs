@@ -4,16 +4,19 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use identity::Actor;
 use model::{Kind, TopicFilter};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use series::{ReprocessState, Reprocessing};
 
 use crate::Parts;
+use crate::audit::note;
 use crate::export::moment;
 use crate::problem::Problem;
 
@@ -140,9 +143,13 @@ fn shown(status: Reprocessing) -> Reprocessed {
 /// Begins; 202, and how it stands.
 pub(crate) async fn start(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     body: Result<Json<ReprocessOrder>, JsonRejection>,
 ) -> Result<Response, Problem> {
     let Json(order) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let after = json!({
+        "since": order.since, "until": order.until, "filter": order.filter, "dry_run": order.dry_run,
+    });
     let filter = order.filter.map(TopicFilter::parse).transpose();
     let filter = filter
         .map_err(|error| Problem::new(Kind::Invalid, "api.filter", format!("`filter` is none: {error}")))?;
@@ -152,6 +159,7 @@ pub(crate) async fn start(
     parts.series.reprocess(what).map_err(|error| {
         Problem::new(error.kind(), "series.reprocess", error.to_string()).hint(error.hint())
     })?;
+    note(&parts, &by, "reprocess.start", "messages".to_owned(), Some(after)).await;
     let status = parts.series.reprocessing().map(shown);
     Ok((StatusCode::ACCEPTED, Json(status)).into_response())
 }

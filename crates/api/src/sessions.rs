@@ -5,14 +5,17 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use futures::future::BoxFuture;
+use identity::Actor;
 use model::{DeviceName, Kind, TopicFilter, TopicName};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::Parts;
+use crate::audit::note;
 use crate::problem::Problem;
 
 /// Most entries of a page.
@@ -180,10 +183,12 @@ pub(crate) async fn show(
 /// Ends the connection of a client; its session stays.
 pub(crate) async fn kick(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     Path(client_id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     if (parts.operators.kick)(&client_id) {
-        tracing::info!(client_id, "an operator ended a connection");
+        tracing::info!(client_id, by = by.name(), "an operator ended a connection");
+        note(&parts, &by, "session.kick", format!("session:{client_id}"), None).await;
         return Ok(StatusCode::NO_CONTENT);
     }
     match (parts.operators.session)(client_id.clone()) {
@@ -301,6 +306,7 @@ pub(crate) struct Cleared {
 /// Takes the retained messages that a filter matches away.
 pub(crate) async fn clear(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     Query(unwanted): Query<Unwanted>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let filter = parse(&unwanted.filter)?;
@@ -308,7 +314,14 @@ pub(crate) async fn clear(
     let cleared = (parts.operators.clear)(topics)
         .await
         .map_err(|error| Problem::new(error.kind, "broker.not_cleared", error.text).hint(error.hint))?;
-    tracing::info!(filter = filter.as_str(), cleared, "an operator cleared retained messages");
+    tracing::info!(
+        filter = filter.as_str(),
+        cleared,
+        by = by.name(),
+        "an operator cleared retained messages"
+    );
+    let object = format!("retained:{}", filter.as_str());
+    note(&parts, &by, "retained.clear", object, Some(json!({ "cleared": cleared }))).await;
     Ok(Json(Cleared { cleared }))
 }
 

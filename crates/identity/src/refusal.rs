@@ -5,10 +5,12 @@
 //! codes, which belong to the doors. The law: whatever came from outside is escaped and cut before it is shown.
 
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use model::{DeviceName, Kind};
+use serde_json::json;
 
-use crate::CertificateRefusal;
+use crate::{Actor, CertificateRefusal, Identity, LOCAL_USER, Outcome, Who};
 
 /// Longest part of a user name that is shown: the whole of what could be a device's.
 const SHOWN_CHARS: usize = model::limit::DEVICE_NAME_BYTES_MAX;
@@ -82,12 +84,46 @@ impl Refusal {
         }
     }
 
+    /// Who is known to be meant, as the audit log names it, and in a word why he was refused. `None` for strangers: whoever
+    /// makes names up has told nothing.
+    fn known(&self) -> Option<(String, &'static str)> {
+        match self {
+            Self::WrongCredentials { username, is_known: true } if username == LOCAL_USER => {
+                Some((format!("user:{LOCAL_USER}"), "password"))
+            }
+            Self::WrongCredentials { username, is_known: true } => {
+                Some((format!("device:{username}"), "password"))
+            }
+            Self::Certificate { why, device: Some(device) } => {
+                Some((format!("device:{device}"), why.word()?))
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn wrong(username: &str, is_known: bool) -> Self {
         let mut shown = String::new();
         for character in username.chars().take(SHOWN_CHARS) {
             let _ = write!(shown, "{}", character.escape_debug());
         }
         Self::WrongCredentials { username: shown, is_known }
+    }
+}
+
+impl Identity {
+    /// Writes down that a device that is known was not let in; many of one kind become one entry. Doors call it for every
+    /// [`Refusal`] that keeps somebody out. Never waits.
+    pub fn notice_refusal(&self, refusal: &Refusal, address: IpAddr) {
+        let Some((object, why)) = refusal.known() else { return };
+        let by = Actor::of(&Who::anonymous(), Some(address));
+        self.notice(&by, "device.refuse", object, Outcome::Refused, Some(json!({ "why": why })));
+    }
+
+    /// The same of a device that proved who it is and may not connect all the same.
+    pub fn notice_no_connect(&self, who: &Who, address: IpAddr) {
+        let Some(device) = &who.device else { return };
+        let (by, object) = (Actor::of(who, Some(address)), format!("device:{device}"));
+        self.notice(&by, "device.refuse", object, Outcome::Refused, Some(json!({ "why": "connect" })));
     }
 }
 

@@ -180,9 +180,8 @@ fn enter(parts: &Parts, peer: &Peer) -> Result<Who, Refused> {
         Some(certificate) => parts.identity.authenticate_certificate(certificate),
         None => Err(Refusal::Certificate { why: CertificateRefusal::Absent, device: None }),
     };
-    proved.map_err(|refusal| Refused {
-        kind: refusal.kind(),
-        detail: refusal.to_string(),
-        hint: Some(refusal.hint("NAME")),
+    proved.map_err(|refusal| {
+        parts.identity.notice_refusal(&refusal, peer.address.ip());
+        Refused { kind: refusal.kind(), detail: refusal.to_string(), hint: Some(refusal.hint("NAME")) }
     })
 }

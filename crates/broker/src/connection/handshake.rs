@@ -372,6 +372,7 @@ fn authorize(
     let by_name = || person.unwrap_or_else(|| shared.identity.authenticate(username, password));
     let who = match (certified.unwrap_or_else(by_name), entry.auth) {
         (Err(refusal @ identity::Refusal::Certificate { .. }), _) => {
+            shared.identity.notice_refusal(&refusal, peer.ip());
             let hint = refusal.hint(&connect.client_id);
             return refused(Refusal::Certificate, Reason::NotAuthorized, refusal.reason(), hint);
         }
@@ -379,6 +380,7 @@ fn authorize(
         // Whoever gives a name to a listener that asks for none is taken by it when it is right.
         (Err(_), Auth::Anonymous) => Who::anonymous(),
         (Err(refusal), Auth::Password) => {
+            shared.identity.notice_refusal(&refusal, peer.ip());
             let text = match refusal {
                 identity::Refusal::NoCredentials if entry.asked == ClientCertificates::Optional => {
                     "this listener needs a client certificate or a password".to_owned()
@@ -398,6 +400,7 @@ fn authorize(
         Decision::Permitted => Ok((who, permissions)),
         Decision::Refused(why) => {
             shared.identity.refused(&who, Action::Connect, &connect.client_id);
+            shared.identity.notice_no_connect(&who, peer.ip());
             let advice = permissions.advice(why, Action::Connect, &connect.client_id);
             refused(Refusal::Forbidden, Reason::NotAuthorized, why.to_string(), advice)
         }

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::raw::Raw;
 use crate::server::{Home, Server};
 
 /// What curl brought back.
@@ -336,6 +337,73 @@ fn who_reads_classified_channels_is_written_down() {
     assert_eq!(objects.len(), 2, "{log}");
     assert!(objects.iter().all(|entry| entry["actor"] == "user:vera token:grafana"), "{log}");
     assert_eq!(objects[1]["object"], format!("sql:{sql}"));
+}
+
+#[test]
+fn what_operators_do_to_the_server_is_written_down_with_who_and_what() {
+    let home = Home::new();
+    let server = home.start();
+    let mut client = Raw::connect(server.mqtt, "site/7 door");
+    server.ok(&["send", "plant/a/state", "on", "--retain", "--qos", "1"]);
+    add_user(&server, "otto", &["operator"]);
+    add_user(&server, "root", &["admin"]);
+    let otto = add_token(&server, "otto", "ops", &["*"]);
+    let root = add_token(&server, "root", "ops", &["*"]);
+    let kick = "/api/v1/sessions/site%2F7%20door/kick";
+    assert_eq!(curl(&server, "POST", kick, &[&bearer(&otto)], None).status, 204);
+    assert!(client.packet().is_none());
+    assert_eq!(curl(&server, "POST", kick, &[&bearer(&otto)], None).status, 409, "which is no kick");
+    let cleared = curl(&server, "DELETE", "/api/v1/retained?filter=plant/%23", &[&bearer(&otto)], None);
+    assert_eq!(cleared.body, json!({ "cleared": 1 }));
+    let order = json!({ "since": "2026-01-01T00:00:00Z", "dry_run": true });
+    assert_eq!(curl(&server, "POST", "/api/v1/reprocess", &[&bearer(&otto)], Some(&order)).status, 202);
+    let archive = home.path().join("backup.tar");
+    let mut backup = Command::new("curl");
+    backup.args(["-sS", "-f", "-X", "POST", "-d", "{\"without_key\": true}", "-H", &bearer(&root), "-o"]);
+    backup.arg(&archive).args(["-H", "content-type: application/json"]);
+    let done = backup.arg(format!("http://{}/api/v1/backup", server.http)).status().expect("curl is there");
+    assert!(done.success() && std::fs::metadata(&archive).is_ok_and(|file| file.len() > 0));
+
+    let log = server.ok(&["audit", "list", "--json", "--count", "1000"]);
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let of =
+        |action: &str| -> Vec<&Value> { entries.iter().filter(|entry| entry["action"] == action).collect() };
+    for (action, actor, object, after) in [
+        ("session.kick", "user:otto token:ops", "session:site/7 door", None),
+        ("retained.clear", "user:otto token:ops", "retained:plant/#", Some("\"cleared\":1")),
+        ("reprocess.start", "user:otto token:ops", "messages", Some("2026-01-01T00:00:00Z")),
+        ("backup.begin", "user:root token:ops", "data", Some("\"with_key\":false")),
+    ] {
+        let [entry] = of(action)[..] else { panic!("{action} is there once: {log}") };
+        assert_eq!((&entry["actor"], &entry["object"]), (&json!(actor), &json!(object)), "{log}");
+        assert_eq!((&entry["address"], &entry["outcome"]), (&json!("127.0.0.1"), &json!("done")));
+        let said = entry["after"].to_string().replace("\\\"", "\"");
+        assert!(after.is_none_or(|after| said.contains(after)), "{said}");
+    }
+}
+
+#[test]
+fn a_known_device_that_is_refused_is_written_down_once_a_minute_and_a_stranger_not_at_all() {
+    let home = Home::new();
+    let server = home.start();
+    let password = second_word(&server.ok(&["device", "add", "pump-1", "--password"]), "password");
+    let door = home.door_with_passwords();
+    let say = |name: &str, password: &str| Raw::open(door).say_connect(name, Some((name, password)));
+    assert_eq!(say("pump-1", &password), 0);
+    for _ in 0..5 {
+        assert_ne!(say("pump-1", "wrong"), 0);
+        assert_ne!(say("nobody-1", "wrong"), 0);
+    }
+    server.stop();
+    let server = home.start();
+    let log = server.ok(&["audit", "list", "--action", "device.refuse", "--json"]);
+    let entries: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(entries.len(), 2, "the first, and at the end those behind it: {log}");
+    for entry in &entries {
+        assert_eq!((&entry["actor"], &entry["object"]), (&json!("anonymous"), &json!("device:pump-1")));
+        assert_eq!((&entry["address"], &entry["outcome"]), (&json!("127.0.0.1"), &json!("refused")));
+    }
+    assert!(log.contains("more") && log.contains("password") && !log.contains("nobody-1"), "{log}");
 }
 
 #[test]

@@ -101,6 +101,20 @@ impl CertificateRefusal {
     }
 }
 
+impl CertificateRefusal {
+    /// In a word, for one that is registered here.
+    pub(crate) fn word(&self) -> Option<&'static str> {
+        match self {
+            Self::Absent | Self::Unknown { .. } | Self::Flawed { .. } => None,
+            Self::Pending(_) => Some("pending"),
+            Self::Inactive(_) => Some("inactive"),
+            Self::Revoked(_) => Some("revoked"),
+            Self::Expired { .. } => Some("expired"),
+            Self::NotYetValid { .. } => Some("not_yet_valid"),
+        }
+    }
+}
+
 impl Identity {
     /// Finds out who speaks by the certificate of a handshake, which has shown that the private key is the speaker's.
     /// A look into memory and one SHA-256, about two microseconds; one that is not registered is read to say why.
