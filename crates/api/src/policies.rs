@@ -1,6 +1,6 @@
 //! Policies as the API shows and changes them, and what they decide.
 //!
-//! A policy's version that counts is its ETag; a change made with `If-Match` against another one is refused with 409.
+//! A policy's version that counts is its ETag; a change made with `If-Match` against another one is refused with 412 (RFC 9110, section 13.1.1).
 
 use std::sync::Arc;
 
@@ -421,5 +421,9 @@ fn malformed(error: axum::extract::rejection::JsonRejection) -> Problem {
 
 fn problem(error: PolicyError) -> Problem {
     let (hint, code) = (error.hint(), error.code());
-    Problem::new(error.kind(), code, error.to_string()).hint(hint)
+    let problem = Problem::new(error.kind(), code, error.to_string()).hint(hint);
+    match error {
+        PolicyError::Stale { .. } => problem.status(StatusCode::PRECONDITION_FAILED),
+        _ => problem,
+    }
 }

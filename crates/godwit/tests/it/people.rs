@@ -201,6 +201,27 @@ fn a_change_is_done_to_the_revision_that_was_seen() {
 }
 
 #[test]
+fn a_policy_is_changed_in_the_version_that_was_seen() {
+    let home = Home::new();
+    let server = home.start();
+    let token = bearer(&server.token);
+    let put = |condition: &str, topic: &str| {
+        let resource = format!("arn:aws:iot:*:*:topic/{topic}");
+        let statement = json!({ "Effect": "Allow", "Action": "iot:Publish", "Resource": resource });
+        let document = json!({ "Version": "2012-10-17", "Statement": [statement] });
+        curl(&server, "PUT", "/api/v1/policies/site", &[&token, condition], Some(&document))
+    };
+    let made = put("If-None-Match: *", "a");
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert_eq!(put("If-Match: \"1\"", "b").status, 200);
+    let late = put("If-Match: \"1\"", "c");
+    assert_eq!(late.status, 412, "{}", late.body);
+    let shown = curl(&server, "GET", "/api/v1/policies/site", &[&token], None);
+    assert!(shown.body.to_string().contains("topic/b"), "it is as it was: {}", shown.body);
+    server.stop();
+}
+
+#[test]
 fn the_first_user_comes_by_the_link_and_a_lost_password_is_reset_on_the_servers_machine() {
     let home = Home::new();
     let server = home.start();
