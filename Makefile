@@ -38,12 +38,14 @@ unit: strangers mosquitto
 # Where the tests find them.
 STRANGERS := GODWIT_TEST_PYTHON="$(CARGO_TARGET_DIR)/venv/bin/python" GODWIT_TEST_NODE="$(CARGO_TARGET_DIR)/node"
 
-# Programs that are not ours, which the tests bring to Godwit: psql, Mosquitto's clients, Python with tests/requirements.txt and
+# Programs that are not ours, which the tests bring to Godwit: psql, Mosquitto's clients, curl, OpenSSL, Python with tests/requirements.txt and
 # tests/requirements-mqtt.txt, Node with tests/node.
 strangers:
 	@command -v psql >/dev/null || { echo "Installing postgresql-client (tests ask Godwit with psql)."; apt-get update -qq && apt-get install -y -qq postgresql-client; }
 	@python3 -c "import ensurepip, venv" 2>/dev/null || { echo "Installing python3-venv (tests meet Python's clients)."; apt-get update -qq && apt-get install -y -qq python3-venv; }
 	@command -v mosquitto_rr >/dev/null || { echo "Installing mosquitto-clients (tests publish and subscribe with them)."; apt-get update -qq && apt-get install -y -qq mosquitto-clients; }
+	@command -v curl >/dev/null || { echo "Installing curl (tests speak HTTP with it)."; apt-get update -qq && apt-get install -y -qq curl; }
+	@command -v openssl >/dev/null || { echo "Installing openssl (tests make certificates and speak TLS with it)."; apt-get update -qq && apt-get install -y -qq openssl; }
 	@command -v npm >/dev/null || { echo "Installing nodejs and npm (tests meet mqtt.js)."; apt-get update -qq && apt-get install -y -qq nodejs npm; }
 	@python3 tests/venv.py "$(CARGO_TARGET_DIR)/venv" >/dev/null
 	@python3 tests/node.py "$(CARGO_TARGET_DIR)/node" >/dev/null
