@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::{Extension, Json};
 use host::DataKey;
 use identity::{Actor, Authority, AuthorityError};
@@ -14,6 +13,7 @@ use model::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::body::{self, Body};
 use crate::problem::Problem;
 
 /// Weeks that are looked ahead: a quarter.
@@ -76,9 +76,9 @@ pub(crate) struct Exported {
 pub(crate) async fn export(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
-    body: Result<Json<Export>, JsonRejection>,
+    body: Body<Export>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let Json(wanted) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let wanted = body::read(body)?;
     let authority = authority(&parts)?;
     let key = key(&wanted.key)?;
     let sealed = authority.export_root(&by, &key, wanted.remove).await.map_err(|error| refused(&error))?;
@@ -105,9 +105,9 @@ pub(crate) struct Imported {
 pub(crate) async fn import(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
-    body: Result<Json<Import>, JsonRejection>,
+    body: Body<Import>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let Json(brought) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let brought = body::read(body)?;
     let authority = authority(&parts)?;
     let sealed = unhex(&brought.sealed)
         .ok_or_else(|| Problem::new(Kind::Invalid, "identity.root", "`sealed` is not hexadecimal"))?;

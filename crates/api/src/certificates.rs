@@ -4,7 +4,6 @@
 
 use std::sync::Arc;
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +13,7 @@ use model::{DeviceName, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::body::{self, Body};
 use crate::problem::Problem;
 
 /// The register cannot be read: a problem document of it. (`api` does not know the catalog's types by name.)
@@ -171,9 +171,9 @@ pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
     Path(device): Path<String>,
-    body: Result<Json<New>, JsonRejection>,
+    body: Body<New>,
 ) -> Result<Response, Problem> {
-    let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let new = body::read(body)?;
     let device = name(&device)?;
     let identity = &parts.identity;
     let made = match (&new.csr, &new.certificate) {
@@ -207,9 +207,9 @@ pub(crate) async fn change(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
     Path(text): Path<String>,
-    body: Result<Json<Change>, JsonRejection>,
+    body: Body<Change>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let Json(change) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let change = body::read(body)?;
     let (id, status) = (id(&text)?, status(&change.status)?);
     let changed = parts.identity.set_certificate_status(&by, &id, status).await;
     let changed = changed.map_err(|error| refused(&error))?;

@@ -17,6 +17,7 @@ use model::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::body::{self, Body};
 use crate::certificates;
 use crate::problem::Problem;
 
@@ -66,9 +67,9 @@ pub(crate) struct Added {
 pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
-    body: Result<Json<New>, axum::extract::rejection::JsonRejection>,
+    body: Body<New>,
 ) -> Result<Response, Problem> {
-    let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let new = body::read(body)?;
     if new.certificate || new.csr.is_some() {
         if new.password || new.replace {
             return Err(Problem::new(

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -14,6 +13,7 @@ use model::{Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::body;
 use crate::problem::Problem;
 
 /// Most devices, and most channels, that a selection names.
@@ -64,10 +64,8 @@ pub(crate) fn moment(name: &str, text: Option<&String>) -> Result<Option<Timesta
         .map_err(|error| Problem::new(Kind::Invalid, "api.time", format!("`{name}` is no time: {error}")))
 }
 
-fn selection(
-    body: Result<Json<Question>, JsonRejection>,
-) -> Result<(series::Selection, series::FileFormat), Problem> {
-    let Json(question) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+fn selection(body: body::Body<Question>) -> Result<(series::Selection, series::FileFormat), Problem> {
+    let question = body::read(body)?;
     let names = question.devices.len().max(question.channels.len());
     if names > NAMES_MAX {
         let detail = format!("{names} names are selected; the most is {NAMES_MAX}");
@@ -89,7 +87,7 @@ fn refusal(error: series::QueryError) -> Problem {
 /// Which days there are: a file of an export each. Waits until everything acknowledged before is among them.
 pub(crate) async fn days(
     State(parts): State<Arc<Parts>>,
-    body: Result<Json<Question>, JsonRejection>,
+    body: body::Body<Question>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let (selection, _) = selection(body)?;
     parts.series.caught_up(parts.journal.durable_seq()).await;
@@ -105,7 +103,7 @@ pub(crate) async fn days(
 pub(crate) async fn export(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
-    body: Result<Json<Question>, JsonRejection>,
+    body: body::Body<Question>,
 ) -> Result<Response, Problem> {
     let (selection, format) = selection(body)?;
     if parts.is_classified {

@@ -11,6 +11,7 @@ use model::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::body::{self, Body};
 use crate::caller::Caller;
 use crate::devices::shown::{group as parse, refused};
 use crate::problem::Problem;
@@ -116,9 +117,9 @@ pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
     Extension(caller): Extension<Caller>,
-    body: Result<Json<New>, axum::extract::rejection::JsonRejection>,
+    body: Body<New>,
 ) -> Result<Response, Problem> {
-    let Json(new) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let new = body::read(body)?;
     let path = parse(&new.path)?;
     caller.require(Role::Operator, &path)?;
     let made = parts.identity.add_group(&by, &path).await.map_err(|error| refused(&error))?;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use identity::policy::{
@@ -16,6 +16,8 @@ use model::{DeviceName, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::body::{self, Body};
+use crate::etag;
 use crate::problem::Problem;
 
 /// Which policies are asked for.
@@ -116,7 +118,7 @@ pub(crate) async fn show(
     let (version, document) = parts.identity.policy_text(&name, which.version).await.map_err(problem)?;
     let active = known.active;
     let shown = Shown { about: about(known), beside: Beside { version, document } };
-    Ok(tagged(active, Json(shown).into_response()))
+    Ok(etag::tagged(active.into(), shown))
 }
 
 /// How it is put.
@@ -168,7 +170,7 @@ pub(crate) async fn put(
         dropped: put.dropped,
         warnings: put.warnings,
     };
-    Ok(tagged(active, (status, Json(said)).into_response()))
+    Ok((status, etag::tagged(active.into(), said)).into_response())
 }
 
 /// Which version is to count.
@@ -184,13 +186,13 @@ pub(crate) async fn activate(
     Extension(by): Extension<Actor>,
     Path(name): Path<String>,
     headers: HeaderMap,
-    body: Result<Json<Activated>, axum::extract::rejection::JsonRejection>,
+    body: Body<Activated>,
 ) -> Result<Response, Problem> {
-    let Json(Activated { version }) = body.map_err(malformed)?;
+    let Activated { version } = body::read(body)?;
     let (name, expected) = (parse(&name)?, expected(&headers)?);
     parts.identity.activate_policy(&by, &name, version, expected).await.map_err(problem)?;
     tracing::info!(policy = %name, version, "another version of a policy counts");
-    Ok(tagged(version, StatusCode::NO_CONTENT.into_response()))
+    Ok((StatusCode::NO_CONTENT, [etag::of(version.into())]).into_response())
 }
 
 /// Removes a policy that is attached to nothing.
@@ -285,9 +287,9 @@ struct By {
 /// Says whether a device may, and which statement decides.
 pub(crate) async fn decide(
     State(parts): State<Arc<Parts>>,
-    body: Result<Json<Asked>, axum::extract::rejection::JsonRejection>,
+    body: Body<Asked>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let Json(asked) = body.map_err(malformed)?;
+    let asked = body::read(body)?;
     let device = device(&asked.device)?;
     let action = Action::from_name(&asked.action).ok_or_else(|| {
         let names = Action::ALL.map(Action::name).join(", ");
@@ -362,9 +364,9 @@ pub(crate) async fn set_children(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
     Path(name): Path<String>,
-    body: Result<Json<Children>, axum::extract::rejection::JsonRejection>,
+    body: Body<Children>,
 ) -> Result<StatusCode, Problem> {
-    let Json(Children { children }) = body.map_err(malformed)?;
+    let Children { children } = body::read(body)?;
     let gateway = device(&name)?;
     let children = children.iter().map(|child| device(child)).collect::<Result<Vec<_>, _>>()?;
     parts.identity.set_children(&by, &gateway, &children).await.map_err(problem)?;
@@ -372,26 +374,13 @@ pub(crate) async fn set_children(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn tagged(version: u32, mut answer: Response) -> Response {
-    let tag = HeaderValue::from_str(&format!("\"{version}\"")).expect("digits in quotes");
-    answer.headers_mut().insert(header::ETAG, tag);
-    answer
-}
-
 /// What the caller expects (RFC 9110, section 13.1).
 fn expected(headers: &HeaderMap) -> Result<Expected, Problem> {
-    let text = |name| headers.get(name).map(|value: &HeaderValue| value.to_str().unwrap_or_default().trim());
-    match (text(header::IF_MATCH), text(header::IF_NONE_MATCH)) {
+    let none = headers.get(header::IF_NONE_MATCH).map(|value| value.to_str().unwrap_or_default().trim());
+    match (etag::if_match(headers)?.map(u32::try_from), none) {
         (None, None) => Ok(Expected::Anything),
         (None, Some("*")) => Ok(Expected::Nothing),
-        (Some(tag), None) => {
-            let version = tag.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-            version.and_then(|version| version.parse().ok()).map(Expected::Active).ok_or_else(|| {
-                let detail =
-                    format!("`If-Match: {tag}` names no version; write it as the ETag was, such as `\"3\"`");
-                Problem::new(Kind::Invalid, "api.if_match", detail)
-            })
-        }
+        (Some(Ok(version)), None) => Ok(Expected::Active(version)),
         _ => Err(Problem::new(
             Kind::Invalid,
             "api.if_match",
@@ -413,10 +402,6 @@ fn parse_target(text: &str) -> Result<Target, Problem> {
 fn device(name: &str) -> Result<DeviceName, Problem> {
     DeviceName::parse(name.to_owned())
         .map_err(|error| Problem::new(Kind::Invalid, "identity.device_name", error.to_string()))
-}
-
-fn malformed(error: axum::extract::rejection::JsonRejection) -> Problem {
-    Problem::new(Kind::Invalid, "api.body", error.body_text())
 }
 
 fn problem(error: PolicyError) -> Problem {

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use futures::stream::{self, StreamExt};
 use identity::Actor;
 use model::Kind;
 use serde::Deserialize;
 
 use crate::Parts;
+use crate::body;
 use crate::problem::Problem;
 
 /// How long a query waits by default for what was acknowledged before it came, in milliseconds: the promise is that
@@ -65,9 +65,9 @@ pub(crate) async fn query(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
     headers: HeaderMap,
-    body: Result<Json<Question>, JsonRejection>,
+    body: body::Body<Question>,
 ) -> Result<Response, Problem> {
-    let Json(question) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let question = body::read(body)?;
     let (format, content_type) = form(&headers)?;
     if parts.is_classified {
         parts.identity.notice_sql(&by, &question.sql);

@@ -5,7 +5,6 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
@@ -17,6 +16,7 @@ use series::{ReprocessState, Reprocessing};
 
 use crate::Parts;
 use crate::audit::note;
+use crate::body::{self, Body};
 use crate::export::moment;
 use crate::problem::Problem;
 
@@ -144,9 +144,9 @@ fn shown(status: Reprocessing) -> Reprocessed {
 pub(crate) async fn start(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
-    body: Result<Json<ReprocessOrder>, JsonRejection>,
+    body: Body<ReprocessOrder>,
 ) -> Result<Response, Problem> {
-    let Json(order) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let order = body::read(body)?;
     let after = json!({
         "since": order.since, "until": order.until, "filter": order.filter, "dry_run": order.dry_run,
     });

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::{Extension, Json};
 use identity::{Actor, Attributes, ChangeError, ImportOptions, ImportRow, NewDevice};
-use model::{DeviceName, GroupPath, Kind};
+use model::{DeviceName, GroupPath};
 use serde::{Deserialize, Serialize};
 
 use super::shown::{code, refused};
 use crate::Parts;
+use crate::body::{self, Body};
 use crate::problem::Problem;
 
 /// What is asked: at most [`identity::IMPORT_ROWS_MAX`] rows.
@@ -107,9 +108,9 @@ impl Outcome {
 pub(crate) async fn import(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
-    body: Result<Json<Batch>, axum::extract::rejection::JsonRejection>,
+    body: Body<Batch>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let Json(batch) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let batch = body::read(body)?;
     let options = ImportOptions { make_groups: batch.make_groups, update: batch.update };
     let mut outcomes: Vec<Option<Outcome>> = Vec::with_capacity(batch.rows.len());
     let mut rows = Vec::with_capacity(batch.rows.len());

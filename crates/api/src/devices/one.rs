@@ -11,17 +11,16 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Extension, Json};
 use identity::{Actor, AttributeChange, Attributes, IfVersion, Reach, Role};
-use model::{DeviceName, GroupPath, Kind};
+use model::{DeviceName, GroupPath};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::shown::{self, Device, Flag, Placement, refused};
 use crate::Parts;
+use crate::body::{self, Body};
 use crate::caller::Caller;
 use crate::etag::{if_match, tagged};
 use crate::problem::Problem;
 use crate::sessions::Session;
-
-type Body<T> = Result<Json<T>, axum::extract::rejection::JsonRejection>;
 
 /// All that is known of a device.
 #[derive(Debug, Serialize)]
@@ -152,7 +151,7 @@ pub(crate) async fn change(
     headers: HeaderMap,
     body: Body<Patch>,
 ) -> Result<Response, Problem> {
-    let Json(patch) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let patch = body::read(body)?;
     let (name, version) = judged(&parts, &caller, &text, &headers).await?;
     let set = patch.attributes.iter().filter_map(|(key, value)| Some((key, value.as_ref()?)));
     let invalid =
@@ -206,7 +205,7 @@ pub(crate) async fn replace(
     headers: HeaderMap,
     body: Body<Replacement>,
 ) -> Result<Response, Problem> {
-    let Json(body) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let body = body::read(body)?;
     let (old, version) = judged(&parts, &caller, &text, &headers).await?;
     let new = shown::name(&body.by)?;
     if let Some(known) = parts.identity.device(&new).await.ok().flatten() {
@@ -237,7 +236,7 @@ pub(crate) async fn quarantine(
     headers: HeaderMap,
     body: Body<Reason>,
 ) -> Result<Response, Problem> {
-    let Json(body) = body.map_err(|error| Problem::new(Kind::Invalid, "api.body", error.body_text()))?;
+    let body = body::read(body)?;
     let (name, version) = judged(&parts, &caller, &text, &headers).await?;
     let changed = parts.identity.quarantine_device(&by, &name, &body.reason, version).await;
     if changed.is_ok() {

@@ -46,9 +46,7 @@ impl Authority {
         request: &Request,
         device: &DeviceName,
     ) -> Result<Signed, AuthorityError> {
-        let is_empty = request.subject.iter().next().is_none();
-        let subject = if is_empty { named(device.as_str()) } else { request.subject.clone() };
-        self.sign(subject, &request.key, FIRST_LIFE)
+        self.sign(subject(request, device.as_str()), &request.key, FIRST_LIFE)
     }
 
     /// As [`Self::sign_request`], for one that takes the place of another: its device has shown that it renews.
@@ -57,9 +55,7 @@ impl Authority {
         request: &Request,
         device: &DeviceName,
     ) -> Result<Signed, AuthorityError> {
-        let is_empty = request.subject.iter().next().is_none();
-        let subject = if is_empty { named(device.as_str()) } else { request.subject.clone() };
-        self.sign(subject, &request.key, RENEWED_LIFE)
+        self.sign(subject(request, device.as_str()), &request.key, RENEWED_LIFE)
     }
 
     /// Makes a key for a certificate that waits for a device, and signs it.
@@ -69,9 +65,7 @@ impl Authority {
 
     /// Signs the key of a request for a certificate that waits for a device.
     pub(crate) fn sign_waiting_request(&self, request: &Request) -> Result<Signed, AuthorityError> {
-        let is_empty = request.subject.iter().next().is_none();
-        let subject = if is_empty { named(WAITING) } else { request.subject.clone() };
-        self.sign(subject, &request.key, FIRST_LIFE)
+        self.sign(subject(request, WAITING), &request.key, FIRST_LIFE)
     }
 
     /// Makes a key for a claim of this template, and signs it.
@@ -113,6 +107,14 @@ impl Authority {
             not_before: second(now.micros() - micros(DAY)),
             not_after: second(now.micros() + micros(life)),
         })
+    }
+}
+
+/// The subject of a request; of one that says nothing, `common` as the common name.
+fn subject(request: &Request, common: &str) -> DistinguishedName {
+    match request.subject.iter().next() {
+        Some(_) => request.subject.clone(),
+        None => named(common),
     }
 }
 
