@@ -1,0 +1,1 @@
+//! Conditions over samples, in event time: rule text -> plan -> episodes. Pure: no I/O, no clock.
