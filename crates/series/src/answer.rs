@@ -165,7 +165,7 @@ impl Answer {
         Ok(cells)
     }
 
-    async fn batch(&mut self) -> Result<Option<RecordBatch>, QueryError> {
+    pub(crate) async fn batch(&mut self) -> Result<Option<RecordBatch>, QueryError> {
         match self.batches.recv().await {
             Some(Ok(batch)) => {
                 self.rows += batch.num_rows() as u64;

@@ -33,6 +33,7 @@ mod reprocess;
 mod retention;
 mod rollup;
 mod rows;
+mod samples;
 mod schema;
 mod service;
 mod settings;
@@ -56,6 +57,7 @@ pub use postgres::{
     SqlRefusal, VerifierFunction,
 };
 pub use reprocess::{Reprocess, ReprocessError, ReprocessState, Reprocessing, RouteCount};
+pub use samples::StoredSample;
 pub use service::Series;
 pub use settings::{Budget, QueryLimits, RemoteSettings, RetentionSettings, Secret, Settings, SiteSettings};
 pub use stats::{DiskStats, RemoteStats, Stats};

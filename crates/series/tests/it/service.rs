@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use host::sim::Machine;
 use journal::Journal;
+use model::Timestamp;
 use model::route::Routes;
-use series::{Cell, Format, QueryLimits, Series, Settings};
+use series::{Cell, Format, QueryLimits, Selection, Series, Settings, StoredSample};
 
 use crate::support::{DIR, START, message, telemetry};
 
@@ -128,4 +129,55 @@ async fn memory_stays_bounded_while_the_disk_is_full() {
     assert_eq!(answer.cells().await.expect("an answer"), vec![vec![Cell::Integer(400)]]);
     series.close().await;
     assert_eq!(series.stats().durable, 400);
+}
+
+#[tokio::test]
+async fn stored_readings_come_back_as_the_samples_they_were() {
+    let machine = Machine::new(1);
+    let (journal, series) = start(&machine, &Settings::default());
+    let climate =
+        |at: i64, fields: &str| message("dt/a/climate", format!("{{\"ts\":{at},{fields}}}"), at + 7_000);
+    journal
+        .append(vec![
+            climate(START + 2 * MINUTE, r#""t":21.5,"mode":"heat""#),
+            climate(START, r#""t":20"#),
+            telemetry("a", START, r#""co2":400"#),
+            climate(START + MINUTE, r#""t":20,"serial":9007199254740993"#),
+            climate(START + MINUTE, r#""t":20.5"#),
+            telemetry("b", START, r#""t":1"#),
+        ])
+        .await
+        .expect("durable");
+    let selection = Selection {
+        from: Some(Timestamp::from_micros(START)),
+        to: Some(Timestamp::from_micros(START + 2 * MINUTE + 1)),
+        devices: vec!["a".to_owned()],
+        channels: vec!["t".to_owned(), "mode".to_owned(), "co2".to_owned(), "serial".to_owned()],
+    };
+    let shown = |samples: Vec<StoredSample>| -> Vec<String> {
+        let one = |stored: &StoredSample| {
+            let readings = stored.sample.readings.iter();
+            let readings: Vec<_> = readings.map(|r| format!("{}={:?}", r.channel, r.value)).collect();
+            let minute = (stored.sample.time.micros() - START) / MINUTE;
+            format!("{minute} {} {}", stored.topic, readings.join(" "))
+        };
+        samples.iter().map(one).collect()
+    };
+    // Asked at once: it waits for what is durable and not applied yet.
+    let samples = series.samples(&selection, 6, 100).await.expect("an answer");
+    assert_eq!(samples[0].received_at, Timestamp::from_micros(START + 7_000));
+    let expected = [
+        "0 dt/a/climate t=Number(20.0)",
+        "0 dt/a/telemetry co2=Number(400.0)",
+        "1 dt/a/climate serial=BigInteger(9007199254740992.0, \"9007199254740993\") t=Number(20.5)",
+        "2 dt/a/climate mode=Text(\"heat\") t=Number(21.5)",
+    ];
+    assert_eq!(shown(samples), expected);
+    series.flush().await;
+    let before = Selection { to: Some(Timestamp::from_micros(START + MINUTE)), ..selection.clone() };
+    assert_eq!(shown(series.samples(&before, 6, 100).await.expect("an answer")), expected[..2]);
+    let refused = series.samples(&selection, 6, 5).await.expect_err("six readings");
+    assert_eq!(refused.slug(), "query.rows");
+    series.close().await;
+    journal.close().await;
 }
