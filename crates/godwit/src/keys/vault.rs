@@ -9,6 +9,7 @@
 //! Asked at the start, at a rotation and for a recovery code; never for a message. Not here: what is wrapped. The law: an
 //! answer that is not what was asked for is an error that names Vault and what it said, and never shows the token.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -32,8 +33,10 @@ const SHOWN_CHARS: usize = 200;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct VaultSettings {
-    /// Where Vault, or an agent of it on this machine, is: `http://127.0.0.1:8100`. No TLS is spoken to it yet.
+    /// Where Vault is: `https://vault.example:8200`, or an agent of it on this machine: `http://127.0.0.1:8100`.
     pub(crate) url: String,
+    /// A file with the certificates (PEM) that Vault's own must come from, beside those that the machine trusts.
+    pub(crate) ca: Option<PathBuf>,
     /// The name of the Transit key; of a type with associated data, as `aes256-gcm96`.
     pub(crate) key: String,
     /// Where the Transit engine is mounted.
@@ -49,6 +52,31 @@ fn transit() -> String {
     "transit".to_owned()
 }
 
+/// The master key wraps what opens the data, and the token opens it: neither goes over a wire in the clear.
+fn check_url(text: &str) -> anyhow::Result<()> {
+    let url = reqwest::Url::parse(text)
+        .with_context(|| format!("`[keys.vault] url` is `{text}`, which is no address"))?;
+    let host = url.host_str().unwrap_or_default();
+    let is_here = host == "localhost"
+        || host.trim_matches(['[', ']']).parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    match url.scheme() {
+        "https" => Ok(()),
+        "http" if is_here => Ok(()),
+        "http" => Err(with_hint(
+            anyhow::anyhow!(
+                "`[keys.vault] url` is `{text}`: keys and the token would go over the wire in the clear"
+            ),
+            Some(
+                "write `https://`, with `ca = \"FILE\"` when Vault's certificate is from a CA of your own; plain HTTP is for an agent on this machine",
+            ),
+        )),
+        _ => Err(with_hint(
+            anyhow::anyhow!("`[keys.vault] url` is `{text}`"),
+            Some("write `https://HOST:8200`"),
+        )),
+    }
+}
+
 /// A Transit key.
 pub(super) struct Transit {
     settings: VaultSettings,
@@ -61,14 +89,7 @@ impl Transit {
     pub(super) fn open(settings: &VaultSettings) -> anyhow::Result<Self> {
         let settings =
             VaultSettings { url: settings.url.trim_end_matches('/').to_owned(), ..settings.clone() };
-        if !settings.url.starts_with("http://") {
-            return Err(with_hint(
-                anyhow::anyhow!("`[keys.vault] url` is `{}`; only `http://` is spoken yet", settings.url),
-                Some(
-                    "run Vault Agent (or another proxy) on this machine and name its address: http://127.0.0.1:8100",
-                ),
-            ));
-        }
+        check_url(&settings.url)?;
         let read = |path: &PathBuf| {
             host::Disk::read(&host::SystemDisk, path, 1024 * 1024)
                 .with_context(|| format!("cannot read `{}`, which `[keys.vault]` names", path.display()))
@@ -83,10 +104,16 @@ impl Transit {
                 )
             })?,
         };
-        let http = reqwest::Client::builder()
-            .timeout(PATIENCE)
-            .build()
-            .context("cannot make an HTTP client for Vault")?;
+        // An answer that points elsewhere would be followed with the token.
+        let mut http =
+            reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none());
+        if let Some(ca) = &settings.ca {
+            let certificates = reqwest::Certificate::from_pem_bundle(&read(ca)?)
+                .with_context(|| format!("`{}` holds no certificates (PEM)", ca.display()))?;
+            anyhow::ensure!(!certificates.is_empty(), "`{}` holds no certificates (PEM)", ca.display());
+            http = http.tls_certs_merge(certificates);
+        }
+        let http = http.build().context("cannot make an HTTP client for Vault")?;
         Ok(Self { settings, token: Zeroizing::new(token.trim().to_owned()), http })
     }
 

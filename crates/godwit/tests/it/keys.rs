@@ -218,10 +218,10 @@ fn a_master_key_in_vault_never_leaves_it() {
     assert!(said.contains("403 Forbidden") && said.contains("permission denied"), "{said}");
     assert!(!said.contains("hvs.another"), "a token is never shown: {said}");
 
-    let secure = other_settings(&home, &keys.replace("http:", "https:"));
+    let clear = other_settings(&home, &keys.replace(&vault.address.to_string(), "192.0.2.1:8200"));
     let said =
-        refused(&self::serve(&home, &secure, &[("VAULT_TOKEN", vault::TOKEN)]).output().expect("it starts"));
-    assert!(said.contains("only `http://` is spoken yet") && said.contains("hint: "), "{said}");
+        refused(&self::serve(&home, &clear, &[("VAULT_TOKEN", vault::TOKEN)]).output().expect("it starts"));
+    assert!(said.contains("over the wire in the clear") && said.contains("hint: write `https://`"), "{said}");
 
     let server = home.start_as(serve(vault::TOKEN));
     send(&server, 1);
@@ -247,6 +247,22 @@ fn a_master_key_in_vault_never_leaves_it() {
     for (path, bytes) in files(&home.data()) {
         assert!(!contains(&bytes, vault::TOKEN.as_bytes()), "{}", path.display());
     }
+}
+
+#[test]
+fn vault_over_tls_is_trusted_by_its_ca_alone() {
+    let (vault, ca) = Vault::start_tls();
+    let home = home("");
+    let file = home.data().with_extension("vault-ca.pem");
+    std::fs::write(&file, ca).expect("written");
+    let keys = format!("[keys.vault]\nurl = \"https://{}\"\nkey = \"godwit\"\n", vault.address);
+    let start = |keys: &str| serve(&home, &other_settings(&home, keys), &[("VAULT_TOKEN", vault::TOKEN)]);
+    let said = refused(&start(&keys).output().expect("it starts"));
+    assert!(said.contains("certificate"), "{said}");
+
+    let server = home.start_as(start(&format!("{keys}ca = \"{}\"\n", file.display())));
+    send(&server, 1);
+    assert!(server.ok(&["keys", "show"]).contains("vault:transit/godwit"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! associated data, behind a token. What it encrypts it remembers: the ciphertext is a number.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
@@ -26,13 +26,37 @@ struct Kept {
 
 impl Vault {
     pub(crate) fn start() -> Self {
+        Self::serve(None)
+    }
+
+    /// Over TLS, with a certificate for `127.0.0.1`; returned is the certificate (PEM) that it comes from: its own.
+    pub(crate) fn start_tls() -> (Self, String) {
+        let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).expect("a certificate");
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .expect("a certificate with its key");
+        (Self::serve(Some(Arc::new(config))), made.cert.pem())
+    }
+
+    fn serve(tls: Option<Arc<rustls::ServerConfig>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("an address");
         let kept = Arc::new(Mutex::new(Kept { version: 1, ..Kept::default() }));
         let shared = Arc::clone(&kept);
         std::thread::spawn(move || {
             for socket in listener.incoming().flatten() {
-                answer(socket, &shared);
+                match &tls {
+                    None => answer(socket, &shared),
+                    Some(tls) => {
+                        let session = rustls::ServerConnection::new(Arc::clone(tls)).expect("a session");
+                        answer(rustls::StreamOwned::new(session, socket), &shared);
+                    }
+                }
             }
         });
         Self { address, kept }
@@ -48,11 +72,13 @@ impl Vault {
     }
 }
 
-/// One request a connection.
-fn answer(socket: TcpStream, kept: &Mutex<Kept>) {
+/// One request a connection. A client that does not trust the certificate asks nothing.
+fn answer(socket: impl Read + Write, kept: &Mutex<Kept>) {
     let mut reader = BufReader::new(socket);
     let (mut line, mut length, mut has_token) = (String::new(), 0, false);
-    reader.read_line(&mut line).expect("a request");
+    if reader.read_line(&mut line).is_err() {
+        return;
+    }
     let path = line.split(' ').nth(1).unwrap_or_default().to_owned();
     loop {
         let mut header = String::new();
@@ -72,7 +98,7 @@ fn answer(socket: TcpStream, kept: &Mutex<Kept>) {
     let (status, said) = said(&path, &body, has_token, &mut kept.lock().expect("no panic"));
     let said = said.to_string();
     let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", said.len());
-    let _ = reader.get_mut().write_all((head + &said).as_bytes());
+    let _ = reader.get_mut().write_all((head + &said).as_bytes()).and_then(|()| reader.get_mut().flush());
 }
 
 fn said(path: &str, body: &Value, has_token: bool, kept: &mut Kept) -> (&'static str, Value) {
