@@ -81,8 +81,9 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// Takes a place for a connection from `address`.
+    /// Takes a place for a connection from `address`, which is counted with its neighbours.
     pub(crate) fn take(shared: &Arc<Shared>, address: IpAddr) -> Result<Self, Refusal> {
+        let address = host::neighbourhood(address);
         shared.admission.enter(address)?;
         shared.tallies.connections.up(1);
         Ok(Self { shared: Arc::clone(shared), address })

@@ -19,9 +19,10 @@ pub struct Settings {
     /// longer for one packet does not carry MQTT.
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
-    /// Most TLS and WebSocket handshakes at one time; others wait for their turn, within `connect_timeout`. Default: 64:
-    /// a handshake is a millisecond of a processor, and leaves time for those who are in.
-    pub handshakes_max: usize,
+    /// Most TLS and WebSocket handshakes of one address at one time. Default: 256. More of it wait for their turn, within
+    /// `connect_timeout`, and while they wait those that take longer than a second are ended; other addresses wait for none
+    /// of them.
+    pub handshakes_per_address_max: usize,
     /// Most connections at one time. Default: 100,000: at 4 KB each they fit a small machine.
     pub connections_max: usize,
     /// Most connections from one address at one time. Default: 50,000, so that one host cannot take all places;
@@ -96,7 +97,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(10),
-            handshakes_max: 64,
+            handshakes_per_address_max: 256,
             connections_max: 100_000,
             connections_per_address_max: 50_000,
             connects_per_second_max: 20_000,
@@ -161,7 +162,7 @@ impl Settings {
         // Acknowledgements out of order are looked for one by one: the window stays small.
         within("inflight_max", self.inflight_max.into(), 1, 4_096)?;
         within("keep_alive_s_max", self.keep_alive_s_max.into(), 1, u16::MAX.into())?;
-        within("handshakes_max", self.handshakes_max, 1, 65_536)?;
+        within("handshakes_per_address_max", self.handshakes_per_address_max, 1, 65_536)?;
         within("connects_per_second_max", self.connects_per_second_max as usize, 1, 1_000_000)?;
         let messages = self.publish_messages_per_second_max as usize;
         within("publish_messages_per_second_max", messages, 1, 1_000_000_000)?;

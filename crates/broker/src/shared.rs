@@ -8,12 +8,12 @@ use std::sync::atomic::AtomicU64;
 
 use catalog::Catalog;
 use hashbrown::HashMap;
-use host::{Host, Shutdown};
+use host::{Host, Shutdown, Turns};
 use identity::Identity;
 use journal::Journal;
 use model::{ConnectionId, Routes, Timestamp, TopicFilter};
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::Settings;
 use crate::admission::Admission;
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) timetable: Timetable,
     pub(crate) admission: Admission,
     /// Turns of TLS and WebSocket handshakes.
-    pub(crate) handshakes: Semaphore,
+    pub(crate) handshakes: Turns,
     pub(crate) logbook: Logbook,
     pub(crate) refused_bridges: bridge::Refused,
     pub(crate) bounds: outbox::Bounds,
@@ -81,7 +81,7 @@ impl Shared {
             sys: Sys::default(),
             applied: Applied::default(),
             timetable: Timetable::default(),
-            handshakes: Semaphore::new(settings.handshakes_max),
+            handshakes: Turns::new(settings.handshakes_per_address_max),
             admission: Admission::new(
                 settings.connections_max,
                 settings.connections_per_address_max,

@@ -1,7 +1,8 @@
 //! What lies between the socket and MQTT: nothing, TLS, WebSocket, or WebSocket over TLS.
 //!
 //! Not here: sockets (`listener`) and MQTT (`connection`). The laws: no handshake runs where connections are accepted
-//! (MQTTnet issue 561, vernemq issue 647); handshakes are bounded in number, and each, with its wait for a turn, has
+//! (MQTTnet issue 561, vernemq issue 647); handshakes are bounded in number for each address, and wait for none of another
+//! address, whose client may be silent for as long as it likes; each, with its wait for a turn, has
 //! [`Settings::connect_timeout`](crate::Settings::connect_timeout); a handshake that fails is counted and logged with what to do.
 
 use std::net::SocketAddr;
@@ -80,8 +81,17 @@ async fn shake_hands<T, E: Into<Failure>>(
     handshake: impl Future<Output = Result<T, E>>,
 ) -> Option<T> {
     let in_turn = async {
-        let _turn = shared.handshakes.acquire().await;
-        handshake.await
+        let turn = shared.handshakes.take(peer.ip()).await;
+        tokio::select! {
+            shaken = handshake => shaken.map_err(Into::into),
+            () = turn.over() => {
+                let most = shared.settings.handshakes_per_address_max;
+                Err(Failure {
+                    why: format!("{most} handshakes of this address are not finished, and others of it wait"),
+                    hint: "Look for clients there that connect and stay silent, or raise `mqtt.handshakes_per_address_max`",
+                })
+            }
+        }
     };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(shared.settings.connect_timeout, in_turn) => shaken,
@@ -91,7 +101,7 @@ async fn shake_hands<T, E: Into<Failure>>(
         Ok(Ok(stream)) => return Some(stream),
         Ok(Err(error)) => {
             shared.tallies.refused(Refusal::Handshake).one();
-            error.into()
+            error
         }
         Err(_) => {
             shared.tallies.refused(Refusal::ConnectTimeout).one();

@@ -1,4 +1,4 @@
-//! What the machine lends: clock, disk, randomness, keys, shutdown; each real and simulated.
+//! What the machine lends: clock, disk, randomness, keys, shutdown, each real and simulated; and turns at its doors.
 //!
 //! The only crate that asks the machine for time, randomness or files (the files that DataFusion and SQLite
 //! keep for themselves aside). Everybody else takes a [`Host`], so that a test can lend a clock that jumps and a
@@ -14,6 +14,7 @@ mod restoring;
 mod shutdown;
 pub mod sim;
 mod thread;
+mod turns;
 mod whole_file;
 
 pub use clock::{Clock, SystemClock};
@@ -27,6 +28,7 @@ pub use random::{Random, SystemRandom};
 pub use restoring::{RestoreError, RestoredFrom, Restoring};
 pub use shutdown::Shutdown;
 pub use thread::lower_priority;
+pub use turns::{Turn, Turns, neighbourhood};
 pub use whole_file::WholeFile;
 
 use std::sync::Arc;

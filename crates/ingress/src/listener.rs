@@ -1,7 +1,8 @@
 //! The socket: handshakes beside each other, and connections that are good for requests.
 //!
-//! Not here: requests (`publish`). The laws: no handshake runs where connections are accepted, so that one that stalls holds
-//! up nobody; handshakes and connections are bounded in number, and a handshake in time.
+//! Not here: requests (`publish`). The laws: no handshake runs where connections are accepted, and none waits for one of
+//! another address, so that one that stalls holds up nobody; handshakes and connections are bounded in number for each
+//! address, connections also in all, and a handshake in time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,21 +11,24 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
+use host::Turns;
 use identity::{Authority, AuthorityError, ClientCertificates};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{Error, ServerConfig};
+use tokio_rustls::server::TlsStream;
 
+use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::{Parts, publish};
 
-/// Most connections at one time. Devices that speak HTTP come, publish and go.
-const CONNECTIONS_MAX: usize = 10_000;
-/// Most handshakes at one time; others wait for their turn.
-const HANDSHAKES_MAX: usize = 64;
+/// Connections whose handshake is over and that wait to be served.
+const READY_MAX: usize = 64;
+/// Most handshakes of one address at one time; others of it wait for their turn, and end those that dawdle.
+const HANDSHAKES_PER_ADDRESS_MAX: usize = 256;
 /// How long a handshake may take, its wait for a turn included.
 const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
 /// How long accepting pauses when the machine has nothing to accept with.
@@ -82,6 +86,9 @@ struct Tls {
     unnamed: Arc<ServerConfig>,
 }
 
+/// A connection whose handshake is over.
+type Stream = Connection<Box<TlsStream<TcpStream>>>;
+
 /// Who is at the other end: where, and by which certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
@@ -115,7 +122,7 @@ impl Https {
 
     /// Serves until the shutdown is said, then lets the requests under way end.
     pub async fn serve(self, parts: Parts) {
-        let (shaken, ready) = mpsc::channel(HANDSHAKES_MAX);
+        let (shaken, ready) = mpsc::channel(READY_MAX);
         let address = self.address;
         let shutdown = parts.shutdown.clone();
         let accepting = tokio::spawn(accept(self.socket, self.tls, shaken));
@@ -130,9 +137,9 @@ impl Https {
 }
 
 /// Accepts for ever; each handshake in a task of its own.
-async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Connection, Peer)>) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let turns = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Stream, Peer)>) {
+    let admission = Arc::new(Admission::default());
+    let turns = Turns::new(HANDSHAKES_PER_ADDRESS_MAX);
     let refused = metrics::counter!("godwit_ingress_connections_refused_total");
     loop {
         let (stream, address) = match socket.accept().await {
@@ -143,17 +150,20 @@ async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Connection,
                 continue;
             }
         };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+        let Some(place) = admission.enter(address.ip()) else {
             refused.increment(1);
+            tracing::debug!(%address, "no place for a connection");
             continue;
         };
         let _ = stream.set_nodelay(true);
-        let (tls, turns, shaken, refused) =
-            (tls.clone(), Arc::clone(&turns), shaken.clone(), refused.clone());
+        let (tls, turns, shaken, refused) = (tls.clone(), turns.clone(), shaken.clone(), refused.clone());
         tokio::spawn(async move {
             let in_turn = async {
-                let _turn = turns.acquire().await;
-                shake_hands(&tls, stream).await
+                let turn = turns.take(address.ip()).await;
+                tokio::select! {
+                    shaken = shake_hands(&tls, stream) => shaken,
+                    () = turn.over() => Err(io::ErrorKind::TimedOut.into()),
+                }
             };
             match tokio::time::timeout(HANDSHAKE_WAIT, in_turn).await {
                 Ok(Ok(stream)) => {
@@ -178,10 +188,7 @@ async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Connection,
     }
 }
 
-async fn shake_hands(
-    tls: &Tls,
-    stream: TcpStream,
-) -> io::Result<Box<tokio_rustls::server::TlsStream<TcpStream>>> {
+async fn shake_hands(tls: &Tls, stream: TcpStream) -> io::Result<Box<TlsStream<TcpStream>>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let is_named =
         hello.client_hello().alpn().is_some_and(|mut offered| offered.any(|name| NAMES.contains(&name)));
@@ -191,15 +198,15 @@ async fn shake_hands(
 
 /// Connections whose handshake is over.
 struct Ready {
-    ready: mpsc::Receiver<(Connection, Peer)>,
+    ready: mpsc::Receiver<(Stream, Peer)>,
     address: SocketAddr,
 }
 
 impl axum::serve::Listener for Ready {
-    type Io = Connection;
+    type Io = Stream;
     type Addr = Peer;
 
-    async fn accept(&mut self) -> (Connection, Peer) {
+    async fn accept(&mut self) -> (Stream, Peer) {
         match self.ready.recv().await {
             Some(ready) => ready,
             // Nobody accepts any more: the end is said by the shutdown.

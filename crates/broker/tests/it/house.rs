@@ -81,10 +81,10 @@ impl House {
         let migrations = [Broker::migrations(), Identity::migrations()].concat();
         let catalog = Catalog::open(&dir.path().join("catalog.db"), &migrations, &host).expect("a catalog");
         let token = LocalToken::generate(&SystemRandom);
-        let identity =
-            Identity::open(catalog.clone(), host.clone()).expect("identity").with_local_token(&token);
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let authority = identity::Authority::open(&catalog, &host).await.expect("an authority");
+        let identity = Identity::open(catalog.clone(), host.clone()).expect("identity");
+        let identity = identity.with_local_token(&token).with_authority(authority.clone());
         let parts = Parts {
             host,
             journal: journal.clone(),
@@ -97,7 +97,9 @@ impl House {
         let tls = ListenerSettings { tls: true, ..anonymous.clone() };
         let websocket = ListenerSettings { door: DoorName::Websocket, ..anonymous.clone() };
         let both = ListenerSettings { tls: true, path: Some("/secure".to_owned()), ..websocket.clone() };
-        let listeners = vec![anonymous, ListenerSettings::password(local), tls, websocket, both];
+        let certificates = ListenerSettings::certificates(local);
+        let listeners =
+            vec![anonymous, ListenerSettings::password(local), tls, websocket, both, certificates];
         let broker = Broker::start(&plan.settings, listeners, parts).await.expect("a door");
         Self {
             broker,
@@ -150,6 +152,11 @@ impl House {
     /// The listener that asks for a password.
     pub(crate) fn password(&self) -> SocketAddr {
         self.broker.addresses()[1]
+    }
+
+    /// The listener that asks for a client certificate.
+    pub(crate) fn certificates(&self) -> SocketAddr {
+        self.broker.addresses()[5]
     }
 
     /// Waits until the numbers are as wanted.

@@ -15,6 +15,7 @@ mod persistence;
 mod protocol;
 mod retained;
 mod sessions;
+mod stalled;
 mod strangers;
 mod sys;
 mod transports;

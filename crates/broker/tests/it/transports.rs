@@ -152,8 +152,11 @@ async fn a_certificate_of_ours_names_this_machine_and_strangers_are_told_apart()
 /// MQTTnet issue 561, gnatmq issue 36, vernemq issue 647: a stalled handshake holds up nobody, and ends.
 #[tokio::test]
 async fn stalled_handshakes_hold_up_nobody_and_end() {
-    let settings =
-        Settings { handshakes_max: 2, connect_timeout: Duration::from_millis(300), ..Settings::default() };
+    let settings = Settings {
+        handshakes_per_address_max: 2,
+        connect_timeout: Duration::from_millis(300),
+        ..Settings::default()
+    };
     let house = House::with(Plan::with(settings)).await;
     let mut stalled = Vec::new();
     for listener in [TLS, TLS, WEBSOCKET, BOTH, TLS, WEBSOCKET] {
@@ -280,5 +283,8 @@ async fn websocket_over_tls_is_served_too() {
     house.until("ended", |stats| stats.connections == 0).await;
     let schemes: Vec<_> =
         house.broker.urls().iter().map(|url| url.split(':').next().map(str::to_owned)).collect();
-    assert_eq!(schemes, ["mqtt", "mqtt", "mqtts", "ws", "wss"].map(|scheme| Some(scheme.to_owned())));
+    assert_eq!(
+        schemes,
+        ["mqtt", "mqtt", "mqtts", "ws", "wss", "mqtts"].map(|scheme| Some(scheme.to_owned()))
+    );
 }
