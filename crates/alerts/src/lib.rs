@@ -1,1 +1,23 @@
 //! Episodes and who hears of them: grouping, inhibition, silences, routes, receivers, the durable outbox.
+//!
+//! The evaluation stores what the fold of a rule says ([`store::transition`]) together with its own position. From there
+//! on this crate decides who hears of it and when, writes that down, and brings it there.
+//!
+//! Not here: conditions over samples (`rules`), the public JSON (`api`). The laws this crate keeps:
+//! - Nobody is told the same twice, and nothing that is to be told is lost, wherever a crash falls. Only towards a receiver
+//!   that took a notice while we crashed it may come again, under the same id.
+//! - A receiver that hangs or fails delays nobody else.
+//! - What is not told has a reason that is kept.
+
+mod config;
+mod document;
+mod episode;
+pub mod store;
+mod wake;
+
+pub use config::matcher::{Labels, MATCHER_BYTES_MAX, Matcher, REGEX_BYTES_MAX};
+pub use config::problem::{ConfigError, Place, Problem};
+pub use config::{CONFIG_BYTES_MAX, Config, INBOX, SHIPPED};
+pub use episode::{Episode, EpisodeId, State};
+pub use store::{Applied, MIGRATIONS, Transition};
+pub use wake::Wake;

@@ -1,0 +1,370 @@
+//! The tables of this room, and the one door by which the evaluation changes them: [`transition`].
+//!
+//! An episode and what follows from it are one row: the row says where the episode stands, and `alert_said` says which
+//! receiver was told what. What is still to be said is the difference between the two, so nothing can be told twice and
+//! nothing is forgotten, wherever a crash falls. Not here: what is to be said and when (`machine`), how it gets there
+//! (`delivery`). The laws:
+//! - A transition is stored with the evaluation's own position, in the evaluation's transaction.
+//! - A transition that was stored before changes nothing: a replay inserts nothing twice.
+//! - An episode once told as urgent is not demoted by what is learnt later.
+
+pub(crate) mod episodes;
+
+use catalog::{Migration, Place, SqlError, Transaction, params, seal};
+use host::Host;
+use model::Timestamp;
+
+use crate::document::Document;
+use crate::{Episode, EpisodeId, State};
+
+/// The tables of this room, for [`catalog::Catalog::open`].
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    room: "alerts",
+    version: 1,
+    sql: "
+        -- Counters that outlive rows: `turn` numbers the changes of episodes.
+        CREATE TABLE alert_counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
+        INSERT INTO alert_counters (name, value) VALUES ('turn', 0);
+
+        CREATE TABLE alert_episodes (
+            id BYTEA PRIMARY KEY,
+            rule TEXT NOT NULL,
+            version BIGINT NOT NULL,
+            -- JSON.
+            key TEXT NOT NULL,
+            -- firing | resolved | withdrawn (nobody has judged yet who must hear of it) | retracted
+            state TEXT NOT NULL,
+            late BOOLEAN NOT NULL,
+            started_at BIGINT NOT NULL,
+            fired_at BIGINT NOT NULL,
+            resolved_at BIGINT,
+            learnt_at BIGINT NOT NULL,
+            -- When the server received what made the withdrawal known.
+            withdrawn_at BIGINT,
+            -- By the server's clock.
+            changed_at BIGINT NOT NULL,
+            turn BIGINT NOT NULL,
+            -- How often it was withdrawn and came back.
+            generation BIGINT NOT NULL,
+            -- Whether there is nothing more to say of it.
+            settled BOOLEAN NOT NULL,
+            acknowledged_at BIGINT,
+            acknowledged_by TEXT,
+            -- Labels, annotations, values, sealed.
+            document BYTEA NOT NULL
+        );
+        CREATE INDEX alert_episodes_by_turn ON alert_episodes (turn);
+        CREATE INDEX alert_episodes_by_time ON alert_episodes (fired_at, id);
+        CREATE INDEX alert_episodes_by_rule ON alert_episodes (rule, fired_at);
+        CREATE INDEX alert_episodes_unsettled ON alert_episodes (settled);
+
+        -- Which receiver was told what of which episode: once.
+        CREATE TABLE alert_said (
+            episode BYTEA NOT NULL,
+            generation BIGINT NOT NULL,
+            receiver TEXT NOT NULL,
+            -- firing | resolved | retracted | reopened (not told: it continues what was told)
+            transition TEXT NOT NULL,
+            group_key TEXT NOT NULL,
+            notice BYTEA NOT NULL,
+            at BIGINT NOT NULL,
+            PRIMARY KEY (episode, generation, receiver, transition)
+        );
+
+        -- Why something was not told.
+        CREATE TABLE alert_suppressed (
+            episode BYTEA NOT NULL,
+            receiver TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            -- Sealed: a silence's reason, a label's value.
+            detail BYTEA NOT NULL,
+            first_at BIGINT NOT NULL,
+            last_at BIGINT NOT NULL,
+            times BIGINT NOT NULL,
+            PRIMARY KEY (episode, receiver, reason)
+        );
+
+        CREATE TABLE alert_groups (
+            key TEXT PRIMARY KEY,
+            receiver TEXT NOT NULL,
+            notices BIGINT NOT NULL,
+            -- By the server's clock.
+            sent_at BIGINT NOT NULL
+        );
+
+        CREATE TABLE alert_notices (
+            id BYTEA PRIMARY KEY,
+            group_key TEXT NOT NULL,
+            receiver TEXT NOT NULL,
+            -- news | repeat | retraction
+            cause TEXT NOT NULL,
+            firing BIGINT NOT NULL,
+            resolved BIGINT NOT NULL,
+            made_at BIGINT NOT NULL,
+            -- What it says, sealed.
+            body BYTEA NOT NULL
+        );
+        CREATE INDEX alert_notices_by_time ON alert_notices (made_at, id);
+
+        -- The outbox: each notice, once per way to its receiver.
+        CREATE TABLE alert_deliveries (
+            notice BYTEA NOT NULL,
+            -- `ops/email/0`
+            way TEXT NOT NULL,
+            -- email | webhook | slack | mqtt | inbox
+            kind TEXT NOT NULL,
+            -- waiting | sent | dead
+            state TEXT NOT NULL,
+            -- Orders those that wait for one way.
+            made_at BIGINT NOT NULL,
+            attempts BIGINT NOT NULL,
+            -- By the server's clock: the last attempt, or when it got through.
+            tried_at BIGINT,
+            -- What the last attempt said, sealed: other systems write secrets into their errors.
+            error BYTEA,
+            PRIMARY KEY (notice, way)
+        );
+        CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, way, made_at);
+
+        CREATE TABLE alert_silences (
+            id TEXT PRIMARY KEY,
+            author TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            starts_at BIGINT NOT NULL,
+            ends_at BIGINT NOT NULL,
+            -- Matchers and reason, sealed.
+            document BYTEA NOT NULL
+        );
+        CREATE INDEX alert_silences_by_end ON alert_silences (ends_at);
+    ",
+}];
+
+/// What the fold said of an episode. Each carries all of the episode as it is now, so that the last one rules.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Transition {
+    /// It fired. Of an episode that is known already it changes nothing, unless that one was withdrawn before this was
+    /// learnt: then it is there again.
+    Fired(Episode),
+    /// It is over; also when it is first learnt of as such.
+    Resolved(Episode),
+    /// It is as known, but something of it is otherwise now: its firing or resolution moved, it is open again after late data,
+    /// its annotations read otherwise, or it is no longer late (`late` is only ever taken back).
+    Changed(Episode),
+    /// Late data, or the end of its rule's version, say that there is no such episode. Whether anybody must hear of that
+    /// depends on whether anybody heard of it.
+    Withdrawn {
+        /// Which.
+        id: EpisodeId,
+        /// When the server received what says so.
+        learnt_at: Timestamp,
+    },
+}
+
+/// What a transition did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// It is stored, and may be told.
+    Stored,
+    /// It was known: nothing changed.
+    Known,
+}
+
+/// Stores a transition in the transaction that also stores the position by which it was learnt. `now` is the server's
+/// clock. After the commit call [`crate::Wake::wake`], so that it is told without
+/// delay.
+///
+/// # Errors
+/// What the catalog says; the whole operation must fail then, position and all.
+pub fn transition(
+    tx: &Transaction<'_>,
+    host: &Host,
+    now: Timestamp,
+    transition: &Transition,
+) -> Result<Applied, SqlError> {
+    match transition {
+        Transition::Fired(episode) => {
+            let id = episode.id();
+            match standing(tx, id)? {
+                None => insert(tx, host, now, id, episode),
+                Some(row) if row.is_gone() && row.withdrawn_at.is_none_or(|at| at < episode.learnt_at) => {
+                    let late = episode.late;
+                    update(
+                        tx,
+                        host,
+                        now,
+                        id,
+                        episode,
+                        late,
+                        row.generation + u64::from(row.state == "retracted"),
+                    )
+                }
+                Some(_) => Ok(Applied::Known),
+            }
+        }
+        Transition::Resolved(episode) | Transition::Changed(episode) => {
+            let id = episode.id();
+            match standing(tx, id)? {
+                None => insert(tx, host, now, id, episode),
+                Some(row) if row.is_gone() => {
+                    if row.withdrawn_at.is_some_and(|at| at >= episode.learnt_at) {
+                        return Ok(Applied::Known);
+                    }
+                    let late = episode.late;
+                    update(
+                        tx,
+                        host,
+                        now,
+                        id,
+                        episode,
+                        late,
+                        row.generation + u64::from(row.state == "retracted"),
+                    )
+                }
+                Some(row) => {
+                    let late = row.late && episode.late;
+                    if row.says(tx, host, id, episode, late)? {
+                        return Ok(Applied::Known);
+                    }
+                    update(tx, host, now, id, episode, late, row.generation)
+                }
+            }
+        }
+        Transition::Withdrawn { id, learnt_at } => {
+            let turn = next_turn(tx)?;
+            let changed = tx.execute(
+                "UPDATE alert_episodes SET state = 'withdrawn', withdrawn_at = $2, changed_at = $3, turn = $4, settled = $5
+                 WHERE id = $1 AND state IN ('firing', 'resolved')",
+                params![*id, *learnt_at, now, turn, false],
+            )?;
+            Ok(if changed == 0 { Applied::Known } else { Applied::Stored })
+        }
+    }
+}
+
+/// What is known of an episode.
+struct Standing {
+    state: String,
+    late: bool,
+    fired_at: Timestamp,
+    resolved_at: Option<Timestamp>,
+    withdrawn_at: Option<Timestamp>,
+    generation: u64,
+    document: Vec<u8>,
+}
+
+impl Standing {
+    fn is_gone(&self) -> bool {
+        State::from_name(&self.state).is_none_or(|state| state == State::Retracted)
+    }
+
+    /// Whether it says already what `episode` says.
+    fn says(
+        &self,
+        _tx: &Transaction<'_>,
+        host: &Host,
+        id: EpisodeId,
+        episode: &Episode,
+        late: bool,
+    ) -> Result<bool, SqlError> {
+        let times = self.fired_at == episode.fired_at && self.resolved_at == episode.resolved_at;
+        Ok(times
+            && self.late == late
+            && episodes::document(host, id, &self.document) == Document::of(episode))
+    }
+}
+
+fn standing(tx: &Transaction<'_>, id: EpisodeId) -> Result<Option<Standing>, SqlError> {
+    tx.query_one(
+        "SELECT state, late, fired_at, resolved_at, withdrawn_at, generation, document
+         FROM alert_episodes WHERE id = $1",
+        params![id],
+        |row| {
+            Ok(Standing {
+                state: row.get(0)?,
+                late: row.get(1)?,
+                fired_at: row.get(2)?,
+                resolved_at: row.get(3)?,
+                withdrawn_at: row.get(4)?,
+                generation: row.get(5)?,
+                document: row.get(6)?,
+            })
+        },
+    )
+}
+
+fn insert(
+    tx: &Transaction<'_>,
+    host: &Host,
+    now: Timestamp,
+    id: EpisodeId,
+    episode: &Episode,
+) -> Result<Applied, SqlError> {
+    let key = serde_json::to_string(&episode.key).expect("texts are JSON");
+    tx.execute(
+        "INSERT INTO alert_episodes (id, rule, version, key, state, late, started_at, fired_at, resolved_at, learnt_at,
+                                     changed_at, turn, generation, settled, document)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, $13, $14)",
+        params![
+            id,
+            episode.rule,
+            episode.version,
+            key,
+            episode.state().name(),
+            episode.late,
+            episode.started_at,
+            episode.fired_at,
+            episode.resolved_at,
+            episode.learnt_at,
+            now,
+            next_turn(tx)?,
+            false,
+            sealed(host, id, episode)
+        ],
+    )?;
+    Ok(Applied::Stored)
+}
+
+fn update(
+    tx: &Transaction<'_>,
+    host: &Host,
+    now: Timestamp,
+    id: EpisodeId,
+    episode: &Episode,
+    late: bool,
+    generation: u64,
+) -> Result<Applied, SqlError> {
+    tx.execute(
+        "UPDATE alert_episodes SET state = $2, late = $3, fired_at = $4, resolved_at = $5, changed_at = $6, turn = $7,
+                                   generation = $8, settled = $9, document = $10, withdrawn_at = NULL
+         WHERE id = $1",
+        params![
+            id,
+            episode.state().name(),
+            late,
+            episode.fired_at,
+            episode.resolved_at,
+            now,
+            next_turn(tx)?,
+            generation,
+            false,
+            sealed(host, id, episode)
+        ],
+    )?;
+    Ok(Applied::Stored)
+}
+
+fn sealed(host: &Host, id: EpisodeId, episode: &Episode) -> Vec<u8> {
+    let row = id.to_string();
+    let place = Place { table: "alert_episodes", column: "document", row: &row };
+    seal(host, place, &Document::of(episode).bytes())
+}
+
+/// The number of the change that is being made.
+fn next_turn(tx: &Transaction<'_>) -> Result<u64, SqlError> {
+    let turn = tx.query_one(
+        "UPDATE alert_counters SET value = value + 1 WHERE name = 'turn' RETURNING value",
+        params![],
+        |row| row.get(0),
+    )?;
+    Ok(turn.expect("the migration made this row"))
+}
