@@ -24,6 +24,7 @@ mod machine;
 mod refold;
 mod rule;
 mod silence;
+pub mod sql;
 mod state;
 mod sum;
 mod template;
