@@ -11,6 +11,7 @@
 //! Not here: where samples come from, where state is kept, who is told. The laws: the episodes of a key are a function of
 //! its samples, not of the order in which they arrived; samples and time come in, verdicts and state go out.
 
+mod action;
 mod document;
 mod duration;
 mod episode;
@@ -31,12 +32,13 @@ mod template;
 mod value;
 mod window;
 
+pub use action::{ACTIONS_MAX, Action, ActionRule, Publish, Secret, Webhook};
 pub use document::{Content, FILE_BYTES_MAX, Node};
 pub use duration::{SPAN_MICROS_MAX, shown as span_shown};
 pub use episode::{Difference, Episode, Transition, difference};
 pub use expr::{Counts, FUNCTION_NAMES};
 pub use fault::{Fault, FileFault};
-pub use file::{ActionRule, RULES_MAX, RuleSet};
+pub use file::{RULES_MAX, RuleSet};
 pub use fold::{Fold, Step};
 pub use key::{By, Circumstances, Key, Subject};
 pub use limits::{Limits, WINDOW_SAMPLES_MAX};

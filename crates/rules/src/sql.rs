@@ -20,6 +20,7 @@ mod lexer;
 mod manual;
 mod node;
 mod number;
+mod overlap;
 mod parser;
 mod payload;
 mod regex;

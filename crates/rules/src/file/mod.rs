@@ -1,17 +1,20 @@
 //! Rule files: groups of rules in the envelope that Prometheus made familiar, checked as a whole.
 //!
-//! Not here: reading the files from disk, and what `sql:` means (`sql`). The law: either all files are right and make a
+//! Not here: reading the files from disk, and what `sql:` means ([`sql`](crate::sql)). The law: either all files are right and make a
 //! [`RuleSet`], or every fault in all of them is told at once.
 
+mod action;
 mod alert;
 mod shape;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use crate::action::ActionRule;
 use crate::document::Node;
 use crate::fault::{Fault, FileFault};
 use crate::limits::Limits;
-use crate::rule::{Rule, Version};
+use crate::rule::Rule;
 use shape::Shape;
 
 /// Most rules of all files together.
@@ -23,28 +26,7 @@ pub struct RuleSet {
     /// The rules that raise alerts, in the order of files and text.
     pub alerts: Vec<Rule>,
     /// The rules that act on messages.
-    pub actions: Vec<ActionRule>,
-}
-
-/// A rule with `sql` and `actions`, as it stands in its file: `sql::Statement` and `sinks` read what is in it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ActionRule {
-    /// What stands behind `rule:`, unique over all files.
-    pub name: String,
-    /// The name of the group it stands in.
-    pub group: String,
-    /// Its file.
-    pub file: String,
-    /// Its normalised text, and the hash of it.
-    pub text: String,
-    /// See [`Version`].
-    pub version: Version,
-    /// `sql:`, a text.
-    pub sql: Node,
-    /// `actions:`, a list.
-    pub actions: Node,
-    /// `error_action:`.
-    pub error_action: Option<Node>,
+    pub actions: Vec<Arc<ActionRule>>,
 }
 
 impl RuleSet {
@@ -145,8 +127,8 @@ impl Loading<'_> {
             let rule = alert::read(self.limits, place, name, node, faults);
             self.set.alerts.extend(rule.filter(|_| faults.len() == before));
         } else {
-            let rule = action(place, name, node, faults);
-            self.set.actions.extend(rule.filter(|_| faults.len() == before));
+            let rule = action::read(place, name, node, faults);
+            self.set.actions.extend(rule.filter(|_| faults.len() == before).map(Arc::new));
         }
     }
 }
@@ -162,34 +144,4 @@ struct Place<'a> {
 fn is_name(name: &str) -> bool {
     let allows = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     (1..=128).contains(&name.len()) && name.chars().all(allows)
-}
-
-/// The keys of a rule that acts on messages.
-const ACTION_KEYS: [&str; 4] = ["rule", "sql", "actions", "error_action"];
-
-fn action(place: Place<'_>, name: String, node: &Node, faults: &mut Vec<Fault>) -> Option<ActionRule> {
-    let mut shape = Shape::of(node, "a rule with `rule`", &ACTION_KEYS, faults);
-    let _ = shape.take("rule");
-    let sql = shape.needed("sql");
-    let actions = shape.needed("actions");
-    let error_action = shape.take("error_action");
-    shape.finish();
-    if let Some(sql) = sql.filter(|sql| sql.text().is_none()) {
-        faults.push(sql.fault(format!("`sql` is a statement, and this is {}", sql.kind())));
-    }
-    if let Some(actions) = actions.filter(|actions| actions.list().is_none_or(<[Node]>::is_empty)) {
-        let fault = actions.fault("`actions` is a list with at least one action");
-        faults.push(fault.suggesting("write it as `[{publish: \"ops/hot/${device}\"}]`".to_owned()));
-    }
-    let text = node.normalised();
-    Some(ActionRule {
-        name,
-        group: place.group.to_owned(),
-        file: place.file.to_owned(),
-        version: Version::of(&text),
-        text,
-        sql: sql?.clone(),
-        actions: actions?.clone(),
-        error_action: error_action.cloned(),
-    })
 }

@@ -8,8 +8,9 @@ use super::context::{Context, Draws};
 use super::node::{Node, Scope};
 use super::payload::{self, Wanted};
 use super::select::Selection;
-use super::{TEXT_BYTES_MAX, parser};
+use super::{TEXT_BYTES_MAX, overlap, parser};
 use crate::fault::Fault;
+use model::TopicFilter;
 
 /// A text with expressions in it.
 #[derive(Debug)]
@@ -95,6 +96,17 @@ impl Template {
             Part::Expression { .. } => hole.to_owned(),
         };
         self.parts.iter().map(piece).collect()
+    }
+
+    /// Whether it can come to a topic that `filter` matches: an expression can be any text.
+    #[must_use]
+    pub fn may_match(&self, filter: &TopicFilter) -> bool {
+        let written = |part: &'_ Part| match part {
+            Part::Text(text) => Some(text.clone()),
+            Part::Expression { .. } => None,
+        };
+        let parts: Vec<Option<String>> = self.parts.iter().map(written).collect();
+        overlap::may_match(filter, parts.iter().map(Option::as_deref))
     }
 
     /// Fills it in for a message and what a statement made of it.
