@@ -205,6 +205,7 @@ impl Fold {
             if let Some(value) = values[of.channel] {
                 last.newest = Some((micros, value.clone()));
             }
+            last.forget(micros);
         }
         (frame.windows, frame.lasts) = (&self.windows, &self.lasts);
         let holds = plan.expr.truth(&frame, counts);

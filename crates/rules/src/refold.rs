@@ -5,6 +5,8 @@
 //! and ends at a settled one after it: a sample is settled when after it the rule is idle, whatever came before, and no
 //! window reaches over it.
 
+use std::borrow::Cow;
+
 use model::{Sample, Timestamp};
 
 use crate::episode::{Episode, Transition};
@@ -45,8 +47,8 @@ pub struct Refolded {
     pub until: Option<Timestamp>,
     /// The episodes that start in between. They take the place of those that were known.
     pub episodes: Vec<Episode>,
-    /// The state at the end of the samples, when it went on to there. When it ended before, the state as it was is still
-    /// true.
+    /// The state at the end of the samples, when it went on to there: it takes the place of the state as it was. When the
+    /// look ended before, the state as it was is still true.
     pub end: Option<Fold>,
 }
 
@@ -63,15 +65,19 @@ impl Refolded {
 #[error("no settled sample before the change: read from further back")]
 pub struct NeedEarlier;
 
-/// Looks again at the samples of one key, in (time, device) order and without repeats, as `series` gives them.
+/// Looks again at the samples of one key, in (time, device) order, as `series` gives them: those of one time and device that
+/// came over several topics follow each other, and are one sample.
 ///
-/// `read_from`: all samples of the key since then are given; `None`: all there are. They may end at the newest sample of
-/// the state, or go on.
+/// `live`: the state as it is; `None`: the look goes on to the end of the samples and makes a new state, which is right
+/// whenever the samples may be ahead of the state by more than what is on its way (after a restart, until the reader is where
+/// the store was; a state that was lost). `read_from`: all samples of the key since then are given; `None`: all there are. They
+/// go on to the newest sample of the state, or beyond.
 ///
 /// # Errors
 /// [`NeedEarlier`] when no sample between `read_from` and the change is settled.
 pub fn refold<'a>(
     rule: &Rule,
+    live: Option<&Fold>,
     read_from: Option<Timestamp>,
     changed: Changed,
     samples: impl IntoIterator<Item = (&'a Subject, &'a Sample)>,
@@ -81,11 +87,16 @@ pub fn refold<'a>(
     let mut told = Vec::new();
     // What data makes Undefined was counted when it came first.
     let mut counts = Counts::default();
-    for (subject, sample) in samples {
+    let mut samples = samples.into_iter().peekable();
+    while let Some((subject, sample)) = samples.next() {
+        let mut sample = Cow::Borrowed(sample);
+        while let Some((_, more)) = samples.next_if(|(_, next)| is_same(&sample, next)) {
+            join(sample.to_mut(), more);
+        }
         if sample.time >= changed.first && !is_sound {
             return Err(NeedEarlier);
         }
-        let seen = fold.take(rule, subject, sample, &mut counts, &mut told);
+        let seen = fold.take(rule, subject, &sample, &mut counts, &mut told);
         if !seen.settles || seen.step != Step::Folded {
             continue;
         }
@@ -94,7 +105,11 @@ pub fn refold<'a>(
                 (after, is_sound) = (Some(sample.time), true);
                 told.clear();
             }
-        } else if sample.time > changed.last && fold.reach() > changed.last.micros() {
+        } else if sample.time > changed.last
+            && fold.reach() > changed.last.micros()
+            // A settled sample that the state has not seen yet says nothing about the state.
+            && live.and_then(Fold::newest).is_some_and(|newest| sample.time < newest)
+        {
             let until = Some(sample.time);
             return Ok(Refolded { after, until, episodes: episodes(told), end: None });
         }
@@ -103,6 +118,20 @@ pub fn refold<'a>(
         return Err(NeedEarlier);
     }
     Ok(Refolded { after, until: None, episodes: episodes(told), end: Some(fold) })
+}
+
+fn is_same(a: &Sample, b: &Sample) -> bool {
+    a.time == b.time && a.device == b.device
+}
+
+/// Adds the readings of `more`, which take the place of those with the same channel.
+fn join(sample: &mut Sample, more: &Sample) {
+    for reading in &more.readings {
+        match sample.readings.iter_mut().find(|known| known.channel == reading.channel) {
+            Some(known) => known.value = reading.value.clone(),
+            None => sample.readings.push(reading.clone()),
+        }
+    }
 }
 
 /// The episodes that transitions tell of: one that resolves has fired before.

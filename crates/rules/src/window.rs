@@ -172,6 +172,13 @@ impl Last {
         }
     }
 
+    /// Lets go of what is too old to count: the state is a function of what counts.
+    pub(crate) fn forget(&mut self, micros: i64) {
+        if !self.at(micros).is_defined() {
+            self.newest = None;
+        }
+    }
+
     /// From when on a sample that changes would change this value at `micros`.
     pub(crate) fn reach(&self, micros: i64) -> i64 {
         let spanned = self.span_micros.map_or(i64::MIN, |span| micros.saturating_sub(span).saturating_add(1));

@@ -67,7 +67,7 @@ impl<'a> Lowering<'a> {
         if !kind.fits(Kind::Truth) {
             let flaw = Flaw::new(expr.at, format!("this is {}, not a condition", kind.shown()));
             self.flaws.push(flaw.suggesting("compare it with something: `temperature > 30`".to_owned()));
-        } else if matches!(node, Node::Truth(_)) {
+        } else if self.flaws.is_empty() && matches!(node, Node::Truth(_)) {
             self.flaws.push(Flaw::new(expr.at, "this is always the same, whatever the readings say"));
         }
         let flaws = std::mem::take(&mut self.flaws);
