@@ -29,6 +29,7 @@ pub mod sql;
 mod state;
 mod sum;
 mod template;
+mod trial;
 mod value;
 mod window;
 
@@ -47,3 +48,4 @@ pub use rule::{LookBack, Rule, Version};
 pub use silence::{AbsentFor, INTERVAL_MICROS_MIN, INTERVAL_MICROS_UNKNOWN, Presence, Silence};
 pub use state::StateError;
 pub use template::{Facts, TEMPLATE_BYTES_MAX, Written};
+pub use trial::{Backtest, CaseResult, Intervals, KeyReport, Report, Sparse, TestFile, in_order};

@@ -3,7 +3,7 @@
 //! Not here: when they are written (`alerts`). The laws: a name that cannot be known is refused when the rule is loaded;
 //! what a template may cost is bounded, in steps and in length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::value::{Serde, Value as Worth};
 use minijinja::{Environment, UndefinedBehavior};
@@ -24,7 +24,11 @@ const ALWAYS: [&str; 6] = ["since", "learnt", "labels", "values", "attr", "rule"
 
 /// A text with places.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Template(String);
+pub(crate) struct Template {
+    text: String,
+    /// The attributes that it names.
+    attributes: Vec<String>,
+}
 
 /// What is known of an episode when its texts are written.
 pub struct Facts<'a> {
@@ -61,15 +65,17 @@ impl Template {
             let detail = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
             (format!("the template is malformed: {detail}"), None)
         })?;
-        let mut unknown: Vec<String> = template
-            .undeclared_variables(true)
+        let named = template.undeclared_variables(true);
+        let attributes =
+            named.iter().filter_map(|name| name.strip_prefix("attr.")).map(str::to_owned).collect();
+        let mut unknown: Vec<String> = named
             .into_iter()
             .filter(|name| !is_known(name, known))
             .filter(|name| environment.globals().all(|(global, _)| global != name))
             .collect();
         unknown.sort();
         match unknown.first() {
-            None => Ok(Self(text.to_owned())),
+            None => Ok(Self { text: text.to_owned(), attributes }),
             Some(name) => {
                 let names = known.iter().map(String::as_str).chain(ALWAYS);
                 let suggestion = did_you_mean(name, names.clone()).unwrap_or_else(|| {
@@ -83,7 +89,7 @@ impl Template {
 
     fn write(&self, environment: &Environment<'_>, context: &Worth) -> String {
         let written =
-            environment.template_from_str(&self.0).and_then(|template| template.render(context.clone()));
+            environment.template_from_str(&self.text).and_then(|template| template.render(context.clone()));
         let mut text = written.unwrap_or_else(|error| format!("({error})"));
         if text.len() > TEMPLATE_BYTES_MAX {
             let end = (0..=TEMPLATE_BYTES_MAX).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
@@ -111,6 +117,13 @@ impl Rule {
             |(name, template): &(String, Template)| (name.clone(), template.write(&environment, &context));
         let annotations = self.annotations.iter().map(write).collect();
         Written { labels, annotations }
+    }
+
+    /// The attributes that its labels and annotations name: what [`Facts::attributes`] is to have.
+    #[must_use]
+    pub fn attributes_written(&self) -> BTreeSet<&str> {
+        let templates = self.labels.iter().chain(&self.annotations);
+        templates.flat_map(|(_, template)| template.attributes.iter().map(String::as_str)).collect()
     }
 
     fn names(&self, facts: &Facts<'_>) -> serde_json::Map<String, serde_json::Value> {

@@ -15,7 +15,7 @@ use crate::document::Node;
 use crate::fault::{Fault, FileFault};
 use crate::limits::Limits;
 use crate::rule::Rule;
-use shape::Shape;
+pub(crate) use shape::Shape;
 
 /// Most rules of all files together.
 pub const RULES_MAX: usize = 1_000;

@@ -6,7 +6,7 @@ use crate::document::{Content, Node};
 use crate::duration;
 use crate::fault::{Fault, did_you_mean};
 
-pub(super) struct Shape<'a, 'f> {
+pub(crate) struct Shape<'a, 'f> {
     node: &'a Node,
     what: &'static str,
     known: &'a [&'static str],
@@ -14,7 +14,7 @@ pub(super) struct Shape<'a, 'f> {
 }
 
 impl<'a, 'f> Shape<'a, 'f> {
-    pub(super) fn of(
+    pub(crate) fn of(
         node: &'a Node,
         what: &'static str,
         known: &'a [&'static str],
@@ -27,7 +27,7 @@ impl<'a, 'f> Shape<'a, 'f> {
     }
 
     /// Tells of the keys that nobody knows.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for (key, _) in self.node.map().unwrap_or_default() {
             let name = key.text().unwrap_or_default();
             if !self.known.contains(&name.as_str()) {
@@ -40,16 +40,16 @@ impl<'a, 'f> Shape<'a, 'f> {
         }
     }
 
-    pub(super) fn fault(&mut self, fault: Fault) {
+    pub(crate) fn fault(&mut self, fault: Fault) {
         self.faults.push(fault);
     }
 
     /// The value of a key, if it is there and says something.
-    pub(super) fn take(&mut self, key: &str) -> Option<&'a Node> {
+    pub(crate) fn take(&mut self, key: &str) -> Option<&'a Node> {
         self.node.get(key).filter(|value| value.content != Content::Null)
     }
 
-    pub(super) fn needed(&mut self, key: &str) -> Option<&'a Node> {
+    pub(crate) fn needed(&mut self, key: &str) -> Option<&'a Node> {
         let found = self.take(key);
         if found.is_none() && self.node.map().is_some() {
             self.faults.push(self.node.fault(format!("{} needs `{key}`", self.what)));
@@ -57,7 +57,7 @@ impl<'a, 'f> Shape<'a, 'f> {
         found
     }
 
-    pub(super) fn text(&mut self, key: &str) -> Option<(String, &'a Node)> {
+    pub(crate) fn text(&mut self, key: &str) -> Option<(String, &'a Node)> {
         let node = self.take(key)?;
         match node.text() {
             Some(text) => Some((text, node)),
@@ -68,13 +68,13 @@ impl<'a, 'f> Shape<'a, 'f> {
         }
     }
 
-    pub(super) fn needed_text(&mut self, key: &str) -> Option<String> {
+    pub(crate) fn needed_text(&mut self, key: &str) -> Option<String> {
         self.needed(key)?;
         self.text(key).map(|(text, _)| text)
     }
 
     /// A list that is needed, empty or not.
-    pub(super) fn list(&mut self, key: &str) -> Option<&'a [Node]> {
+    pub(crate) fn list(&mut self, key: &str) -> Option<&'a [Node]> {
         let node = self.needed(key)?;
         let list = node.list();
         if list.is_none() {
@@ -84,7 +84,7 @@ impl<'a, 'f> Shape<'a, 'f> {
     }
 
     /// A span of time in microseconds.
-    pub(super) fn span(&mut self, key: &str) -> Option<i64> {
+    pub(crate) fn span(&mut self, key: &str) -> Option<i64> {
         let (text, node) = self.text(key)?;
         match duration::parse(text.trim()) {
             Ok(micros) => Some(micros),

@@ -112,7 +112,7 @@ fn windows_of_the_office_agree_with_an_independent_script() {
     let Some(path) = recording::path("occupancy-office.csv") else { return };
     let office = samples("occupancy-office.csv", "office-1").expect("it is there");
     for (channel, limit, count) in [("temperature", 22, 5), ("co2", 1000, 3)] {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/window_answers.py");
+        let script = crate::here().join("tests/it/window_answers.py");
         let python = std::env::var_os("GODWIT_TEST_PYTHON").unwrap_or_else(|| "python3".into());
         let answered = std::process::Command::new(python)
             .arg(script)

@@ -3,7 +3,7 @@
 use model::{ChannelName, DeviceName, Flags, Reading, Sample, Timestamp, Value};
 use rules::{Circumstances, Counts, Fold};
 
-use crate::{load, rule};
+use crate::{load, manual, rule};
 
 /// What device `press-3` has sent, a sample a minute, as docs/rules.md shows it: channels that are missing are left out.
 fn samples() -> Vec<Sample> {
@@ -120,13 +120,12 @@ fn a_channel_that_is_text_today_and_a_number_tomorrow_is_undefined_today() {
 
 #[test]
 fn every_row_of_the_function_table_holds() {
-    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/rules.md"))
-        .expect("the manual");
+    let manual = manual();
     let start = manual.find("<!-- functions -->").expect("the table begins");
     let end = manual.find("<!-- end of functions -->").expect("the table ends");
     let mut names: Vec<String> = Vec::new();
     for row in manual[start..end].lines().filter(|line| line.starts_with("| `")) {
-        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(|cell| cell.trim()).collect();
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
         let [function, _, example] = cells[..] else { panic!("three cells: {row}") };
         let name = function.trim_matches('`').split('(').next().expect("a name").to_owned();
         assert!(example.contains(&name), "{row}");
@@ -140,15 +139,16 @@ fn every_row_of_the_function_table_holds() {
 
 #[test]
 fn every_example_of_the_manual_loads() {
-    let manual = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/rules.md"))
-        .expect("the manual");
+    let manual = manual();
     let mut examples = 0;
     for block in manual.split("```yaml\n").skip(1) {
         let text = block.split("```").next().expect("an end");
         let loaded = if text.starts_with("groups:") {
             rules::RuleSet::load([("docs/rules.md", text)], &rules::Limits::default()).map(drop)
-        } else if text.starts_with("tests:") {
-            continue;
+        } else if text.starts_with("rule_files:") {
+            rules::TestFile::parse(text)
+                .map(drop)
+                .map_err(|faults| faults.into_iter().map(|fault| fault.of("docs/rules.md")).collect())
         } else {
             load(text).map(drop)
         };

@@ -6,8 +6,7 @@ use model::{ChannelName, DeviceName, Flags, Reading, Sample, Timestamp, Value};
 
 /// A file of the shared recordings, where the checkout has them beside it.
 pub(crate) fn path(name: &str) -> Option<PathBuf> {
-    let here =
-        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs"));
+    let here = crate::here();
     let path = here.ancestors().nth(3).expect("beside the checkout").join("shared/data").join(name);
     path.exists().then_some(path)
 }
