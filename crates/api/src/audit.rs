@@ -104,6 +104,8 @@ pub struct AuditVerdict {
     pub anchors: u64,
     /// The newest of them.
     pub anchored: Option<u64>,
+    /// How many entries were cut off at the beginning because they were old.
+    pub cut: u64,
     /// What is wrong, at most the first hundred.
     pub faults: Vec<String>,
     /// How much is wrong in all.
@@ -183,6 +185,7 @@ pub(crate) async fn verify(State(parts): State<Arc<Parts>>) -> Result<Json<Audit
         hash: hex(&hash),
         anchors: verdict.anchors,
         anchored: verdict.anchored,
+        cut: verdict.cut,
         faults: verdict.faults.iter().map(ToString::to_string).collect(),
         fault_count: verdict.fault_count,
     }))

@@ -3,9 +3,10 @@
 //! Each room owns its section; this file only puts them side by side. Everything works with no file at all.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::fault::with_hint;
 
@@ -13,8 +14,19 @@ use crate::fault::with_hint;
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The sections whose keys the environment may set: `GODWIT_JOURNAL_KEEP=3d` is `keep` of `[journal]`.
-const SECTIONS: &[&str] =
-    &["keys", "journal", "mqtt", "http", "series", "sparkplug", "postgres", "site", "aws", "devices"];
+const SECTIONS: &[&str] = &[
+    "keys",
+    "journal",
+    "mqtt",
+    "http",
+    "series",
+    "sparkplug",
+    "postgres",
+    "site",
+    "aws",
+    "devices",
+    "audit",
+];
 
 /// Variables that are no settings of a section: flags and the command line's own.
 const NOT_SETTINGS: &[&str] = &[
@@ -62,15 +74,49 @@ pub(crate) struct Settings {
     pub(crate) site: series::SiteSettings,
     /// What happens by itself to devices.
     pub(crate) devices: Devices,
+    /// How long it is kept who did what.
+    pub(crate) audit: Audit,
+}
+
+/// `[audit]`: how long it is kept who did what.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Audit {
+    /// Entries that are older are removed, which is itself an entry. At least a day. Default: none is ever removed.
+    #[serde(deserialize_with = "audit_keep")]
+    pub(crate) keep: Option<Duration>,
+}
+
+/// Least age of an entry that is removed: a setting without its unit must not empty the log.
+const AUDIT_KEEP_MIN: Duration = Duration::from_secs(86_400);
+
+fn audit_keep<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let keep: Option<Duration> = humantime_serde::deserialize(from)?;
+    match keep.filter(|keep| *keep < AUDIT_KEEP_MIN) {
+        None => Ok(keep),
+        Some(short) => Err(serde::de::Error::custom(format!(
+            "`keep` of the audit log is {short:?}; the least is a day (`1d`)"
+        ))),
+    }
 }
 
 /// `[devices]`: what happens by itself to devices.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Devices {
     /// Quarantine a device that is far over its usual rate: at most 1 % of a group in an hour, none with the attribute
     /// `control = true`. Default: false, it is only flagged.
     pub(crate) quarantine_over_rate: bool,
+    /// How long after its end a certificate that nobody withdrew still lets its device ask for a new one, and do nothing
+    /// else. Default: a year. `0s`: not at all.
+    #[serde(with = "humantime_serde")]
+    pub(crate) renew_after_expiry: Duration,
+}
+
+impl Default for Devices {
+    fn default() -> Self {
+        Self { quarantine_over_rate: false, renew_after_expiry: identity::WAY_BACK }
+    }
 }
 
 impl Settings {
@@ -191,6 +237,15 @@ mod tests {
     }
 
     #[test]
+    fn the_audit_log_is_kept_for_a_day_at_least() {
+        let settings = load("[audit]\nkeep = \"90d\"\n", &[]).expect("settings");
+        assert_eq!(settings.audit.keep, Some(Duration::from_secs(90 * 86_400)));
+        assert_eq!(Settings::default().audit.keep, None, "for ever");
+        let refused = load("[audit]\nkeep = \"90m\"\n", &[]).expect_err("refused");
+        assert!(refused.contains("line 2") && refused.contains("the least is a day"), "{refused}");
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
         let refused = load("", &[("GODWIT_JOURNAL_KEPT", "3d")]).expect_err("refused");
         assert!(refused.contains("`GODWIT_JOURNAL_KEPT`"), "{refused}");
@@ -216,6 +271,8 @@ mod tests {
             assert_eq!(shown.postgres, default.postgres);
             assert_eq!(shown.site, default.site);
             assert_eq!(shown.aws, default.aws);
+            assert_eq!(shown.devices, default.devices);
+            assert_eq!(shown.audit, default.audit);
             assert_eq!(shown.http.bind, default.http.bind);
             assert_eq!(shown.http.allow_plain, default.http.allow_plain);
             let channels = model::Channels::new(&shown.channel);

@@ -1,4 +1,4 @@
-//! What is looked after each minute: logins and tokens whose time is over, the setup link, the end of the audit log.
+//! What is looked after each minute: logins and tokens whose time is over, the setup link, both ends of the audit log.
 //!
 //! Not here: what is done (`identity`). The law: what fails is tried again with the next minute, and stops nothing.
 
@@ -14,14 +14,25 @@ use crate::setup_link::SetupLink;
 /// How often it is looked.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// Looks after it until aborted.
-pub(crate) async fn keep(identity: Identity, setup: Arc<SetupLink>, journal: Journal, host: Host) {
+/// Looks after it until aborted; entries of the audit log are kept for `audit`, or for ever.
+pub(crate) async fn keep(
+    identity: Identity,
+    setup: Arc<SetupLink>,
+    journal: Journal,
+    host: Host,
+    audit: Option<Duration>,
+) {
     loop {
         anchor(&identity, &journal).await;
         tokio::time::sleep(LOOK).await;
         setup.look(&identity, &*host.disk);
         if let Err(error) = identity.upkeep().await {
             tracing::warn!(%error, "what is over was not forgotten; it is tried again in a minute");
+        }
+        if let Some(audit) = audit
+            && let Err(error) = identity.cut_audit(audit, &journal).await
+        {
+            tracing::warn!(%error, "old entries of the audit log were not removed; it is tried again in a minute");
         }
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! An entry is written in the transaction of the change that it tells of, so that neither is without the other.
 //! Entries are chained: each holds SHA-256 over the one before and over itself. Not here: secrets (an entry says that a
-//! password was made, never which). The laws: an entry is never changed or taken away; numbers have no holes.
+//! password was made, never which). The laws: an entry is never changed, nor taken away but by a cut of all that are older,
+//! which is an entry itself (`cut`); numbers have no holes.
 //!
 //! ```text
 //! hash(n) = SHA-256( "godwit audit 1" | hash(n-1) | n | at | actor | address | action | object | before | after |
@@ -12,6 +13,7 @@
 
 mod anchor;
 mod chain;
+mod cut;
 mod notice;
 mod read;
 

@@ -5,6 +5,7 @@
 //! told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use catalog::{Catalog, Migration, ReadError, Transaction, WriteError, params};
 use hashbrown::HashMap;
@@ -27,7 +28,8 @@ use crate::seen::Register;
 use crate::user::{self, Users};
 use crate::who::Scope;
 use crate::{
-    Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, Who,
+    Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, WAY_BACK,
+    Who,
 };
 use crate::{authority, flag, placement, provisioning};
 
@@ -46,6 +48,8 @@ pub struct Identity {
     pub(crate) aws: Arc<AwsSettings>,
     /// What signs certificates; none are made without.
     pub(crate) authority: Option<Authority>,
+    /// How long after its end a certificate still opens the way to a new one.
+    pub(crate) way_back: Duration,
 }
 
 /// What all clones share. Each file of this crate that keeps something in memory has its field here.
@@ -148,7 +152,16 @@ impl Identity {
             local_scram: None,
             aws: Arc::default(),
             authority: None,
+            way_back: WAY_BACK,
         })
+    }
+
+    /// Lets the holder of a certificate that ended, and that nobody withdrew, ask for a new one within this time of its
+    /// end; [`WAY_BACK`] otherwise. Clones made before do not know it.
+    #[must_use]
+    pub fn with_way_back(mut self, way_back: Duration) -> Self {
+        self.way_back = way_back;
+        self
     }
 
     /// Lets user [`LOCAL_USER`] in by the token of this start. Clones made before do not know it.

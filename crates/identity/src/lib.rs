@@ -48,7 +48,7 @@ pub use authority::{Authority, AuthorityError, AuthorityView};
 pub use certificate::{
     CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Certificate, CertificateError, CertificateFilter,
     CertificateFlaw, CertificateId, CertificateOrigin, CertificateRefusal, CertificateStatus,
-    ClientCertificates, Issued, NewKey, PAGE_CERTIFICATES_MAX, PrivateKeyPem, RequestFlaw,
+    ClientCertificates, Issued, NewKey, PAGE_CERTIFICATES_MAX, PrivateKeyPem, RequestFlaw, WAY_BACK,
 };
 pub use device::change::{AttributeChange, IfVersion, NewDevice};
 pub use device::import::{IMPORT_ROWS_MAX, ImportOptions, ImportRow, Imported};

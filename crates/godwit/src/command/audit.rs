@@ -182,7 +182,7 @@ fn judge_file(path: &Path) -> anyhow::Result<AuditVerdict> {
         let entry = entry.with_context(|| format!("line {} of `{}` is no entry", at + 1, path.display()))?;
         judge.see(&entry);
     }
-    let Verdict { entries, head, faults, fault_count, anchors, anchored } = judge.judged();
+    let Verdict { entries, head, faults, fault_count, anchors, anchored, cut } = judge.judged();
     let (last, hash) = head.unwrap_or_default();
     Ok(AuditVerdict {
         sound: fault_count == 0,
@@ -191,6 +191,7 @@ fn judge_file(path: &Path) -> anyhow::Result<AuditVerdict> {
         hash: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
         anchors,
         anchored,
+        cut,
         faults: faults.iter().map(ToString::to_string).collect(),
         fault_count,
     })
@@ -221,6 +222,9 @@ fn say(verdict: &AuditVerdict) -> anyhow::Result<()> {
     match verdict.anchored {
         Some(newest) => writeln!(out, "anchors   {}, the newest of entry {newest}", verdict.anchors)?,
         None => writeln!(out, "anchors   none: an end that is cut off would not be missed")?,
+    }
+    if verdict.cut > 0 {
+        writeln!(out, "cut off   entries 1 to {}, by age; an entry `audit.cut` says so", verdict.cut)?;
     }
     for fault in &verdict.faults {
         writeln!(out, "fault     {fault}")?;

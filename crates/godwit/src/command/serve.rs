@@ -175,7 +175,8 @@ impl House {
             .map_err(hinted(identity::OpenError::hint))?
             .with_authority(authority.clone())
             .with_local_token(&token)
-            .with_aws(settings.aws.clone());
+            .with_aws(settings.aws.clone())
+            .with_way_back(settings.devices.renew_after_expiry);
         let renewal = tokio::spawn(renew(authority.clone(), identity.clone()));
         let series_settings = series::Settings { site: settings.site.clone(), ..settings.series.clone() };
         let series = series::Series::open(
@@ -304,7 +305,13 @@ impl House {
         file.write(&*host.disk, &data).context("cannot write `server.json`")?;
         let mut setup_said = String::new();
         let setup = Arc::new(SetupLink::make(&identity, http, &data, &*host.disk, &mut setup_said)?);
-        let keep = upkeep::keep(identity.clone(), Arc::clone(&setup), journal.clone(), host.clone());
+        let keep = upkeep::keep(
+            identity.clone(),
+            Arc::clone(&setup),
+            journal.clone(),
+            host.clone(),
+            settings.audit.keep,
+        );
         let upkeep = tokio::spawn(keep);
         Ok(Self {
             data,

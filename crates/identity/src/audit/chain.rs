@@ -2,7 +2,8 @@
 //!
 //! Pure: entries come in, in the order of their numbers, and what is wrong comes out, named by number. The server does
 //! it over its catalog, the command line over an exported file. Not here: where entries are (`read`), and what the
-//! journal knows of them (`anchor`). The law: after a fault it goes on from what is there, so that each is named once.
+//! journal knows of them (`anchor`). A log whose beginning was cut off (`cut`) is judged from the entry that tells of the
+//! cut. The law: after a fault it goes on from what is there, so that each is named once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +11,7 @@ use std::fmt;
 use model::Timestamp;
 
 use super::chained;
+use super::cut;
 
 /// Most faults that are told one by one.
 const FAULTS_MAX: usize = 100;
@@ -107,6 +109,8 @@ pub struct Verdict {
     pub anchors: u64,
     /// The newest of them.
     pub anchored: Option<u64>,
+    /// How many entries were cut off at the beginning, by an entry that says so.
+    pub cut: u64,
 }
 
 impl Verdict {
@@ -123,6 +127,10 @@ pub struct Judge {
     verdict: Verdict,
     /// What the journal says of entries, by number.
     anchors: BTreeMap<u64, [u8; 32]>,
+    /// How many entries were cut off, as the journal knows it.
+    cut_known: Option<u64>,
+    /// The first entry, if it is not entry 1 and nothing has told yet why.
+    headless: Option<Recorded>,
     next: u64,
     hash: Vec<u8>,
 }
@@ -133,7 +141,14 @@ impl Judge {
     pub fn new(anchors: BTreeMap<u64, [u8; 32]>) -> Self {
         let newest = anchors.keys().next_back().copied();
         let verdict = Verdict { anchors: anchors.len() as u64, anchored: newest, ..Verdict::default() };
-        Self { verdict, anchors, next: 1, hash: vec![0; 32] }
+        Self { verdict, anchors, cut_known: None, headless: None, next: 1, hash: vec![0; 32] }
+    }
+
+    /// With how many entries were cut off at the beginning by Godwit itself; a longer cut is a fault.
+    #[must_use]
+    pub fn cut_at_most(mut self, cut: Option<u64>) -> Self {
+        self.cut_known = cut;
+        self
     }
 
     /// Judges the next entry.
@@ -144,7 +159,9 @@ impl Judge {
             return;
         }
         let is_behind_a_hole = entry.number > self.next;
-        if is_behind_a_hole {
+        if is_behind_a_hole && self.verdict.entries == 1 {
+            self.headless = Some(entry.clone());
+        } else if is_behind_a_hole {
             self.fault(Fault::Missing { from: self.next, to: entry.number - 1 });
         } else if self.chained(entry).as_slice() != entry.hash {
             self.fault(Fault::Changed { number: entry.number });
@@ -154,23 +171,24 @@ impl Judge {
         }
         self.hash.clone_from(&entry.hash);
         self.next = entry.number + 1;
+        self.hear_of_cut(entry);
+    }
+
+    /// Whether this entry tells of the cut at which the log begins, so that the first entry can be judged.
+    fn hear_of_cut(&mut self, entry: &Recorded) {
+        let Some(first) = &self.headless else { return };
+        let Some(cut) = cut::told(entry).filter(|cut| cut.to + 1 == first.number) else { return };
+        let is_ours = self.cut_known.is_none_or(|known| cut.to <= known);
+        if is_ours && let Some(first) = self.headless.take() {
+            self.verdict.cut = cut.to;
+            if chained_to(&cut.hash, &first).as_slice() != first.hash {
+                self.fault(Fault::Changed { number: first.number });
+            }
+        }
     }
 
     fn chained(&self, entry: &Recorded) -> [u8; 32] {
-        let texts = [
-            Some(entry.actor.as_str()),
-            entry.address.as_deref(),
-            Some(&entry.action),
-            Some(&entry.object),
-            entry.before.as_deref(),
-            entry.after.as_deref(),
-            Some(&entry.outcome),
-        ];
-        match <&[u8; 32]>::try_from(self.hash.as_slice()) {
-            Ok(last) => chained(last, entry.number, entry.at, texts),
-            // What is before it is no hash at all: nothing follows from it.
-            Err(_) => [0; 32],
-        }
+        chained_to(&self.hash, entry)
     }
 
     fn fault(&mut self, fault: Fault) {
@@ -183,10 +201,31 @@ impl Judge {
     /// What was found, now that there are no more.
     #[must_use]
     pub fn judged(mut self) -> Verdict {
+        if let Some(first) = self.headless.take() {
+            self.fault(Fault::Missing { from: 1, to: first.number - 1 });
+        }
         if let Some(newest) = self.verdict.anchored.filter(|newest| *newest >= self.next) {
             self.fault(Fault::CutOff { from: self.next, to: newest });
         }
         self.verdict.head = (self.next > 1).then(|| (self.next - 1, self.hash));
         self.verdict
+    }
+}
+
+/// The hash of an entry behind one of this hash.
+fn chained_to(last: &[u8], entry: &Recorded) -> [u8; 32] {
+    let texts = [
+        Some(entry.actor.as_str()),
+        entry.address.as_deref(),
+        Some(&entry.action),
+        Some(&entry.object),
+        entry.before.as_deref(),
+        entry.after.as_deref(),
+        Some(&entry.outcome),
+    ];
+    match <&[u8; 32]>::try_from(last) {
+        Ok(last) => chained(last, entry.number, entry.at, texts),
+        // What is before it is no hash at all: nothing follows from it.
+        Err(_) => [0; 32],
     }
 }

@@ -73,16 +73,21 @@ impl Identity {
         self.parts.catalog.read_async(move |connection| Ok(entries(connection, &filter, page)?)).await
     }
 
-    /// Judges the whole log beside what is known of it from elsewhere: number and hash of entries. Reads all of it: about
+    /// Judges the whole log beside what is known of it from elsewhere: number and hash of entries, and how many were cut off
+    /// at the beginning. Reads all of it: about
     /// a second for a million entries.
     ///
     /// # Errors
     /// What the catalog says; also when a row is not even readable as an entry.
-    pub async fn judge_audit(&self, anchors: BTreeMap<u64, [u8; 32]>) -> Result<Verdict, ReadError> {
+    pub async fn judge_audit(
+        &self,
+        anchors: BTreeMap<u64, [u8; 32]>,
+        cut: Option<u64>,
+    ) -> Result<Verdict, ReadError> {
         self.parts
             .catalog
             .read_async(move |connection| {
-                let mut judge = Judge::new(anchors);
+                let mut judge = Judge::new(anchors).cut_at_most(cut);
                 let mut behind: i64 = i64::MIN;
                 loop {
                     let sql = format!("SELECT {COLUMNS} WHERE number > $1 ORDER BY number LIMIT $2");

@@ -29,7 +29,7 @@ pub(crate) use change::{insert, told};
 pub use handshake::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ClientCertificates};
 pub use material::CertificateFlaw;
 pub(crate) use material::public_key;
-pub use proof::CertificateRefusal;
+pub use proof::{CertificateRefusal, WAY_BACK};
 pub(crate) use register::Register;
 pub(crate) use request::Request;
 pub use request::RequestFlaw;

@@ -22,9 +22,9 @@ use crate::{Actor, Identity, Refusal, Who};
 /// How exactly it is kept when a certificate was last seen: a fleet that reconnects does not write once for each.
 const SEEN_EVERY: Duration = Duration::from_secs(600);
 
-/// How long after its end a certificate that nobody withdrew still lets its device ask for a new one: a season in a box,
-/// and the time until somebody notices.
-const EXPIRED_GRACE: Duration = Duration::from_secs(365 * 86_400);
+/// How long after its end a certificate that nobody withdrew still lets its device ask for a new one, unless the operator
+/// says otherwise: a season in a box, and the time until somebody notices.
+pub const WAY_BACK: Duration = Duration::from_secs(365 * 86_400);
 
 /// Why a certificate lets nobody in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -156,7 +156,8 @@ impl Identity {
 
     /// Until when the holder of an expired certificate may ask for a new one.
     fn way_back(&self, kept: &Kept) -> Timestamp {
-        Timestamp::from_micros(kept.not_after.micros().saturating_add(EXPIRED_GRACE.as_micros() as i64))
+        let way_back = i64::try_from(self.way_back.as_micros()).unwrap_or(i64::MAX);
+        Timestamp::from_micros(kept.not_after.micros().saturating_add(way_back))
     }
 
     /// The holder of a certificate whose time is over, and that nobody withdrew: it slept past it. It may ask for a new one

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use identity::{Actor, AuditFilter, AuditPage, Fault, Outcome, Verdict, Who};
 use journal::Journal;
 
+use crate::house::House;
 use crate::{Fixture, host, name, open};
 
 /// A log of ten entries, anchored at the sixth and the tenth, in a directory that was closed well.
@@ -185,4 +187,107 @@ async fn a_flood_of_refusals_is_some_entries_with_counts_and_none_is_lost() {
         .sum();
     assert_eq!(told, 10_000);
     assert!(entries.iter().all(|entry| entry.outcome == "refused"));
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Changes the log by hand.
+async fn meddle(house: &House, sql: String) {
+    let write =
+        move |transaction: &catalog::Transaction<'_>| Ok(transaction.execute(&sql, catalog::params![])?);
+    house.catalog.write(write).await.expect("written");
+}
+
+#[tokio::test]
+async fn what_is_too_old_is_cut_off_and_the_rest_hangs_on_the_entry_that_says_so() {
+    let house = House::open().await;
+    let (journal, _) =
+        Journal::open(&house.path().join("journal"), &journal::Settings::default(), &house.host)
+            .expect("opened");
+    let identity = &house.identity;
+    let grow = async |of: &str| {
+        for n in 1..=5 {
+            identity.add_device(&Actor::inside(), &name(&format!("{of}-{n}"))).await.expect("added");
+        }
+        identity.anchor_audit(&journal).await.expect("anchored");
+        identity.audit_head().await.expect("read").0
+    };
+    let old = grow("old").await;
+    let cut = async |days: u32| identity.cut_audit(days * DAY, &journal).await.expect("cut");
+    assert_eq!(cut(30).await, None, "nothing is old");
+    house.pass(20 * DAY);
+    let young = grow("young").await;
+    house.pass(20 * DAY);
+    assert_eq!(cut(41).await, None);
+    assert_eq!(cut(30).await, Some((1, old)));
+    assert_eq!(cut(30).await, None, "what is left is young");
+
+    let verify = async |identity: &identity::Identity| identity.verify_audit(&journal).await.expect("read");
+    let verdict = verify(identity).await;
+    assert!(verdict.is_sound(), "{verdict:?}");
+    assert_eq!(
+        (verdict.cut, verdict.entries),
+        (old, young - old + 1),
+        "what is left, and the entry of the cut"
+    );
+    let page = AuditPage { is_oldest_first: false, after: None, limit: 1 };
+    let (newest, _) = identity.audit(AuditFilter::default(), page).await.expect("read");
+    let told: serde_json::Value =
+        serde_json::from_str(newest[0].after.as_deref().expect("said")).expect("JSON");
+    assert_eq!(
+        (newest[0].action.as_str(), &told["from"], &told["to"]),
+        ("audit.cut", &1.into(), &old.into())
+    );
+
+    // A second cut follows the first, and one that takes everything leaves the last entry.
+    house.pass(60 * DAY);
+    assert_eq!(cut(30).await, Some((old + 1, young)));
+    assert!(verify(identity).await.is_sound());
+    grow("third").await;
+
+    // After a restart it is known what was cut.
+    let again = identity::Identity::open(house.catalog.clone(), house.host.clone()).expect("read");
+    again.anchor_audit(&journal).await.expect("anchored");
+    assert!(verify(&again).await.is_sound());
+
+    // Somebody takes more away, and says that it was a cut of ours: the journal knows better, and the next start too.
+    let hash = {
+        let page = AuditPage { is_oldest_first: true, after: None, limit: 1 };
+        let (oldest, _) = identity.audit(AuditFilter::default(), page).await.expect("read");
+        assert_eq!(oldest[0].number, young + 1);
+        oldest[0].hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+    };
+    meddle(&house, format!("DELETE FROM audit WHERE number = {}", young + 1)).await;
+    let missing = [Fault::Missing { from: 1, to: young + 1 }];
+    assert_eq!(verify(identity).await.faults, missing);
+    let forged = serde_json::json!({ "from": young + 1, "to": young + 1, "hash": hash });
+    let inside = Actor::inside();
+    identity.note(&inside, "audit.cut", "audit".to_owned(), Some(forged)).await.expect("written");
+    assert_eq!(verify(identity).await.faults, missing);
+    let again = identity::Identity::open(house.catalog.clone(), house.host.clone()).expect("read");
+    again.anchor_audit(&journal).await.expect("anchored");
+    assert_eq!(verify(&again).await.faults, missing, "a start makes nothing good");
+}
+
+#[tokio::test]
+async fn a_cut_that_was_changed_is_named() {
+    let house = House::open().await;
+    let (journal, _) =
+        Journal::open(&house.path().join("journal"), &journal::Settings::default(), &house.host)
+            .expect("opened");
+    for of in ["old", "young"] {
+        house.identity.add_device(&Actor::inside(), &name(of)).await.expect("added");
+        house.pass(20 * DAY);
+    }
+    let (from, to) =
+        house.identity.cut_audit(30 * DAY, &journal).await.expect("cut").expect("something is old");
+    assert_eq!((from, to + 1), (1, house.identity.audit_head().await.expect("read").0 - 1));
+    meddle(
+        &house,
+        "UPDATE audit SET after = replace(after, '\"hash\":\"', '\"hash\":\"00') WHERE action = 'audit.cut'"
+            .to_owned(),
+    )
+    .await;
+    let verdict = house.identity.verify_audit(&journal).await.expect("read");
+    assert_eq!(verdict.faults, [Fault::Changed { number: to + 2 }, Fault::Missing { from: 1, to }]);
 }

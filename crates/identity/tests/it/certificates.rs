@@ -1,58 +1,16 @@
 //! Certificates of devices, by a clock of the test's own.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::Catalog;
-use host::sim::Machine;
-use host::{Host, SystemDisk};
-use identity::{
-    Action, Actor, Authority, CertificateError, CertificateRefusal, CertificateStatus, Identity, NewKey,
-    Refusal, Who,
-};
-use model::{Kind, Timestamp};
+use identity::{Action, Actor, CertificateError, CertificateRefusal, CertificateStatus, NewKey, Who};
+use model::Kind;
 
+use crate::house::{House, NOW};
 use crate::name;
 
-/// 2026-06-01.
-const NOW: Timestamp = Timestamp::from_micros(1_780_272_000_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
 
-struct House {
-    identity: Identity,
-    machine: Machine,
-    _dir: tempfile::TempDir,
-}
-
 impl House {
-    async fn open() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let machine = Machine::new(7);
-        machine.clock.set(NOW);
-        let host = Host { disk: Arc::new(SystemDisk), ..machine.host() };
-        let catalog =
-            Catalog::open(&dir.path().join("catalog.db"), Identity::migrations(), &host).expect("opened");
-        let authority = Authority::open(&catalog, &host).await.expect("an authority");
-        let identity = Identity::open(catalog, host).expect("read").with_authority(authority);
-        Self { identity, machine, _dir: dir }
-    }
-
-    fn pass(&self, time: Duration) {
-        let now = self.identity_now();
-        self.machine.clock.set(Timestamp::from_micros(now.micros() + time.as_micros() as i64));
-    }
-
-    fn identity_now(&self) -> Timestamp {
-        host::Clock::now(&*self.machine.clock)
-    }
-
-    fn enter(&self, der: &[u8]) -> Result<Who, CertificateRefusal> {
-        self.identity.authenticate_certificate(der).map_err(|refusal| match refusal {
-            Refusal::Certificate { why, .. } => why,
-            other => panic!("{other}"),
-        })
-    }
-
     async fn add(&self, device: &str) -> Vec<u8> {
         let issued =
             self.identity.add_device_with_certificate(&Actor::inside(), &name(device), NewKey::Made).await;

@@ -6,6 +6,7 @@ mod credentials;
 mod devices;
 mod flags;
 mod groups;
+mod house;
 mod import;
 mod people;
 mod permissions;

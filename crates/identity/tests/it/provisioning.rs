@@ -1,24 +1,18 @@
 //! Provisioning over MQTT, by a clock of the test's own: tokens, templates, claims.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::Catalog;
-use host::sim::Machine;
-use host::{Host, SystemDisk};
 use identity::policy::{Expected, PolicyName, Target};
 use identity::provisioning::{PENDING_PER_MINUTE_MAX, ProvisionError, TemplateName};
 use identity::{
-    Action, Actor, Authority, Certificate, CertificateFilter, CertificateId, CertificateRefusal,
-    CertificateStatus, Identity, NewKey, Refusal, Who,
+    Action, Actor, Certificate, CertificateFilter, CertificateId, CertificateRefusal, CertificateStatus,
+    Identity, NewKey, Who,
 };
-use model::Timestamp;
 use serde_json::{Value, json};
 
+use crate::house::House;
 use crate::{name, path};
 
-/// 2026-06-01.
-const NOW: Timestamp = Timestamp::from_micros(1_780_272_000_000_000);
 const CREATE: &str = "$aws/certificates/create/json";
 const CREATE_FROM_CSR: &str = "$aws/certificates/create-from-csr/json";
 const PROVISION: &str = "$aws/provisioning-templates/pumps/provision/json";
@@ -48,50 +42,23 @@ const TEMPLATE: &str = r#"{
 const POLICY: &str = r#"{"Version": "2012-10-17", "Statement": [
   {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}]}"#;
 
-struct House {
-    identity: Identity,
-    catalog: Catalog,
-    host: Host,
-    machine: Machine,
-    _dir: tempfile::TempDir,
-}
-
 impl House {
     /// With the template above, its groups and its policy.
-    async fn open() -> Self {
-        let dir = tempfile::tempdir().expect("a directory");
-        let machine = Machine::new(7);
-        machine.clock.set(NOW);
-        let host = Host { disk: Arc::new(SystemDisk), ..machine.host() };
-        let catalog =
-            Catalog::open(&dir.path().join("catalog.db"), Identity::migrations(), &host).expect("opened");
-        let authority = Authority::open(&catalog, &host).await.expect("an authority");
-        let identity = Identity::open(catalog.clone(), host.clone()).expect("read").with_authority(authority);
+    async fn of_pumps() -> Self {
+        let house = Self::open().await;
+        let identity = &house.identity;
         let by = Actor::inside();
         for group in ["hq/hall-1", "hq/hall-2"] {
             identity.add_group(&by, &path(group)).await.expect("made");
         }
         let policy = PolicyName::parse("pumps").expect("a name");
         identity.put_policy(&by, &policy, POLICY, Expected::Nothing, true).await.expect("put");
-        let house = Self { identity, catalog, host, machine, _dir: dir };
         house.put(TEMPLATE).await.expect("put");
         house
     }
 
     async fn put(&self, template: &str) -> Result<u64, ProvisionError> {
         self.identity.put_template(&Actor::inside(), &pumps(), template).await
-    }
-
-    fn pass(&self, time: Duration) {
-        let now = host::Clock::now(&*self.machine.clock);
-        self.machine.clock.set(Timestamp::from_micros(now.micros() + time.as_micros() as i64));
-    }
-
-    fn enter(&self, der: &[u8]) -> Result<Who, CertificateRefusal> {
-        self.identity.authenticate_certificate(der).map_err(|refusal| match refusal {
-            Refusal::Certificate { why, .. } => why,
-            other => panic!("{other}"),
-        })
     }
 
     async fn claim(&self, devices: u64) -> Who {
@@ -148,7 +115,7 @@ fn code<T: std::fmt::Debug>(answer: Result<T, (String, String)>) -> String {
 
 #[tokio::test]
 async fn a_claim_gets_a_device_an_identity_that_the_template_says() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(10).await;
     let (id, token) = house.waiting(&who).await;
     let waiting = house.certificate(&id).await;
@@ -181,7 +148,7 @@ async fn a_claim_gets_a_device_an_identity_that_the_template_says() {
 
 #[tokio::test]
 async fn a_request_of_its_own_keeps_its_key_and_one_that_is_none_is_rejected() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(10).await;
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).expect("a key");
     let mut params = rcgen::CertificateParams::default();
@@ -204,7 +171,7 @@ async fn a_request_of_its_own_keeps_its_key_and_one_that_is_none_is_rejected() {
 
 #[tokio::test]
 async fn a_token_is_used_once_within_an_hour_by_whom_it_was_given_to() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let (who, other) = (house.claim(10).await, house.claim(10).await);
     let sent = json!({ "SerialNumber": "7" });
     let empty = house.register(&who, "", sent.clone()).await.expect_err("rejected");
@@ -248,7 +215,7 @@ async fn a_token_is_used_once_within_an_hour_by_whom_it_was_given_to() {
 
 #[tokio::test]
 async fn a_rejection_changes_nothing() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(10).await;
     let by = Actor::inside();
     house.identity.add_device_with_password(&by, &name("pump-p")).await.expect("added");
@@ -292,7 +259,7 @@ async fn a_rejection_changes_nothing() {
 
 #[tokio::test]
 async fn a_claim_may_do_nothing_but_provision_by_its_own_template_whatever_is_attached_to_it() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(10).await;
     let model::Principal::Certificate(id) = who.principal else { panic!("a certificate") };
     let everything = PolicyName::parse("pumps").expect("a name");
@@ -329,7 +296,7 @@ async fn a_claim_may_do_nothing_but_provision_by_its_own_template_whatever_is_at
 
 #[tokio::test]
 async fn a_claim_is_bounded_in_time_in_devices_and_in_how_fast_it_asks() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let by = Actor::inside();
     for (days, devices) in [(0, 1), (367, 1), (1, 0), (1, 100_001)] {
         let made = house.identity.make_claim(&by, &pumps(), days, devices).await;
@@ -357,7 +324,7 @@ async fn a_claim_is_bounded_in_time_in_devices_and_in_how_fast_it_asks() {
 
 #[tokio::test]
 async fn a_device_that_did_not_hear_the_answer_comes_again_and_one_that_was_used_is_not_taken_over() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let (who, thief) = (house.claim(10).await, house.claim(10).await);
     let sent = json!({ "SerialNumber": "7" });
     let (first, token) = house.waiting(&who).await;
@@ -390,7 +357,7 @@ fn template_of(over: Value, policy: Value) -> String {
 
 #[tokio::test]
 async fn what_is_there_is_overridden_as_the_template_says() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(100).await;
     for (how, expect) in [
         ("DO_NOTHING", Some((vec![("old", "x"), ("type", "Valve")], "hq/hall-2", 0))),
@@ -426,7 +393,7 @@ async fn what_is_there_is_overridden_as_the_template_says() {
 
 #[tokio::test]
 async fn what_a_device_sends_widens_no_policy() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(100).await;
     let document = json!({ "Version": "2012-10-17", "Statement": [
         { "Effect": "Allow", "Action": "iot:Connect", "Resource": "*" },
@@ -453,7 +420,7 @@ async fn what_a_device_sends_widens_no_policy() {
 
 #[tokio::test]
 async fn a_template_that_godwit_would_not_follow_is_refused_when_it_is_put() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let with = |place: &[&str], value: Value| {
         let mut template: Value = serde_json::from_str(TEMPLATE).expect("JSON");
         let (last, way) = place.split_last().expect("a place");
@@ -493,7 +460,7 @@ async fn a_template_that_godwit_would_not_follow_is_refused_when_it_is_put() {
 
 #[tokio::test]
 async fn every_function_of_a_template_does_what_it_is_documented_to() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let who = house.claim(100).await;
     let mut template: Value = serde_json::from_str(TEMPLATE).expect("JSON");
     template["DeviceConfiguration"] = json!({
@@ -530,7 +497,7 @@ async fn every_function_of_a_template_does_what_it_is_documented_to() {
 
 #[tokio::test]
 async fn whoever_proves_himself_otherwise_asks_as_himself_alone() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let key = house.identity.add_device_with_certificate(&Actor::inside(), &name("gate"), NewKey::Made).await;
     let gate = house.enter(&key.expect("added").certificate.der).expect("in");
     let may = house.identity.permissions(&gate, "c").may(Action::Publish, CREATE);
