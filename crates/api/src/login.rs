@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `POST /api/v1/login` | a cookie, and what must come beside it in the header `x-godwit-csrf` with every change |
 //! | `POST /api/v1/logout` | ends it |
+//! | `POST /api/v1/me/password` | a new password for whoever is logged in and knows the old one |
 //! | `POST /api/v1/setup` | makes the first user by the code of the setup link |
 //! | `GET /setup` | a page that asks for it |
 
@@ -81,6 +82,10 @@ pub(crate) async fn log_in(
     Ok(response)
 }
 
+fn no_login() -> Problem {
+    Problem::new(Kind::Invalid, "api.no_login", "this request came without the cookie of a login")
+}
+
 /// Logs out. A token is not a login, and stays.
 pub(crate) async fn log_out(
     State(parts): State<Arc<Parts>>,
@@ -88,14 +93,41 @@ pub(crate) async fn log_out(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let Some(cookie) = parts.wire().sent(&headers) else {
-        let detail = "this request came without the cookie of a login";
-        return Err(Problem::new(Kind::Invalid, "api.no_login", detail)
-            .hint(Some("a token is removed with `godwit token remove`")));
+        return Err(no_login().hint(Some("a token is removed with `godwit token remove`")));
     };
     parts.identity.log_out(&by, cookie).await.map_err(refusal)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     response.headers_mut().insert(header::SET_COOKIE, parts.wire().clear());
     Ok(response)
+}
+
+/// A password in the place of another.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Change {
+    /// The one of today.
+    password: Secret,
+    /// The one from now on.
+    new: Secret,
+}
+
+/// Gives the caller a new password. For logins alone: a token is no proof of knowing the old one, nor has it one.
+pub(crate) async fn change_password(
+    State(parts): State<Arc<Parts>>,
+    peer: Peer,
+    headers: HeaderMap,
+    body: Body<Change>,
+) -> Result<StatusCode, Problem> {
+    let address = address(peer.as_ref());
+    parts.wire().private(address)?;
+    let cookie = parts.wire().sent(&headers).ok_or_else(|| {
+        no_login()
+            .hint(Some("log in first; an admin gives others a new password with `godwit user reset NAME`"))
+    })?;
+    let Change { password: Secret(old), new: Secret(new) } = body::read(body)?;
+    let changed = parts.identity.change_own_password(cookie, old, new, address.unwrap_or(NOWHERE)).await;
+    changed.map_err(refusal)?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// The first user.

@@ -152,6 +152,8 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::none(204))
         .on(GET, "/api/v1/me", Access::Anybody, me::show)
         .gives(Gives::one::<me::Me>(200))
+        .on(POST, "/api/v1/me/password", Access::Anybody, login::change_password)
+        .gives(Gives::none(204))
         .on(GET, "/api/v1/openapi.json", Access::Anybody, openapi::show)
         .gives(Gives::media(200, &["application/json"]))
         .on(GET, "/api/v1/users", least(Admin, Users), users::list)

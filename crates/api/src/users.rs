@@ -19,6 +19,7 @@ pub(crate) fn refusal(error: UserError) -> Problem {
     let problem = Problem::new(error.kind(), error.code(), error.to_string()).hint(error.hint());
     match error {
         UserError::Revision { .. } => problem.status(StatusCode::PRECONDITION_FAILED),
+        UserError::Throttled { wait_s } => problem.retry_after(wait_s),
         _ => problem,
     }
 }

@@ -49,7 +49,7 @@ impl ServerArgs {
             }
         };
         let http = reqwest::Client::builder().connect_timeout(CONNECT_PATIENCE).no_proxy().build()?;
-        Ok(Server { url, token, http })
+        Ok(Server { url, token, login: None, http })
     }
 }
 
@@ -57,6 +57,8 @@ impl ServerArgs {
 pub(crate) struct Server {
     url: String,
     token: Option<String>,
+    /// The cookie of a login and what goes beside it, in the place of a token.
+    login: Option<(String, String)>,
     http: reqwest::Client,
 }
 
@@ -96,6 +98,21 @@ impl Server {
         self.answered(request, path).await
     }
 
+    /// Logs a user in, who speaks from then on.
+    pub(crate) async fn log_in(&mut self, name: &str, password: &str) -> anyhow::Result<()> {
+        #[derive(Deserialize)]
+        struct LoggedIn {
+            csrf: String,
+        }
+        let body = serde_json::json!({ "name": name, "password": password });
+        let answer = self.ask(Method::POST, "/api/v1/login", "application/json", Some(&body)).await?;
+        let cookie = answer.headers().get("set-cookie").and_then(|value| value.to_str().ok());
+        let cookie = cookie.and_then(|value| value.split(';').next()).unwrap_or_default().to_owned();
+        let LoggedIn { csrf } = answer.json().await.context("the login was answered with something else")?;
+        self.login = Some((cookie, csrf));
+        Ok(())
+    }
+
     /// Puts a text as it is; JSON comes back.
     pub(crate) async fn put_text<T: serde::de::DeserializeOwned>(
         &self,
@@ -117,9 +134,10 @@ impl Server {
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.url));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
+        match (&self.login, &self.token) {
+            (Some((cookie, csrf)), _) => request.header("cookie", cookie).header("x-godwit-csrf", csrf),
+            (None, Some(token)) => request.bearer_auth(token),
+            (None, None) => request,
         }
     }
 

@@ -10,6 +10,7 @@ mod error;
 mod hash;
 mod login;
 mod name;
+mod own;
 mod prove;
 mod setup;
 mod sql;

@@ -1,7 +1,8 @@
 //! `godwit user`: the people who may use a server, and what they are trusted with.
 
-use std::io::Write;
+use std::io::{BufRead, IsTerminal, Write};
 
+use anyhow::Context;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -18,6 +19,7 @@ Examples:
   godwit user add alice --role admin            # prints a password, once
   godwit user add bob --role viewer --role operator@hq/floor-17 --ask
   godwit user role bob viewer                   # these roles and no others, at once
+  godwit user password alice --own              # one's own: asks for the old one and the new one
   godwit user reset alice --data DIR            # on the server's machine: a new password, logged out everywhere
   godwit user remove bob";
 
@@ -98,6 +100,10 @@ pub(crate) struct Password {
     /// Ask for the password on the terminal, rather than make one
     #[arg(long)]
     ask: bool,
+    /// Change one's own, by the old one: no admin and no token is needed. Asks on the terminal, or reads two lines of what
+    /// is piped in: the old one and the new one
+    #[arg(long, conflicts_with = "ask")]
+    own: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -169,11 +175,33 @@ async fn add(args: Add) -> anyhow::Result<()> {
 }
 
 async fn password(args: Password) -> anyhow::Result<()> {
+    if args.own {
+        return own_password(args).await;
+    }
     let server = args.server.find()?;
     let chosen = args.ask.then(ask).transpose()?;
     let path = format!("/api/v1/users/{}/password", encoded(&args.name));
     let made: Made = server.json(Method::POST, &path, Some(&json!({ "password": chosen }))).await?;
     say_password(&args.name, made)
+}
+
+async fn own_password(args: Password) -> anyhow::Result<()> {
+    let mut server = args.server.find()?;
+    let (old, new) = if std::io::stdin().is_terminal() {
+        (rpassword::prompt_password("Password of today: ")?, ask()?)
+    } else {
+        let mut lines = std::io::stdin().lock().lines();
+        let mut next = |what| lines.next().transpose()?.with_context(|| format!("{what} was not piped in"));
+        (next("the password of today")?, next("the new password")?)
+    };
+    server.log_in(&args.name, &old).await?;
+    let body = json!({ "password": old, "new": new });
+    let changed = server.ask(Method::POST, "/api/v1/me/password", "application/json", Some(&body)).await;
+    // The login was for this alone.
+    server.ask(Method::POST, "/api/v1/logout", "application/json", None).await?;
+    changed?;
+    writeln!(std::io::stdout(), "user {} has another password; every other login has ended", args.name)?;
+    Ok(())
 }
 
 fn say_password(name: &str, made: Made) -> anyhow::Result<()> {

@@ -178,6 +178,72 @@ fn a_browser_logs_in_and_another_sites_page_changes_nothing_in_its_name() {
 }
 
 #[test]
+fn everybody_changes_his_own_password_and_nobody_without_the_old_one() {
+    let home = Home::new();
+    home.settings(crate::server::BOTH_DOORS);
+    let server = home.start();
+    let first = add_user(&server, "alice", &["viewer"]);
+    let log_in = |password: &str| {
+        let credentials = json!({ "name": "alice", "password": password });
+        let login = curl(&server, "POST", "/api/v1/login", &[], Some(&credentials));
+        let cookie = login.header("set-cookie").and_then(|set| set.split(';').next()).unwrap_or_default();
+        let csrf = login.body["csrf"].as_str().unwrap_or_default();
+        (login.status, format!("cookie: {cookie}"), format!("x-godwit-csrf: {csrf}"))
+    };
+    let ((_, cookie, csrf), (_, other, _)) = (log_in(&first), log_in(&first));
+    let change = |headers: &[&str], old: &str, new: &str| {
+        let body = json!({ "password": old, "new": new });
+        let answer = curl(&server, "POST", "/api/v1/me/password", headers, Some(&body));
+        (answer.status, answer.code().to_owned())
+    };
+    let second = "a long password of her own";
+    let own = [cookie.as_str(), csrf.as_str()];
+    assert_eq!(change(&own, "not the old one", second), (403, "identity.old_password".to_owned()));
+    assert_eq!(change(&own, &first, "short"), (400, "identity.password".to_owned()));
+    assert_eq!(change(&[&cookie], &first, second), (403, "api.csrf".to_owned()));
+    assert_eq!(change(&[&bearer(&server.token)], &first, second), (400, "api.no_login".to_owned()));
+    assert_eq!(change(&[], &first, second).0, 401);
+    assert_eq!(change(&own, &first, second).0, 204);
+    assert_eq!(log_in(&first).0, 401);
+    let me = |cookie: &str| curl(&server, "GET", "/api/v1/me", &[cookie], None).status;
+    assert_eq!((me(&cookie), me(&other)), (200, 401), "the login that asked stays, and no other");
+
+    // The command needs no admin's token: only what she knows.
+    let third = "and another one, by the command";
+    let command = |lines: &str| {
+        let url = format!("http://{}", server.http);
+        let mut command = Command::new(crate::server::GODWIT);
+        command.args(["user", "password", "alice", "--own", "--server", &url]).env_clear();
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary starts");
+        std::io::Write::write_all(&mut child.stdin.take().expect("piped"), lines.as_bytes())
+            .expect("written");
+        child.wait_with_output().expect("it ends")
+    };
+    let wrong = command(&format!("{first}\n{third}\n"));
+    assert!(!wrong.status.success() && String::from_utf8_lossy(&wrong.stderr).contains("password is wrong"));
+    let done = command(&format!("{second}\n{third}\n"));
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(me(&cookie), 401);
+    assert!(!server.ok(&["user", "logins"]).contains("alice"), "the command leaves no login behind");
+    let log = server.ok(&["audit", "list", "--action", "user.password"]);
+    assert_eq!(
+        log.lines()
+            .filter(|line| line.contains("user:alice from 127.0.0.1  user.password user:alice"))
+            .count(),
+        2,
+        "{log}"
+    );
+
+    // Who is in over MQTT is in the audit log too.
+    assert_eq!(Raw::open(home.door_with_passwords()).say_connect("panel", Some(("alice", third))), 0);
+    crate::tls::wait_for("it is written down", || {
+        let log = server.ok(&["audit", "list", "--action", "user.login", "--actor", "user:alice"]);
+        log.lines().any(|line| line.contains("\"by\":\"password\"") && line.contains("\"door\":\"mqtt\""))
+    });
+}
+
+#[test]
 fn a_change_is_done_to_the_revision_that_was_seen() {
     let home = Home::new();
     let server = home.start();

@@ -48,6 +48,14 @@ pub enum NewPassword {
     Made,
 }
 
+/// What somebody has shown who changes his own password.
+pub(super) struct Shown {
+    /// The version of the password that he knows.
+    pub(super) version: u64,
+    /// The login by which he asks, which stays.
+    pub(super) login: [u8; 32],
+}
+
 /// What is kept of a new password.
 struct Proof {
     hash: PasswordHash,
@@ -89,22 +97,31 @@ fn has_other_admin(transaction: &Transaction<'_>, name: &UserName) -> Result<boo
     Ok(other.is_some())
 }
 
-/// The roles in the catalog, and the revision, of a user who is there.
-fn current(transaction: &Transaction<'_>, name: &UserName) -> Result<Option<(u64, Vec<String>)>, WriteError> {
-    let revision =
+/// The revision and the roles of a user who may be changed: he is there, at the revision that was `expected`, and if he is
+/// admin everywhere and does not stay it, somebody else is.
+fn changeable(
+    transaction: &Transaction<'_>,
+    name: &UserName,
+    expected: Option<u64>,
+    stays_admin: bool,
+) -> Result<Result<(u64, Vec<String>), UserError>, WriteError> {
+    let revision: Option<u64> =
         transaction
             .query_one("SELECT revision FROM users WHERE name = $1", params![name], |row| row.get(0))?;
-    let Some(revision) = revision else { return Ok(None) };
-    let roles = transaction.query(
+    let Some(revision) = revision else { return Ok(Err(UserError::Unknown(name.to_string()))) };
+    if let Some(expected) = expected.filter(|expected| *expected != revision) {
+        return Ok(Err(UserError::Revision { name: name.to_string(), revision, expected }));
+    }
+    let roles: Vec<String> = transaction.query(
         "SELECT role FROM user_roles WHERE user_name = $1 ORDER BY role",
         params![name],
         |row| row.get(0),
     )?;
-    Ok(Some((revision, roles)))
-}
-
-fn is_admin(roles: &[String]) -> bool {
-    roles.iter().any(|role| role == "admin")
+    let is_admin = roles.iter().any(|role| role == "admin");
+    if is_admin && !stays_admin && !has_other_admin(transaction, name)? {
+        return Ok(Err(UserError::LastAdmin(name.to_string())));
+    }
+    Ok(Ok((revision, roles)))
 }
 
 fn write_roles(transaction: &Transaction<'_>, name: &UserName, grants: &[Grant]) -> Result<(), WriteError> {
@@ -254,16 +271,11 @@ impl Identity {
             .catalog
             .write_then(
                 move |transaction| {
-                    let Some((revision, before)) = current(transaction, &user)? else {
-                        return Ok(Err(UserError::Unknown(user.to_string())));
-                    };
-                    if let Some(expected) = expected.filter(|expected| *expected != revision) {
-                        return Ok(Err(UserError::Revision { name: user.to_string(), revision, expected }));
-                    }
                     let stays_admin = grants.contains(&Grant::everywhere(Role::Admin));
-                    if is_admin(&before) && !stays_admin && !has_other_admin(transaction, &user)? {
-                        return Ok(Err(UserError::LastAdmin(user.to_string())));
-                    }
+                    let (revision, before) = match changeable(transaction, &user, expected, stays_admin)? {
+                        Ok(found) => found,
+                        Err(refused) => return Ok(Err(refused)),
+                    };
                     write_roles(transaction, &user, &grants)?;
                     transaction.execute(
                         "UPDATE users SET revision = $2 WHERE name = $1",
@@ -302,10 +314,23 @@ impl Identity {
         if self.user(name.as_str()).is_none() {
             return Err(UserError::Unknown(name.to_string()));
         }
+        self.replace_password(by, name, password, None).await
+    }
+
+    /// The same; `shown` is the proof of somebody who asks for himself.
+    pub(super) async fn replace_password(
+        &self,
+        by: &Actor,
+        name: &UserName,
+        password: NewPassword,
+        shown: Option<Shown>,
+    ) -> Result<Option<Password>, UserError> {
         let proof = self.proof(name, password).await?;
         let (parts, now, by) = (Arc::clone(&self.parts), self.parts.host.clock.now(), by.clone());
         let (user, changed_name) = (name.clone(), name.clone());
         let (sealed, hash, scram) = (proof.sealed_scram, proof.hash, proof.scram);
+        // No login has this key, no password this version.
+        let (kept, shown_version) = shown.map_or(([0; 32], 0), |shown| (shown.login, shown.version));
         self.parts
             .catalog
             .write_then(
@@ -313,14 +338,21 @@ impl Identity {
                     let versions = transaction.query_one(
                         "UPDATE users SET salt = $2, hash = $3, memory_kib = $4, passes = $5, lanes = $6,
                            sealed_scram = $7, password_version = password_version + 1, revision = revision + 1
-                         WHERE name = $1 RETURNING password_version, revision",
-                        params![user, hash.salt, hash.hash, hash.memory_kib, hash.passes, hash.lanes, sealed],
+                         WHERE name = $1 AND $8 IN (0, password_version) RETURNING password_version, revision",
+                        params![
+                            user, hash.salt, hash.hash, hash.memory_kib, hash.passes, hash.lanes, sealed, shown_version
+                        ],
                         |row| Ok((row.get::<u64>(0)?, row.get::<u64>(1)?)),
                     )?;
                     let Some(versions) = versions else {
-                        return Ok(Err(UserError::Unknown(user.to_string())));
+                        // Gone meanwhile, or somebody else was faster with another one.
+                        return Ok(Err(match shown_version {
+                            0 => UserError::Unknown(user.to_string()),
+                            _ => UserError::OldPassword,
+                        }));
                     };
-                    transaction.execute("DELETE FROM user_logins WHERE user_name = $1", params![user])?;
+                    let others = "DELETE FROM user_logins WHERE user_name = $1 AND hash <> $2";
+                    transaction.execute(others, params![user, kept])?;
                     let entry = Entry::done(&by, "user.password", of(&user))
                         .before(json!({ "version": versions.0 - 1 }))
                         .after(json!({ "version": versions.0 }));
@@ -330,7 +362,7 @@ impl Identity {
                 move |written| {
                     if let Ok((password_version, revision)) = written {
                         let mut known = parts.users.known.write();
-                        known.logins.retain(|_, login| login.user != changed_name);
+                        known.logins.retain(|key, login| login.user != changed_name || *key == kept);
                         if let Some(user) = known.users.get_mut(&changed_name) {
                             user.hash = hash;
                             user.scram = Some(scram);
@@ -364,15 +396,10 @@ impl Identity {
             .catalog
             .write_then(
                 move |transaction| {
-                    let Some((revision, before)) = current(transaction, &user)? else {
-                        return Ok(Err(UserError::Unknown(user.to_string())));
+                    let before = match changeable(transaction, &user, expected, false)? {
+                        Ok((_, before)) => before,
+                        Err(refused) => return Ok(Err(refused)),
                     };
-                    if let Some(expected) = expected.filter(|expected| *expected != revision) {
-                        return Ok(Err(UserError::Revision { name: user.to_string(), revision, expected }));
-                    }
-                    if is_admin(&before) && !has_other_admin(transaction, &user)? {
-                        return Ok(Err(UserError::LastAdmin(user.to_string())));
-                    }
                     for table in ["user_roles", "user_tokens", "user_logins"] {
                         let sql = format!("DELETE FROM {table} WHERE user_name = $1");
                         transaction.execute(&sql, params![user])?;

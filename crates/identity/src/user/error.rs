@@ -31,6 +31,12 @@ pub enum UserError {
     /// What was given as the old password is not it.
     #[error("the old password is not right")]
     OldPassword,
+    /// Too many wrong ones were tried.
+    #[error("too many wrong passwords; try again in {wait_s} s")]
+    Throttled {
+        /// Seconds to wait.
+        wait_s: u64,
+    },
     /// Somebody changed it meanwhile.
     #[error("user `{name}` is at revision {revision}, not {expected}")]
     Revision {
@@ -100,7 +106,7 @@ impl UserError {
                 Kind::Conflict
             }
             Self::Unknown(_) | Self::Gone { .. } => Kind::NotFound,
-            Self::Full { .. } | Self::Busy => Kind::TooMuch,
+            Self::Full { .. } | Self::Busy | Self::Throttled { .. } => Kind::TooMuch,
             Self::Read(error) => error.kind(),
             Self::Catalog(error) => error.kind(),
         }
@@ -116,6 +122,7 @@ impl UserError {
             Self::LastAdmin(_) => "identity.last_admin",
             Self::Password(_) => "identity.password",
             Self::OldPassword => "identity.old_password",
+            Self::Throttled { .. } => "identity.login_throttled",
             Self::Revision { .. } => "identity.user_revision",
             Self::Rights(_) => "identity.rights",
             Self::TokenExists { .. } => "identity.token_exists",
@@ -143,6 +150,7 @@ impl UserError {
             ),
             Self::Revision { .. } => Some("look at it again, then decide"),
             Self::Busy => Some("try again in a second"),
+            Self::OldPassword => Some("who forgot it asks an admin: godwit user reset NAME"),
             Self::Read(error) => error.hint(),
             Self::Catalog(error) => error.hint(),
             _ => None,

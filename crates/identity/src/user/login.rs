@@ -127,13 +127,13 @@ impl Kept {
     }
 }
 
-fn key(cookie: &str) -> [u8; 32] {
+pub(super) fn key(cookie: &str) -> [u8; 32] {
     let hash = digest::digest(&digest::SHA256, cookie.as_bytes());
     hash.as_ref().try_into().expect("SHA-256 gives 32 bytes")
 }
 
 /// The part of the hash by which a login is named.
-fn id_of(key: &[u8; 32]) -> String {
+pub(super) fn id_of(key: &[u8; 32]) -> String {
     hex(&key[..8])
 }
 

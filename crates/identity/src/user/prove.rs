@@ -1,8 +1,8 @@
 //! Finding out who speaks, where the answer is not at hand at once: passwords of people are dear to look at.
 //!
 //! Not here: devices and the local token (`identity`), cookies (`login`). The laws: an unknown name and a wrong
-//! password cost the same and get the same answer; nothing is looked at for whom the throttle lets wait; what was
-//! refused is in the audit log.
+//! password cost the same and get the same answer; nothing is looked at for whom the throttle lets wait; who was
+//! refused and who was let in is in the audit log.
 
 use std::net::IpAddr;
 
@@ -37,16 +37,20 @@ impl Identity {
         let token = str::from_utf8(password).ok().filter(|text| text.starts_with(TOKEN_PREFIX));
         if let Some(token) = token {
             let who = self.token_bearer(token).ok().filter(|who| is_named(who, username));
-            return who.ok_or_else(|| {
+            let Some(who) = who else {
                 self.refused_login(username, address, "token");
-                refusal
-            });
+                return Err(refusal);
+            };
+            self.logged_in(&who, address, "token");
+            return Ok(who);
         }
         if !self.parts.users.known.read().users.contains_key(username) {
             return Err(refusal);
         }
         let password = Zeroizing::new(password.to_vec());
-        self.prove_user(username, password, address, "mqtt").await.map_err(|_| refusal)
+        let who = self.prove_user(username, password, address, "mqtt").await.map_err(|_| refusal)?;
+        self.logged_in(&who, address, "password");
+        Ok(who)
     }
 
     /// Whether a name and a password are to be judged by [`Identity::prove`]: they are a user's, or a token.
@@ -106,6 +110,14 @@ impl Identity {
                 Err(LoginError::Wrong)
             }
         }
+    }
+
+    /// Writes down who is in over MQTT; a client that reconnects all the time becomes one entry a minute.
+    fn logged_in(&self, who: &Who, address: IpAddr, by: &'static str) {
+        let Principal::User(user) = &who.principal else { return };
+        let detail = serde_json::json!({ "by": by, "door": "mqtt" });
+        let (actor, object) = (Actor::of(who, Some(address)), format!("user:{user}"));
+        self.notice(&actor, "user.login", object, Outcome::Done, Some(detail));
     }
 
     /// Writes a refused login down; many of one kind become one entry.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use host::{Disk, SystemDisk};
 use identity::{
-    Action, Actor, Area, Grant, LoginError, NewPassword, NewToken, Role, Scope, UserError, UserName, Verb,
-    Who,
+    Action, Actor, Area, AuditFilter, AuditPage, Grant, LoginError, NewPassword, NewToken, Recorded, Role,
+    Scope, UserError, UserName, Verb, Who,
 };
 use model::Principal;
 use zeroize::Zeroizing;
@@ -216,6 +216,24 @@ async fn a_user_proves_himself_over_mqtt_by_password_or_token() {
     ] {
         assert!(prove(name, password).await.is_err(), "{name}");
     }
+    // Entries are written in their order: one that is waited for comes behind them.
+    fixture.identity.note(&Actor::inside(), "test.end", "test:end".to_owned(), None).await.expect("written");
+    let filter = AuditFilter { action: "user.login".to_owned(), ..AuditFilter::default() };
+    let page = AuditPage { is_oldest_first: true, after: None, limit: 10 };
+    let (entries, _) = fixture.identity.audit(filter, page).await.expect("read");
+    let done: Vec<_> = entries.iter().filter(|entry| entry.outcome == "done").collect();
+    let told = |entry: &Recorded| {
+        (entry.actor.clone(), entry.object.clone(), entry.after.clone().unwrap_or_default())
+    };
+    assert_eq!(
+        done.into_iter().map(told).collect::<Vec<_>>(),
+        [("user:alice", "password"), ("user:alice token:grafana", "token")].map(|(actor, by)| (
+            actor.to_owned(),
+            "user:alice".to_owned(),
+            format!("{{\"by\":\"{by}\",\"door\":\"mqtt\"}}")
+        )),
+        "who comes again within a minute is counted"
+    );
 }
 
 #[tokio::test]
@@ -340,4 +358,57 @@ async fn no_secret_of_people_is_in_the_files() {
         }
         assert!(bytes.windows(5).any(|part| part == b"alice"), "the search finds what is there");
     }
+}
+
+#[tokio::test]
+async fn a_user_changes_his_own_password_by_the_old_one_and_only_the_login_that_asked_stays() {
+    let (fixture, _dir) = fresh();
+    let identity = &fixture.identity;
+    add(&fixture, "alice", &["viewer"]).await;
+    let [here, elsewhere] =
+        [log_in(&fixture, "alice", PASSWORD).await, log_in(&fixture, "alice", PASSWORD).await]
+            .map(|login| login.expect("in"));
+    let session = identity.prove(Some("alice"), Some(PASSWORD.as_bytes()), HOME).await.expect("in by MQTT");
+    const NEW: &str = "another long password";
+    let change = async |old: &str, new: &str, address: IpAddr| {
+        let [old, new] = [old, new].map(|text| Zeroizing::new(text.to_owned()));
+        identity.change_own_password(here.cookie.reveal(), old, new, address).await
+    };
+
+    for (old, new, why) in [
+        ("correct horse batterz", NEW, "the old password is not right"),
+        (PASSWORD, "short", "has 5 characters"),
+        (PASSWORD, PASSWORD, "is the one that it was"),
+    ] {
+        let refused = change(old, new, HOME).await.expect_err(new).to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
+    assert!(identity.stands(&session), "a refusal changes nothing");
+    change(PASSWORD, NEW, HOME).await.expect("changed");
+
+    assert!(identity.authenticate_login(here.cookie.reveal()).is_ok(), "the one that asked");
+    assert!(identity.authenticate_login(elsewhere.cookie.reveal()).is_err());
+    assert!(!identity.stands(&session));
+    assert!(matches!(log_in(&fixture, "alice", PASSWORD).await, Err(LoginError::Wrong)));
+    let filter = AuditFilter { action: "user.password".to_owned(), ..AuditFilter::default() };
+    let page = AuditPage { is_oldest_first: true, after: None, limit: 10 };
+    let (entries, _) = identity.audit(filter, page).await.expect("read");
+    assert_eq!(entries.len(), 1, "{entries:?}");
+    assert_eq!((entries[0].actor.as_str(), entries[0].object.as_str()), ("user:alice", "user:alice"));
+
+    // Somebody at a screen that was left open tries what it may be.
+    let tries = async || {
+        for tried in 0..50 {
+            if let Err(UserError::Throttled { wait_s }) = change("is it this one?", PASSWORD, HOME).await {
+                return (tried, wait_s);
+            }
+        }
+        panic!("nobody stopped it");
+    };
+    let (tried, wait_s) = tries().await;
+    assert!(tried <= 10 && wait_s > 0, "{tried} {wait_s}");
+    let over = identity
+        .change_own_password(elsewhere.cookie.reveal(), Zeroizing::default(), Zeroizing::default(), HOME)
+        .await;
+    assert!(matches!(over, Err(UserError::Gone { .. })));
 }
