@@ -89,7 +89,7 @@ pub(crate) async fn list(
             Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
         })?;
     Ok(Json(Devices {
-        devices: found.devices.into_iter().map(Device::from).collect(),
+        devices: found.devices.into_iter().map(|device| Device::of(&parts.identity, device)).collect(),
         next: found.next.map(|name| name.to_string()),
     }))
 }

@@ -97,7 +97,7 @@ pub(crate) async fn show(
             last_at: refused.at.to_string(),
         }),
     };
-    Ok(tagged(device.version, Whole { device: Device::from(device), beside }))
+    Ok(tagged(device.version, Whole { device: Device::of(&parts.identity, device), beside }))
 }
 
 /// The certificates of a device.
@@ -168,7 +168,7 @@ pub(crate) async fn change(
             parts.identity.move_and_set(&by, &name, to, change, version).await
         }
     };
-    answered(changed)
+    answered(&parts, changed)
 }
 
 /// Removes a device. Its readings, its placements and its name stay.
@@ -185,7 +185,7 @@ pub(crate) async fn remove(
         (parts.operators.end_sessions_of)(&name);
         tracing::info!(device = %name, by = by.name(), "a device was removed");
     }
-    answered(removed)
+    answered(&parts, removed)
 }
 
 /// What a device is replaced by.
@@ -216,7 +216,7 @@ pub(crate) async fn replace(
         (parts.operators.end_sessions_of)(&old);
         tracing::info!(device = %old, successor = %new, by = by.name(), "a device was replaced");
     }
-    answered(replaced)
+    answered(&parts, replaced)
 }
 
 /// Why a device is quarantined.
@@ -242,7 +242,7 @@ pub(crate) async fn quarantine(
     if changed.is_ok() {
         tracing::warn!(device = %name, by = by.name(), reason = body.reason, "a device was quarantined");
     }
-    answered(changed)
+    answered(&parts, changed)
 }
 
 /// Ends the quarantine of a device.
@@ -258,7 +258,7 @@ pub(crate) async fn release(
     if changed.is_ok() {
         tracing::info!(device = %name, by = by.name(), "a device was released from quarantine");
     }
-    answered(changed)
+    answered(&parts, changed)
 }
 
 /// Makes a device a member of a group.
@@ -270,7 +270,7 @@ pub(crate) async fn join(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (name, path, version) = judged_both(&parts, &caller, &text, &path, &headers).await?;
-    answered(parts.identity.join_group(&by, &name, &path, version).await)
+    answered(&parts, parts.identity.join_group(&by, &name, &path, version).await)
 }
 
 /// Ends a membership.
@@ -282,7 +282,7 @@ pub(crate) async fn leave(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let (name, path, version) = judged_both(&parts, &caller, &text, &path, &headers).await?;
-    answered(parts.identity.leave_group(&by, &name, &path, version).await)
+    answered(&parts, parts.identity.leave_group(&by, &name, &path, version).await)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -303,9 +303,12 @@ pub(crate) async fn clear(
     Ok(Json(Cleared { cleared }))
 }
 
-fn answered(changed: Result<identity::Device, identity::ChangeError>) -> Result<Response, Problem> {
+fn answered(
+    parts: &Parts,
+    changed: Result<identity::Device, identity::ChangeError>,
+) -> Result<Response, Problem> {
     let device = changed.map_err(|error| refused(&error))?;
-    Ok(tagged(device.version, Device::from(device)))
+    Ok(tagged(device.version, Device::of(&parts.identity, device)))
 }
 
 /// The device, if there is one and the caller holds the role where it is.

@@ -23,6 +23,8 @@ pub(crate) struct Device {
     attributes: BTreeMap<String, String>,
     /// Whether it has one.
     password: bool,
+    /// When the last of its certificates that may be used ends; null when there is none.
+    certificate_until: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     quarantine: Option<Quarantine>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,9 +43,11 @@ struct Removed {
     successor: Option<String>,
 }
 
-impl From<identity::Device> for Device {
-    fn from(device: identity::Device) -> Self {
+impl Device {
+    /// A device, as `identity` knows it.
+    pub(super) fn of(identity: &identity::Identity, device: identity::Device) -> Self {
         Self {
+            certificate_until: identity.certificate_until(&device.name).map(|until| until.to_string()),
             state: device.state().name().to_owned(),
             name: device.name.to_string(),
             version: device.version,

@@ -353,6 +353,12 @@ impl Identity {
         self.parts.catalog.read_async(move |connection| Ok(one(connection, &id)?)).await
     }
 
+    /// When the last certificate of a device that may be used ends. A look into memory.
+    #[must_use]
+    pub fn certificate_until(&self, device: &DeviceName) -> Option<Timestamp> {
+        self.parts.certificates.until(device)
+    }
+
     /// How many certificates that may be used have expired, then how many do so within each of the next `weeks` weeks. A
     /// walk over memory, some milliseconds with a hundred thousand.
     #[must_use]

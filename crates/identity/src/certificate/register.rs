@@ -85,6 +85,13 @@ impl Register {
         known.of_device.get(device).into_iter().flatten().filter(is_active).copied().collect()
     }
 
+    /// When the last of those of a device that may be used ends.
+    pub(crate) fn until(&self, device: &DeviceName) -> Option<Timestamp> {
+        let known = self.known.read();
+        let own = known.of_device.get(device).into_iter().flatten().filter_map(|id| known.by_id.get(id));
+        own.filter(|kept| kept.status == CertificateStatus::Active).map(|kept| kept.not_after).max()
+    }
+
     /// Takes in a new one.
     pub(crate) fn put(&self, id: CertificateId, kept: Kept) {
         self.known.write().put(id, kept);

@@ -83,5 +83,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     body["certificate"] = true.into();
     args.describe(&mut body)?;
     let made: Made = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
-    place.write(&args.name, &made)
+    place.write(&args.name, &made, &mut std::io::stdout().lock())
 }

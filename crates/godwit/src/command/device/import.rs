@@ -12,8 +12,10 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use super::certificate::files::{KeyArgs, Made};
+use super::shown::Device;
 use crate::fault::with_hint;
-use crate::http::{Server, ServerArgs};
+use crate::http::{Server, ServerArgs, encoded};
 
 /// Rows of a request: enough that a sync of the disk is shared by many, few enough that progress is seen.
 const BATCH_ROWS_MAX: usize = 500;
@@ -38,6 +40,7 @@ Each row comes in as a whole or is refused. What was refused is printed as CSV: 
 Examples:
   godwit device import devices.csv --dry-run
   godwit device import devices.csv --out passwords.csv > refused.csv
+  godwit device import devices.csv --certificates keys     # keys/NAME.cert.pem, keys/NAME.key.pem, keys/ca.pem
   godwit device import devices.csv --update            # devices that are there get the file's groups and attributes";
 
 /// Arguments of `godwit device import`.
@@ -58,6 +61,10 @@ pub(crate) struct Args {
     /// Where the passwords that are made are written (CSV: name, password; mode 0600); must not exist
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Make a key and a certificate for each device that has none, and write NAME.cert.pem, NAME.key.pem and ca.pem to
+    /// this directory; a key is kept nowhere else
+    #[arg(long, value_name = "DIR")]
+    certificates: Option<PathBuf>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -102,6 +109,8 @@ struct Report {
     added: u64,
     updated: u64,
     refused: u64,
+    /// How many certificates were written.
+    certificates: u64,
     refusals: csv::Writer<std::io::Stdout>,
     passwords: Option<csv::Writer<Box<dyn Write>>>,
 }
@@ -126,6 +135,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         added: 0,
         updated: 0,
         refused: 0,
+        certificates: 0,
         refusals: csv::Writer::from_writer(std::io::stdout()),
         passwords,
     };
@@ -185,8 +195,8 @@ fn columns(file: &Path, header: &csv::StringRecord) -> anyhow::Result<Vec<Column
             "state" => Column::Ignored,
             "certificate" => {
                 return Err(with_hint(
-                    anyhow::anyhow!("column `certificate`: certificates are not made by an import"),
-                    Some("add such devices with `godwit device add NAME --out DIR`, or let them provision themselves"),
+                    anyhow::anyhow!("column `certificate`: no row says whether one is made"),
+                    Some("leave it out; --certificates DIR makes one for each device, or let them provision themselves"),
                 ));
             }
             other => match other.strip_prefix("attr.") {
@@ -279,7 +289,11 @@ async fn send(server: &Server, args: &Args, rows: &[Row], report: &mut Report) -
     });
     let answer: Outcomes = server.json(Method::POST, "/api/v1/devices/import", Some(&body)).await?;
     anyhow::ensure!(answer.rows.len() == rows.len(), "the server answered for other rows than were sent");
+    let mut are_in = Vec::new();
     for (row, outcome) in rows.iter().zip(answer.rows) {
+        if !matches!(outcome, Outcome::Refused { .. }) {
+            are_in.push(row);
+        }
         let password = match outcome {
             Outcome::Added { password } => {
                 report.added += 1;
@@ -301,7 +315,35 @@ async fn send(server: &Server, args: &Args, rows: &[Row], report: &mut Report) -
     if let Some(out) = &mut report.passwords {
         out.flush().context("cannot write the passwords")?;
     }
+    if let (Some(dir), false) = (&args.certificates, args.dry_run) {
+        for row in are_in {
+            match certify(server, dir, &row.name).await {
+                Ok(is_new) => report.certificates += u64::from(is_new),
+                Err(error) => {
+                    report.refuse(
+                        row.line,
+                        &row.name,
+                        &format!("it is in, without a certificate: {error:#}"),
+                    )?;
+                }
+            }
+        }
+    }
     Ok(())
+}
+
+/// Makes a key and a certificate for a device that has none, so that an import that was cut short is finished by the same
+/// one with `--update`. Whether it did.
+async fn certify(server: &Server, dir: &Path, name: &str) -> anyhow::Result<bool> {
+    let path = format!("/api/v1/devices/{}", encoded(name));
+    let device: Device = server.json(Method::GET, &path, None).await?;
+    if device.certificate_until.is_some() {
+        return Ok(false);
+    }
+    let place = KeyArgs { out: Some(dir.to_owned()), csr: None }.prepare(name)?;
+    let made: Made = server.json(Method::POST, &format!("{path}/certificates"), Some(&place.request)).await?;
+    place.write(name, &made, &mut std::io::sink())?;
+    Ok(true)
 }
 
 impl Report {
@@ -322,6 +364,9 @@ fn finish(args: &Args, mut report: Report) -> anyhow::Result<()> {
         format!("{} added, {} updated, {} refused{would}", report.added, report.updated, report.refused);
     if let (Some(out), Some(_)) = (&args.out, &report.passwords) {
         said += &format!("; passwords are in {}", out.display());
+    }
+    if let (Some(dir), false) = (&args.certificates, args.dry_run) {
+        said += &format!("; {} certificates are in {}", report.certificates, dir.display());
     }
     writeln!(std::io::stderr().lock(), "{said}")?;
     if report.refused > 0 {

@@ -6,7 +6,7 @@ use super::shown::{Device, Which};
 use crate::http::ServerArgs;
 
 /// What `--help` says behind the flags.
-const HELP: &str = "Devices are listed by name. Those that were removed are listed only when asked for.
+const HELP: &str = "Devices are listed by name, with the day on which the last of their certificates ends. Those that were removed are listed only when asked for.
 
 Examples:
   godwit device list --group hq/floor-17
@@ -32,7 +32,12 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
     if !args.json {
-        writeln!(out, "{:<32} {:<11} {:<9} {:<28} created", "name", "state", "password", "group")?;
+        let (name, certificate) = ("name", "certificate");
+        writeln!(
+            out,
+            "{name:<32} {:<11} {:<9} {certificate:<11} {:<28} created",
+            "state", "password", "group"
+        )?;
     }
     let each = |value: serde_json::Value| {
         if args.json {
@@ -42,8 +47,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         let device: Device = serde_json::from_value(value)?;
         let password = if device.password { "yes" } else { "no" };
         let group = device.group.as_deref().unwrap_or("-");
+        // The day on which the last one ends.
+        let until = device.certificate_until.as_deref().and_then(|until| until.get(..10)).unwrap_or("-");
         let Device { name, state, created, .. } = &device;
-        writeln!(out, "{name:<32} {state:<11} {password:<9} {group:<28} {created}")?;
+        writeln!(out, "{name:<32} {state:<11} {password:<9} {until:<11} {group:<28} {created}")?;
         Ok(())
     };
     args.which.each(&server, each).await?;

@@ -17,6 +17,7 @@ pub(super) struct Device {
     pub(super) groups: Vec<String>,
     pub(super) attributes: BTreeMap<String, String>,
     pub(super) password: bool,
+    pub(super) certificate_until: Option<String>,
     pub(super) quarantine: Option<Quarantine>,
     pub(super) removed: Option<Removed>,
 }

@@ -30,5 +30,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let place = args.key.prepare(&args.name)?;
     let path = format!("/api/v1/devices/{}/certificates", encoded(&args.name));
     let made: Made = server.json(Method::POST, &path, Some(&place.request)).await?;
-    place.write(&args.name, &made)
+    place.write(&args.name, &made, &mut std::io::stdout().lock())
 }

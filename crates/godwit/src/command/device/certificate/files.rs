@@ -73,11 +73,10 @@ impl KeyArgs {
 }
 
 impl Place {
-    /// Writes the files, or prints the certificate.
-    pub(crate) fn write(&self, name: &str, made: &Made) -> anyhow::Result<()> {
-        let mut stdout = std::io::stdout().lock();
+    /// Writes the files and says which to `said`, or says the certificate itself.
+    pub(crate) fn write(&self, name: &str, made: &Made, said: &mut impl Write) -> anyhow::Result<()> {
         let Some(out) = &self.out else {
-            stdout.write_all(made.certificate.as_bytes())?;
+            said.write_all(made.certificate.as_bytes())?;
             return Ok(());
         };
         let write = |path: &Path, text: &str| {
@@ -90,20 +89,20 @@ impl Place {
                 )
             })
         };
-        writeln!(stdout, "device       {name}")?;
-        writeln!(stdout, "certificate  {}    good until {}", made.id, made.not_after)?;
+        writeln!(said, "device       {name}")?;
+        writeln!(said, "certificate  {}    good until {}", made.id, made.not_after)?;
         if let Some(key) = &made.private_key {
             let path = key_file(out, name);
             write(&path, key)?;
-            writeln!(stdout, "key          {}    (kept nowhere else)", path.display())?;
+            writeln!(said, "key          {}    (kept nowhere else)", path.display())?;
         }
         let path = certificate_file(out, name);
         write(&path, &made.certificate)?;
-        writeln!(stdout, "             {}", path.display())?;
+        writeln!(said, "             {}", path.display())?;
         if let Some(ca) = &made.ca {
             let path = out.join("ca.pem");
             write(&path, ca)?;
-            writeln!(stdout, "trusts       {}", path.display())?;
+            writeln!(said, "trusts       {}", path.display())?;
         }
         Ok(())
     }
