@@ -125,6 +125,21 @@ fn a_request_keeps_its_key_and_subject_and_a_weak_or_forged_one_is_refused() {
     assert!(refused("t.csr").contains("request"));
     let listed = server.ok(&["device", "list"]);
     assert!(!listed.contains("pump-b"), "a refusal adds nothing: {listed}");
+
+    // The list says until when each may come.
+    let shown = server.ok(&["device", "show", "pump-a", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).expect("JSON");
+    let until = shown["certificate_until"].as_str().expect("a time");
+    assert!(
+        shown["certificates"].as_array().expect("both").iter().any(|one| one["not_after"] == until),
+        "{shown}"
+    );
+    let day = &until[..10];
+    assert!(listed.lines().any(|line| line.starts_with("pump-a ") && line.contains(day)), "{day}: {listed}");
+    for one in shown["certificates"].as_array().expect("both") {
+        server.ok(&["device", "certificate", "revoke", one["id"].as_str().expect("an id")]);
+    }
+    assert!(!server.ok(&["device", "list"]).contains(day), "what is revoked is of no use on any day");
 }
 
 #[test]
@@ -341,82 +356,6 @@ fn a_crash_during_device_add_leaves_the_device_with_its_certificate_or_nothing()
     }
 }
 
-/// A packet of type `head` with this body, below 16 KiB.
-fn packet(head: u8, body: &[u8]) -> Vec<u8> {
-    let (low, high) = (u8::try_from(body.len() & 0x7f), u8::try_from(body.len() >> 7));
-    let (low, high) = (low.expect("7 bits"), high.expect("short"));
-    let mut packet = if high == 0 { vec![head, low] } else { vec![head, low | 0x80, high] };
-    packet.extend(body);
-    packet
-}
-
-fn text(text: &str) -> Vec<u8> {
-    [&u16::try_from(text.len()).expect("short").to_be_bytes(), text.as_bytes()].concat()
-}
-
-/// Asks for a new certificate over a live session, by MQTT 3.1.1; the topic of the answer, and its JSON.
-fn renew(home: &Home, pair: &Pair, device: &str, csr: &str) -> (String, serde_json::Value) {
-    let mut client = Client::connect(home, secure(home)[0], Some(pair), "");
-    client.send(&connect_packet(4, device));
-    assert_eq!(client.packet().expect("CONNACK")[2], 0);
-    let topic = format!("$aws/things/{device}/certificates/renew");
-    client.send(&packet(0x82, &[&[0, 1][..], &text(&format!("{topic}/+")), &[1]].concat()));
-    assert_eq!(client.packet().expect("SUBACK")[3], 1, "permitted by the default policy");
-    let question = serde_json::json!({ "certificateSigningRequest": csr, "clientToken": "t-1" }).to_string();
-    client.send(&packet(0x32, &[&text(&topic), &[0, 2][..], question.as_bytes()].concat()));
-    let mut answer = client.packet().expect("PUBACK or the answer");
-    if answer[0] == 0x40 {
-        answer = client.packet().expect("the answer");
-    }
-    assert_eq!(answer[0] & 0xf0, 0x30, "PUBLISH");
-    let length = usize::from(u16::from_be_bytes([answer[1], answer[2]]));
-    let topic = String::from_utf8(answer[3..3 + length].to_vec()).expect("UTF-8");
-    (topic, serde_json::from_slice(&answer[3 + length..]).expect("JSON"))
-}
-
-#[test]
-fn a_device_renews_over_its_session_and_the_old_one_retires_when_the_new_one_was_used_twice() {
-    let home = home();
-    let server = home.start();
-    let (dir, address) = (home.path(), secure(&home)[0]);
-    let old = add(&home, &server, "pump-1");
-    openssl(
-        dir,
-        "req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout new.key.pem -out new.csr -subj /CN=pump-1",
-    );
-    let csr = std::fs::read_to_string(dir.join("new.csr")).expect("a request");
-
-    let (topic, answer_to_junk) = renew(&home, &old, "pump-1", "junk");
-    assert!(topic.ends_with("/rejected"), "{topic}");
-    assert_eq!((&answer_to_junk["statusCode"], &answer_to_junk["clientToken"]), (&400.into(), &"t-1".into()));
-
-    let (topic, made) = renew(&home, &old, "pump-1", &csr);
-    assert_eq!(topic, "$aws/things/pump-1/certificates/renew/accepted", "{made}");
-    std::fs::write(dir.join("new.cert.pem"), made["certificatePem"].as_str().expect("PEM")).expect("written");
-    let (topic, again) = renew(&home, &old, "pump-1", &csr);
-    assert!(topic.ends_with("/rejected") && again["statusCode"] == 429, "too often: {again}");
-    let new = Pair::named(dir, "new");
-    let into = |pair: &Pair| answer(&home, address, Some(pair), 5, "").expect("an answer");
-    assert_eq!(into(&new).0, 0);
-    assert_eq!(into(&old).0, 0, "an answer that was lost would lock nobody out");
-    assert_eq!(into(&new).0, 0);
-    wait_for("the old one has retired", || into(&old).0 == 0x87);
-    assert!(into(&old).1.contains("is inactive"));
-    let listed = server.ok(&["device", "certificate", "list", "pump-1"]);
-    assert_eq!(listed.lines().filter(|line| line.contains(" active ")).count(), 1, "{listed}");
-
-    // Nobody else's, and nothing of it in the journal.
-    let other = add(&home, &server, "pump-2");
-    let mut client = Client::connect(&home, address, Some(&other), "");
-    client.send(&connect_packet(5, "pump-2"));
-    assert_eq!(client.packet().expect("CONNACK")[2], 0);
-    let question =
-        packet(0x32, &[&text("$aws/things/pump-1/certificates/renew"), &[0, 2, 0][..], b"{}"].concat());
-    client.send(&question);
-    assert_eq!(client.packet().expect("PUBACK")[3..4], [0x87], "not authorized");
-    assert_eq!(server.value("SELECT count(*) FROM messages WHERE topic LIKE '$aws/%'"), "0");
-}
-
 #[test]
 fn the_commands_speak_tls_with_a_certificate() {
     let home = home();
@@ -530,4 +469,37 @@ fn the_roots_key_is_taken_away_under_a_passphrase_and_devices_are_added_as_befor
     let shown = server.ok(&["ca", "show"]);
     assert!(!shown.contains("taken away"), "{shown}");
     assert!(server.ok(&["ca", "expiry"]).lines().count() > 13, "a line for each week of a quarter");
+}
+
+#[test]
+fn an_import_makes_a_certificate_for_each_device_that_has_none() {
+    let home = home();
+    let server = home.start();
+    let dir = home.path();
+    let file = path(dir, "devices.csv");
+    std::fs::write(file, "name,group\npump-1,hq\npump-2,hq\npump 3,hq\n").expect("written");
+    let keys = path(dir, "keys");
+    let import = |more: &[&str]| {
+        let output = server.run(&[&["device", "import", file, "--certificates", keys], more].concat());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = import(&["--dry-run"]);
+    assert!(said.contains("2 added") && !dir.join("keys").exists(), "{said}");
+    let said = import(&[]);
+    assert!(said.contains("2 added, 0 updated, 1 refused; 2 certificates are in"), "{said}");
+    let into = |name: &str| {
+        let pair = Pair::named(&dir.join("keys"), name);
+        assert_eq!(std::fs::metadata(&pair.key).expect("a key").permissions().mode() & 0o777, 0o600);
+        answer(&home, secure(&home)[0], Some(&pair), 5, "").expect("an answer").0
+    };
+    assert_eq!((into("pump-1"), into("pump-2")), (0, 0));
+
+    // One that was cut short is finished by the same one: here pump-2 has come without, and pump-1 has a good one.
+    for one in ["cert", "key"] {
+        std::fs::remove_file(dir.join(format!("keys/pump-2.{one}.pem"))).expect("removed");
+    }
+    server.ok(&["device", "certificate", "revoke", "pump-2"]);
+    let said = import(&["--update"]);
+    assert!(said.contains("0 added, 2 updated, 1 refused; 1 certificates are in"), "{said}");
+    assert_eq!((into("pump-1"), into("pump-2")), (0, 0));
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
 
 use crate::raw::Raw;
 use crate::server::{BOTH_DOORS, GODWIT, Home, Server};
+use crate::tls::wait_for;
 use crate::vault::{self, Vault};
 
 fn home(keys: &str) -> Home {
@@ -81,16 +81,29 @@ fn keys_are_rotated_while_messages_come_and_a_kill_at_any_moment_loses_nothing()
         let server = home.start();
         assert_eq!(sent(&server), number.to_string(), "round {round}");
         send(&server, number);
+        number += 1;
+        let ring = || std::fs::read(home.data().join("KEYRING")).expect("a ring");
+        let key = || std::fs::read(key_file(&home)).expect("a key");
+        let (ring_before, key_before) = (ring(), key());
         let mut rotating = server.command(&["keys", "rotate"]).spawn().expect("it starts");
-        if round % 2 == 0 {
-            assert!(rotating.wait().expect("waited").success());
-            send(&server, number + 1);
-        } else {
-            // Somewhere in the middle; what it left is what the next start finds.
-            std::thread::sleep(Duration::from_millis(3 * round * round));
-            send(&server, number + 1);
+        // Its three steps on the disk: a ring for both keys, the new key, a ring for that one alone. What a kill leaves
+        // after each is what the next start finds.
+        match round {
+            1 => wait_for("the ring opens by both keys", || ring() != ring_before),
+            3 => wait_for("the new key is in place", || key() != key_before),
+            5 => {
+                wait_for("the ring opens by both keys", || ring() != ring_before);
+                let by_both = ring();
+                wait_for("the ring opens by the new key alone", || {
+                    ring() != by_both || rotating.try_wait().expect("asked").is_some()
+                });
+            }
+            _ => {
+                assert!(rotating.wait().expect("waited").success());
+                send(&server, number);
+                number += 1;
+            }
         }
-        number += 2;
         server.kill();
         let _ = rotating.wait();
         keys.push(std::fs::read_to_string(key_file(&home)).expect("a key"));

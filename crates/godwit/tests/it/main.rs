@@ -7,6 +7,7 @@
     reason = "a test of the binary stands outside the house: it has a clock and files"
 )]
 
+mod aws_sdk;
 mod backup;
 mod bad_input;
 mod bridge;
@@ -17,6 +18,7 @@ mod devices;
 mod edge;
 mod export;
 mod grafana;
+mod handshakes;
 mod import;
 mod keys;
 mod manual;
@@ -31,6 +33,7 @@ mod python;
 mod raw;
 mod recording;
 mod register;
+mod renewal;
 mod reprocess;
 mod server;
 mod sessions;

@@ -9,7 +9,7 @@ use crate::server::Home;
 use crate::strangers::python_with_mqtt;
 use crate::tls::{Pair, answer, home, openssl, secure};
 
-const TEMPLATE: &str = r#"{
+pub(crate) const TEMPLATE: &str = r#"{
   "Parameters": {"SerialNumber": {"Type": "String"}},
   "Resources": {
     "thing": {

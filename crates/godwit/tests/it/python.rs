@@ -49,7 +49,9 @@ fn make() -> PathBuf {
 
 #[test]
 fn every_stranger_of_the_requirements_is_there() {
-    let said =
-        run("import duckdb, moto, pandas, psycopg, pyarrow, pysparkplug, sys; print(sys.argv[1])", &["all"]);
+    let said = run(
+        "import awsiot, duckdb, moto, pandas, psycopg, pyarrow, pysparkplug, sys; print(sys.argv[1])",
+        &["all"],
+    );
     assert_eq!(said, "all\n");
 }

@@ -77,7 +77,7 @@ impl Doors {
 }
 
 /// A program in a stranger's language.
-fn script(name: &str) -> PathBuf {
+pub(crate) fn script(name: &str) -> PathBuf {
     let here = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs");
     Path::new(&here).join("tests/it/strangers").join(name)
 }
