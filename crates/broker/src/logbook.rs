@@ -19,6 +19,9 @@ const KINDS_MAX: usize = 4_096;
 /// Longest client id or topic in a line, in characters.
 const SHOWN_CHARS: usize = 64;
 
+/// Longest explanation in a line, in characters.
+const EXPLAINED_CHARS: usize = 256;
+
 /// What was written lately.
 #[derive(Default)]
 pub(crate) struct Logbook(Mutex<HashMap<Kind, Line>>);
@@ -68,9 +71,30 @@ pub(crate) fn shown(text: &str) -> String {
     text.chars().take(SHOWN_CHARS).flat_map(char::escape_debug).collect()
 }
 
+/// Why something failed, in our words and those of a library, as it may stand in a log: longer, and with its own quotation
+/// marks.
+pub(crate) fn explained(text: &str) -> String {
+    let mut explained = String::new();
+    for c in text.chars().take(EXPLAINED_CHARS) {
+        match c {
+            '\'' | '"' => explained.push(c),
+            c => explained.extend(c.escape_debug()),
+        }
+    }
+    explained
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_explanation_is_whole_and_one_line() {
+        let text = "the client's certificate is not right: invalid peer certificate: BadEncoding, \"so\"";
+        assert_eq!(explained(text), text);
+        assert_eq!(explained("a\nb\u{1b}[0m"), "a\\nb\\u{1b}[0m");
+        assert_eq!(explained(&"x".repeat(1_000)).len(), EXPLAINED_CHARS);
+    }
 
     #[test]
     fn a_device_that_tries_all_day_is_one_line_a_minute() {

@@ -113,7 +113,7 @@ async fn shake_hands<T, E: Into<Failure>>(
     };
     let now_mono = shared.host.clock.mono_micros();
     if let Some(left_out) = shared.logbook.may_write(peer.ip(), "", Refusal::Handshake.name(), now_mono) {
-        let why = crate::logbook::shown(&why);
+        let why = crate::logbook::explained(&why);
         tracing::warn!(left_out, "refused {}: {why}. {hint}", peer.ip());
     }
     None

@@ -165,8 +165,9 @@ impl Identity {
     fn late(&self, id: CertificateId, kept: &Kept, der: &[u8], now: Timestamp) -> Who {
         let mut who = Who::certificate(id, kept.device.clone()).with_facts(der);
         who.scope = Scope::Renewal;
-        let is_fresh = kept
-            .last_seen
+        // That it was seen a moment before its end is no word about this.
+        let last_late = kept.last_seen.filter(|last| *last > kept.not_after);
+        let is_fresh = last_late
             .is_some_and(|last| now.micros().abs_diff(last.micros()) < SEEN_EVERY.as_micros() as u64);
         if !is_fresh {
             tracing::warn!(
@@ -184,7 +185,7 @@ impl Identity {
                 |_| {},
             );
         }
-        self.certificate_was_seen(&id, kept.last_seen, now);
+        self.certificate_was_seen(&id, last_late, now);
         self.scoped(who)
     }
 

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{PendingCertificate, ProvisionError, TemplateName};
 use crate::answer::Rejection;
-use crate::{CertificateError, Identity, NewKey, Who};
+use crate::{Actor, CertificateError, Identity, NewKey, Who};
 
 impl Identity {
     /// The answer to a question of provisioning.
@@ -37,9 +37,9 @@ impl Identity {
         };
         answered.map_err(|error| {
             if error.kind() != Kind::Broken {
-                tracing::warn!(principal = ?who.principal, topic, %error, "provisioning was refused");
+                tracing::warn!(by = Actor::of(who, None).name(), topic, %error, "provisioning was refused");
             } else {
-                tracing::error!(principal = ?who.principal, topic, %error, "provisioning failed");
+                tracing::error!(by = Actor::of(who, None).name(), topic, %error, "provisioning failed");
             }
             rejection(&error)
         })
@@ -69,8 +69,8 @@ impl Identity {
         let template = TemplateName::parse(template)?;
         let provisioned = self.provision(who, &template, token, sent).await?;
         tracing::info!(
-            device = ?provisioned.device, certificate = %provisioned.certificate, %template,
-            asker = ?who.principal, "a device was provisioned"
+            device = provisioned.device.as_deref().unwrap_or("-"), certificate = %provisioned.certificate, %template,
+            by = Actor::of(who, None).name(), "a device was provisioned"
         );
         let mut answer = json!({ "deviceConfiguration": provisioned.configuration });
         if let Some(device) = provisioned.device {
