@@ -142,7 +142,7 @@ impl Statement {
             Selection::unchanged(payload)
         } else {
             let value = self.select.make(&scope, &mut undefined)?;
-            Selection::made(value)
+            Selection::of(value)
         };
         Ok(Outcome { selection: Some(selection), undefined })
     }

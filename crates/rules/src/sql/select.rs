@@ -49,7 +49,9 @@ impl Selection {
         Self { value: None, payload: payload.to_vec() }
     }
 
-    pub(crate) fn made(value: Value) -> Self {
+    /// A value as if it had been selected: for what Godwit itself has to say by an action.
+    #[must_use]
+    pub fn of(value: Value) -> Self {
         let payload = value.to_json().into_bytes();
         Self { value: Some(value), payload }
     }

@@ -1,0 +1,105 @@
+//! Rules that come, change and go while messages flow.
+
+use crate::house::{House, load};
+use crate::receiver::{Answer, OK, Receiver};
+
+fn to(name: &str, url: &str) -> String {
+    format!("  - rule: {name}\n    sql: SELECT VALUE n FROM 'dt/#'\n    actions: [{{webhook: \"{url}\"}}]\n")
+}
+
+async fn send(house: &House, range: std::ops::Range<usize>) {
+    for n in range {
+        house.publish("a", "dt/a/x", &format!(r#"{{"n":{n}}}"#)).await;
+    }
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_changes_goes_on_where_it_stood_and_loses_nothing() {
+    let (old, new) = (Receiver::start(Answer::Status(503, "", "")).await, Receiver::start(OK).await);
+    let house = House::open(&to("r", &old.url("/"))).await;
+    send(&house, 0..5).await;
+    old.until("the old one is asked", |all| !all.is_empty()).await;
+    house.sinks.replace(load(&to("r", &new.url("/"))).actions).await.expect("replaced");
+    send(&house, 5..8).await;
+    assert_eq!(new.taken(8).await, numbers(0..8));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_did_not_change_is_not_disturbed_and_a_new_one_begins_with_what_comes() {
+    let (first, second) = (Receiver::start(OK).await, Receiver::start(OK).await);
+    let rules = to("first", &first.url("/"));
+    let house = House::open(&rules).await;
+    send(&house, 0..3).await;
+    first.taken(3).await;
+    let both = rules.clone() + &to("second", &second.url("/"));
+    house.sinks.replace(load(&both).actions).await.expect("replaced");
+    assert_eq!(house.status("first/webhook-1").delivered, 3, "its task goes on");
+    send(&house, 3..5).await;
+    assert_eq!(second.taken(2).await, numbers(3..5));
+    assert_eq!(first.taken(5).await, numbers(0..5));
+
+    // A rule that goes forgets its place: when it comes back it begins anew.
+    house.sinks.replace(load(&rules).actions).await.expect("replaced");
+    send(&house, 5..7).await;
+    house.sinks.replace(load(&both).actions).await.expect("replaced");
+    send(&house, 7..8).await;
+    assert_eq!(second.taken(3).await, ["3", "4", "7"]);
+    assert_eq!(first.taken(8).await, numbers(0..8));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_an_end_in_good_order_nothing_is_sent_twice() {
+    let receiver = Receiver::start(OK).await;
+    let rules = to("r", &receiver.url("/"));
+    let house = House::open(&rules).await;
+    send(&house, 0..30).await;
+    receiver.taken(30).await;
+    let house = house.restart(&rules).await;
+    send(&house, 30..40).await;
+    assert_eq!(receiver.taken(40).await, numbers(0..40));
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_text_today_and_a_number_tomorrow_stops_nothing_and_is_counted() {
+    let receiver = Receiver::start(OK).await;
+    let rule = format!(
+        "  - rule: r\n    sql: SELECT VALUE n FROM 'dt/#' WHERE 100 / n > 3\n    actions: [{{webhook: \"{}\"}}]\n",
+        receiver.url("/")
+    );
+    let house = House::open(&rule).await;
+    for payload in [
+        r#"{"n":5}"#,
+        r#"{"n":"warm"}"#,
+        r#"{"n":0}"#,
+        r#"{"n":[1]}"#,
+        "{}",
+        "not JSON",
+        r#"{"n":"20"}"#,
+        r#"{"n":50}"#,
+    ] {
+        house.publish("a", "dt/a/x", payload).await;
+    }
+    assert_eq!(receiver.taken(2).await, ["5", "\"20\""]);
+    house.until("all are judged", |house| house.status("r/webhook-1").undefined == 5).await;
+    assert_eq!(house.letters(), []);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_actions_than_run_at_once_are_refused_and_change_nothing() {
+    let receiver = Receiver::start(OK).await;
+    let house = House::open(&to("r", &receiver.url("/"))).await;
+    let many: String = (0..300).map(|n| to(&format!("r{n}"), &receiver.url("/"))).collect();
+    let refused = house.sinks.replace(load(&many).actions).await.expect_err("refused");
+    assert_eq!(refused.to_string(), "the rules have 300 actions; the most is 256");
+    send(&house, 0..1).await;
+    assert_eq!(receiver.taken(1).await, numbers(0..1));
+    house.close().await;
+}
