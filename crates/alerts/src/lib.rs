@@ -9,15 +9,30 @@
 //! - A receiver that hangs or fails delays nobody else.
 //! - What is not told has a reason that is kept.
 
+mod act;
+mod alerts;
 mod config;
+mod delivery;
+mod dispatcher;
 mod document;
 mod episode;
+mod look_up;
+mod machine;
+mod steady;
 pub mod store;
 mod wake;
 
+pub use act::{ActError, NewSilence, SILENCE_MATCHERS_MAX, SILENCE_MICROS_MAX, SILENCE_REASON_BYTES_MAX};
+pub use alerts::{Alerts, StartError};
 pub use config::matcher::{Labels, MATCHER_BYTES_MAX, Matcher, REGEX_BYTES_MAX};
 pub use config::problem::{ConfigError, Place, Problem};
 pub use config::{CONFIG_BYTES_MAX, Config, INBOX, SHIPPED};
+pub use delivery::TRY_FOR_MICROS;
+pub use dispatcher::SILENCES_MAX;
 pub use episode::{Episode, EpisodeId, State};
+pub use look_up::{Delivery, EpisodeFilter, Explained, InboxEntry, PAGE_MAX, Said, Shown, Suppressed};
+pub use machine::notice::{Cause, NOTICE_ALERTS_MAX, NoticeId, Why};
+pub use machine::silence::Silence;
+pub use store::outbox::WAITING_MAX;
 pub use store::{Applied, MIGRATIONS, Transition};
 pub use wake::Wake;

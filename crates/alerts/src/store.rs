@@ -9,6 +9,9 @@
 //! - An episode once told as urgent is not demoted by what is learnt later.
 
 pub(crate) mod episodes;
+pub(crate) mod outbox;
+pub(crate) mod past;
+pub(crate) mod silences;
 
 use catalog::{Migration, Place, SqlError, Transaction, params, seal};
 use host::Host;
@@ -68,6 +71,8 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             group_key TEXT NOT NULL,
             notice BYTEA NOT NULL,
             at BIGINT NOT NULL,
+            -- Orders what was told.
+            turn BIGINT NOT NULL,
             PRIMARY KEY (episode, generation, receiver, transition)
         );
 
@@ -116,6 +121,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             -- waiting | sent | dead
             state TEXT NOT NULL,
             -- Orders those that wait for one way.
+            turn BIGINT NOT NULL,
             made_at BIGINT NOT NULL,
             attempts BIGINT NOT NULL,
             -- By the server's clock: the last attempt, or when it got through.
@@ -124,7 +130,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             error BYTEA,
             PRIMARY KEY (notice, way)
         );
-        CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, way, made_at);
+        CREATE INDEX alert_deliveries_by_state ON alert_deliveries (state, way, turn);
 
         CREATE TABLE alert_silences (
             id TEXT PRIMARY KEY,
@@ -360,7 +366,7 @@ fn sealed(host: &Host, id: EpisodeId, episode: &Episode) -> Vec<u8> {
 }
 
 /// The number of the change that is being made.
-fn next_turn(tx: &Transaction<'_>) -> Result<u64, SqlError> {
+pub(crate) fn next_turn(tx: &Transaction<'_>) -> Result<u64, SqlError> {
     let turn = tx.query_one(
         "UPDATE alert_counters SET value = value + 1 WHERE name = 'turn' RETURNING value",
         params![],

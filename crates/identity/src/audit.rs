@@ -185,6 +185,23 @@ impl Identity {
     }
 }
 
+/// Writes down what is being done to something that another room keeps, in the transaction that does it. `before` and
+/// `after` must hold no secret.
+///
+/// # Errors
+/// What the catalog says; the change must fail then too.
+pub fn write_down(
+    transaction: &Transaction<'_>,
+    now: Timestamp,
+    by: &Actor,
+    action: &'static str,
+    object: String,
+    change: (Option<Value>, Option<Value>),
+) -> Result<(), SqlError> {
+    let (before, after) = change;
+    append(transaction, now, &Entry { before, after, ..Entry::done(by, action, object) })
+}
+
 /// Writes an entry behind the last one, in the transaction of what it tells of.
 pub(crate) fn append(
     transaction: &Transaction<'_>,

@@ -43,6 +43,7 @@ pub use attribute::{
 };
 pub use audit::{
     AUDIT_PAGE_MAX, Actor, AnchorError, AuditFilter, AuditPage, Fault, Judge, Outcome, Recorded, Verdict,
+    write_down,
 };
 pub use authority::{Authority, AuthorityError, AuthorityView};
 pub use certificate::{

@@ -69,6 +69,8 @@ pub(crate) struct Email {
     pub(crate) hello: Option<String>,
     pub(crate) login: Option<(String, Secret)>,
     pub(crate) require_tls: bool,
+    /// TLS from the first byte, whatever the port.
+    pub(crate) implicit_tls: bool,
     pub(crate) authority: Option<Vec<u8>>,
 }
 
@@ -93,6 +95,7 @@ pub(crate) struct Global {
     username: Option<String>,
     password: Option<Secret>,
     require_tls: Option<bool>,
+    implicit_tls: Option<bool>,
     slack_url: Option<Secret>,
     authority: Option<Vec<u8>>,
     http: HttpConfig,
@@ -144,6 +147,7 @@ impl Global {
         let hello = section.text("smtp_hello", problems);
         let username = section.text("smtp_auth_username", problems);
         let require_tls = section.bool("smtp_require_tls", problems);
+        let implicit_tls = section.bool("smtp_force_implicit_tls", problems);
         let password = section.secret("smtp_auth_password", "smtp_auth_password_file", reading);
         let slack_url = section.secret("slack_api_url", "slack_api_url_file", reading);
         let authority = authority(&mut section, "smtp_tls_config", reading);
@@ -175,7 +179,18 @@ impl Global {
         ])
         .collect();
         section.finish(&instead, &mut reading.problems);
-        Self { from, smarthost, hello, username, password, require_tls, slack_url, authority, http }
+        Self {
+            from,
+            smarthost,
+            hello,
+            username,
+            password,
+            require_tls,
+            implicit_tls,
+            slack_url,
+            authority,
+            http,
+        }
     }
 }
 
@@ -350,6 +365,7 @@ fn email(section: &mut Section<'_>, key: String, global: &Global, reading: &mut 
     let hello = section.text("hello", problems).or_else(|| global.hello.clone());
     let username = section.text("auth_username", problems).or_else(|| global.username.clone());
     let require_tls = section.bool("require_tls", problems).or(global.require_tls).unwrap_or(true);
+    let implicit_tls = section.bool("force_implicit_tls", problems).or(global.implicit_tls).unwrap_or(false);
     let path = section.path.clone();
     for (what, value, instead) in [
         ("to", &to, "an address, as in `ops@example.org`"),
@@ -381,7 +397,17 @@ fn email(section: &mut Section<'_>, key: String, global: &Global, reading: &mut 
     let login = username.zip(password);
     let authority = authority(section, "tls_config", reading).or_else(|| global.authority.clone());
     let (host, port) = host?;
-    let kind = WayKind::Email(Box::new(Email { to, from, host, port, hello, login, require_tls, authority }));
+    let kind = WayKind::Email(Box::new(Email {
+        to,
+        from,
+        host,
+        port,
+        hello,
+        login,
+        require_tls,
+        implicit_tls,
+        authority,
+    }));
     Some(way(section, key, false, kind, reading))
 }
 

@@ -10,6 +10,9 @@ use serde_saphyr::Spanned;
 
 use super::problem::{Place, Problem};
 
+/// Most nodes that aliases may repeat in all: people repeat a few times, not a billion.
+const ALIASED_MAX: usize = 10_000;
+
 /// A node and its place.
 #[derive(Debug, Clone)]
 pub(crate) struct Node {
@@ -32,7 +35,9 @@ pub(crate) enum Kind {
 impl Node {
     /// Reads a whole document; an empty one is a map without entries.
     pub(crate) fn parse(text: &str) -> Result<Self, Problem> {
-        let read: Result<Option<Self>, _> = serde_saphyr::from_str(text);
+        let limits = serde_saphyr::alias_limits! { max_total_replayed_events: ALIASED_MAX };
+        let options = serde_saphyr::options! { alias_limits: limits };
+        let read: Result<Option<Self>, _> = serde_saphyr::from_str_with_options(text, options);
         let empty = Self { place: Place { line: 1, column: 1 }, kind: Kind::Map(Vec::new()) };
         match read {
             Ok(Some(node)) if !matches!(node.kind, Kind::Null) => Ok(node),

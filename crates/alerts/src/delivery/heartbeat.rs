@@ -1,0 +1,62 @@
+//! Says at intervals that Godwit lives. That it is missing is the other side's alarm.
+//!
+//! Not here: any queue: a beat that came too late would say nothing. The law: a beat is sent by the one who also looks at
+//! the groups, so it stops when that one does.
+
+use std::time::Duration;
+
+use host::{Host, Shutdown};
+use serde_json::json;
+
+use super::webhook::Poster;
+use crate::NoticeId;
+use crate::config::Heartbeat;
+
+/// How long one beat may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Beats until the shutdown. `is_alive` tells whether the machine still turns.
+pub(crate) async fn run(
+    heartbeat: Heartbeat,
+    host: Host,
+    shutdown: Shutdown,
+    is_alive: impl Fn() -> bool + Send + 'static,
+) {
+    let interval = Duration::from_micros(u64::try_from(heartbeat.interval).unwrap_or(1_000_000));
+    let poster = match Poster::open(&heartbeat.http, TIMEOUT.min(interval)) {
+        Ok(poster) => poster,
+        Err(error) => {
+            tracing::error!(error, "there is no heartbeat");
+            return;
+        }
+    };
+    let mut number: u64 = 0;
+    loop {
+        let now = host.clock.now();
+        if is_alive() {
+            number += 1;
+            let id = NoticeId::of("heartbeat", number, now);
+            let beat = json!({
+                "godwit": "alive",
+                "at": now.to_string(),
+                "boot": host.boot,
+                "number": number,
+                "interval_s": interval.as_secs(),
+            });
+            let outcome = match poster.post(id, beat, now).await {
+                Ok(()) => "sent",
+                Err(failure) => {
+                    tracing::warn!(error = failure.text, "the heartbeat was not taken");
+                    "failed"
+                }
+            };
+            metrics::counter!("godwit_alerts_heartbeats_total", "outcome" => outcome).increment(1);
+        } else {
+            tracing::error!("no heartbeat is sent: what decides over notices does not turn");
+        }
+        tokio::select! {
+            () = shutdown.stopping() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}

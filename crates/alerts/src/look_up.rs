@@ -1,0 +1,384 @@
+//! What operators ask: which episodes there are, why one was told to whom or not, what lies in the inbox, what could not be
+//! delivered.
+//!
+//! Not here: changes (`act`). The law: an answer is a page, bounded by [`PAGE_MAX`]; the next one begins behind the last row
+//! of this one, whatever was added meanwhile.
+
+use catalog::{Connection, ReadError, Row, SqlError, ToValue, params, unseal};
+use host::Host;
+use model::Timestamp;
+
+use crate::delivery::{Letter, lines, title};
+use crate::store::episodes::{self, COLUMNS, Stored};
+use crate::store::{outbox, silences};
+use crate::{Alerts, Cause, Episode, EpisodeId, NoticeId, Silence, State, Why};
+
+/// Most rows of a page.
+pub const PAGE_MAX: usize = 1_000;
+
+/// An episode as it stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shown {
+    /// Its id.
+    pub id: EpisodeId,
+    /// What it is and says.
+    pub episode: Episode,
+    /// Where it stands.
+    pub state: State,
+    /// When it last changed, by the server's clock.
+    pub changed_at: Timestamp,
+    /// When somebody took it on, and who.
+    pub acknowledged: Option<(Timestamp, String)>,
+}
+
+/// Which episodes are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct EpisodeFilter {
+    /// In this state; firing and resolved ones by default.
+    pub state: Option<State>,
+    /// Of this rule.
+    pub rule: Option<String>,
+    /// Of this device.
+    pub device: Option<String>,
+    /// Late ones, or those that are not.
+    pub late: Option<bool>,
+    /// Acknowledged ones, or those that are not.
+    pub acknowledged: Option<bool>,
+    /// Fired not before.
+    pub since: Option<Timestamp>,
+    /// Fired before.
+    pub until: Option<Timestamp>,
+}
+
+/// An episode with everything that was and was not said of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Explained {
+    /// The episode.
+    pub shown: Shown,
+    /// What each receiver was told, in order.
+    pub said: Vec<Said>,
+    /// What was not told, and why.
+    pub suppressed: Vec<Suppressed>,
+}
+
+/// What a receiver was told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// Whom.
+    pub receiver: String,
+    /// `firing`, `resolved`, `retracted`, or `reopened`: nothing new, it continues what was told.
+    pub transition: String,
+    /// When.
+    pub at: Timestamp,
+    /// By which notice; none for `reopened`.
+    pub notice: Option<NoticeId>,
+    /// What became of the notice on each way.
+    pub deliveries: Vec<Delivery>,
+}
+
+/// A notice on one way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Delivery {
+    /// Which notice.
+    pub notice: NoticeId,
+    /// Which way: `ops/email/0`.
+    pub way: String,
+    /// `waiting`, `sent` or `dead`.
+    pub state: String,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// When the notice was made.
+    pub made_at: Timestamp,
+    /// When it was last tried.
+    pub tried_at: Option<Timestamp>,
+    /// What the last attempt said.
+    pub error: Option<String>,
+}
+
+/// Why something was not told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suppressed {
+    /// To whom.
+    pub receiver: String,
+    /// Why.
+    pub why: Why,
+    /// By what.
+    pub detail: String,
+    /// First when.
+    pub first_at: Timestamp,
+    /// Last when.
+    pub last_at: Timestamp,
+}
+
+/// A notice in the inbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InboxEntry {
+    /// Which notice.
+    pub notice: NoticeId,
+    /// To whom.
+    pub receiver: String,
+    /// Why it was made.
+    pub cause: Cause,
+    /// When.
+    pub made_at: Timestamp,
+    /// How many of its alerts were firing.
+    pub firing: u64,
+    /// How many were over.
+    pub resolved: u64,
+    /// In one line.
+    pub title: String,
+    /// A line per alert.
+    pub lines: Vec<String>,
+}
+
+impl Alerts {
+    /// A page of episodes, the last fired first, and behind what the next page begins.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn episodes(
+        &self,
+        filter: EpisodeFilter,
+        after: Option<(Timestamp, EpisodeId)>,
+        limit: usize,
+    ) -> Result<(Vec<Shown>, Option<(Timestamp, EpisodeId)>), ReadError> {
+        let host = self.host().clone();
+        let limit = limit.clamp(1, PAGE_MAX);
+        let found = self.catalog().read_async::<_, ReadError>(move |connection| {
+            Ok(page(connection, &host, &filter, after, limit + 1)?)
+        });
+        let mut found = found.await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| (last.episode.fired_at, last.id));
+        Ok((found, next))
+    }
+
+    /// One episode, with everything that was and was not said of it; `None` when there is none.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn explain(&self, id: EpisodeId) -> Result<Option<Explained>, ReadError> {
+        let host = self.host().clone();
+        self.catalog()
+            .read_async::<_, ReadError>(move |connection| {
+                let Some(shown) = episodes::one(connection, &host, id)?.and_then(shown) else { return Ok(None) };
+                let mut said = connection.query(
+                    "SELECT receiver, transition, at, notice FROM alert_said WHERE episode = $1 ORDER BY turn",
+                    params![id],
+                    |row| {
+                        let notice: Vec<u8> = row.get(3)?;
+                        Ok(Said {
+                            receiver: row.get(0)?,
+                            transition: row.get(1)?,
+                            at: row.get(2)?,
+                            notice: notice.try_into().ok().map(NoticeId),
+                            deliveries: Vec::new(),
+                        })
+                    },
+                )?;
+                for one in &mut said {
+                    if let Some(notice) = one.notice {
+                        let sql = format!("SELECT {DELIVERY} WHERE notice = $1 ORDER BY way");
+                        one.deliveries = connection.query(&sql, params![notice], |row| delivery(&host, row))?;
+                    }
+                }
+                let suppressed = connection.query(
+                    "SELECT receiver, reason, detail, first_at, last_at FROM alert_suppressed
+                     WHERE episode = $1 ORDER BY first_at, receiver, reason",
+                    params![id],
+                    |row| suppressed(&host, id, row),
+                )?;
+                Ok(Some(Explained { shown, said, suppressed: suppressed.into_iter().flatten().collect() }))
+            })
+            .await
+    }
+
+    /// The silences in force or to come, by their ends; with those that are over when `all`.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn silences(&self, all: bool) -> Result<Vec<Silence>, ReadError> {
+        let host = self.host().clone();
+        let since = if all { Timestamp::from_micros(i64::MIN) } else { host.clock.now() };
+        self.catalog()
+            .read_async::<_, ReadError>(move |connection| {
+                Ok(silences::ending_after(connection, &host, since, PAGE_MAX)?)
+            })
+            .await
+    }
+
+    /// A page of the inbox, newest first, and behind what the next page begins.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn inbox(
+        &self,
+        after: Option<(Timestamp, NoticeId)>,
+        limit: usize,
+    ) -> Result<(Vec<InboxEntry>, Option<(Timestamp, NoticeId)>), ReadError> {
+        let host = self.host().clone();
+        let limit = limit.clamp(1, PAGE_MAX);
+        let (at, id) = after.unwrap_or((Timestamp::from_micros(i64::MAX), NoticeId([0xff; 16])));
+        let found = self.catalog().read_async::<_, ReadError>(move |connection| {
+            Ok(connection.query(
+                "SELECT n.id, n.receiver, n.cause, n.made_at, n.firing, n.resolved, n.body FROM alert_notices n
+                 WHERE (n.made_at < $1 OR (n.made_at = $1 AND n.id < $2))
+                   AND EXISTS (SELECT 1 FROM alert_deliveries d WHERE d.notice = n.id AND d.kind = 'inbox')
+                 ORDER BY n.made_at DESC, n.id DESC LIMIT $3",
+                params![at, id, limit + 1],
+                |row| entry(&host, row),
+            )?)
+        });
+        let mut found = found.await?;
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|last| (last.made_at, last.notice));
+        Ok((found, next))
+    }
+
+    /// What could not be delivered, oldest first, at most [`PAGE_MAX`].
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn dead_letters(&self) -> Result<Vec<Delivery>, ReadError> {
+        self.in_state("dead").await
+    }
+
+    /// What waits to be delivered, in the order of its making, at most [`PAGE_MAX`].
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn waiting(&self) -> Result<Vec<Delivery>, ReadError> {
+        self.in_state("waiting").await
+    }
+
+    async fn in_state(&self, state: &'static str) -> Result<Vec<Delivery>, ReadError> {
+        let host = self.host().clone();
+        self.catalog()
+            .read_async::<_, ReadError>(move |connection| {
+                let sql = format!("SELECT {DELIVERY} WHERE state = $1 ORDER BY turn, way LIMIT $2");
+                Ok(connection.query(&sql, params![state, PAGE_MAX], |row| delivery(&host, row))?)
+            })
+            .await
+    }
+
+    /// Every episode that fired and stands, at most `limit`, the last fired first: for the SQL table `alerts`. Blocks.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub fn standing(&self, limit: usize) -> Result<Vec<Shown>, ReadError> {
+        let host = self.host().clone();
+        let filter = EpisodeFilter::default();
+        self.catalog().read::<_, ReadError>(|connection| Ok(page(connection, &host, &filter, None, limit)?))
+    }
+}
+
+const DELIVERY: &str = "notice, way, state, attempts, made_at, tried_at, error FROM alert_deliveries";
+
+fn delivery(host: &Host, row: &Row<'_>) -> Result<Delivery, SqlError> {
+    let (notice, way): (NoticeId, String) = (row.get(0)?, row.get(1)?);
+    Ok(Delivery {
+        error: outbox::error(host, notice, &way, row.get(6)?),
+        notice,
+        way,
+        state: row.get(2)?,
+        attempts: row.get(3)?,
+        made_at: row.get(4)?,
+        tried_at: row.get(5)?,
+    })
+}
+
+fn suppressed(host: &Host, id: EpisodeId, row: &Row<'_>) -> Result<Option<Suppressed>, SqlError> {
+    let (receiver, reason, sealed): (String, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+    let Some(why) = Why::from_name(&reason) else { return Ok(None) };
+    let place = format!("{id}/{receiver}/{reason}");
+    let opened =
+        unseal(host, catalog::Place { table: "alert_suppressed", column: "detail", row: &place }, &sealed);
+    let detail = opened.ok().and_then(|bytes| String::from_utf8(bytes.to_vec()).ok()).unwrap_or_default();
+    Ok(Some(Suppressed { receiver, why, detail, first_at: row.get(3)?, last_at: row.get(4)? }))
+}
+
+fn entry(host: &Host, row: &Row<'_>) -> Result<InboxEntry, SqlError> {
+    let notice: NoticeId = row.get(0)?;
+    let (made_at, sealed): (Timestamp, Vec<u8>) = (row.get(3)?, row.get(6)?);
+    let body = outbox::body(host, notice, &sealed);
+    let (title, lines) = match &body {
+        Some(body) => {
+            let letter = Letter { id: notice, made_at, body, alerts_max: 100, now: made_at };
+            (title(body), lines(&letter))
+        }
+        None => ("what it says does not open".to_owned(), Vec::new()),
+    };
+    Ok(InboxEntry {
+        notice,
+        receiver: row.get(1)?,
+        cause: Cause::from_name(&row.get::<String>(2)?).unwrap_or(Cause::News),
+        made_at,
+        firing: row.get(4)?,
+        resolved: row.get(5)?,
+        title,
+        lines,
+    })
+}
+
+fn shown(stored: Stored) -> Option<Shown> {
+    let state = State::from_name(&stored.state)?;
+    let Stored { id, episode, changed_at, acknowledged, .. } = stored;
+    Some(Shown { id, episode, state, changed_at, acknowledged })
+}
+
+/// Episodes whose row says a state that people know, the last fired first.
+fn page(
+    connection: &Connection<'_>,
+    host: &Host,
+    filter: &EpisodeFilter,
+    after: Option<(Timestamp, EpisodeId)>,
+    limit: usize,
+) -> Result<Vec<Shown>, SqlError> {
+    let mut wheres: Vec<String> = Vec::new();
+    let mut values: Vec<Box<dyn ToValue>> = Vec::new();
+    let mut bind = |condition: &dyn Fn(usize) -> String, value: Box<dyn ToValue>| {
+        values.push(value);
+        wheres.push(condition(values.len()));
+    };
+    match filter.state {
+        Some(state) => bind(&|n| format!("state = ${n}"), Box::new(state.name())),
+        None => bind(&|n| format!("state IN ('firing', ${n})"), Box::new("resolved")),
+    }
+    if let Some(rule) = &filter.rule {
+        bind(&|n| format!("rule = ${n}"), Box::new(rule.clone()));
+    }
+    if let Some(device) = &filter.device {
+        // The key is JSON, written by one writer: this is how a device stands in it.
+        let entry = format!("\"device\":{}", serde_json::Value::from(device.as_str()));
+        bind(&|n| format!("replace(key, ${n}, '') <> key"), Box::new(entry));
+    }
+    if let Some(late) = filter.late {
+        bind(&|n| format!("late = ${n}"), Box::new(late));
+    }
+    if let Some(since) = filter.since {
+        bind(&|n| format!("fired_at >= ${n}"), Box::new(since));
+    }
+    if let Some(until) = filter.until {
+        bind(&|n| format!("fired_at < ${n}"), Box::new(until));
+    }
+    if let Some((at, id)) = after {
+        bind(&|n| format!("fired_at <= ${n}"), Box::new(at));
+        bind(&|n| format!("(fired_at, id) < (${}, ${n})", n - 1), Box::new(id));
+    }
+    let acknowledged = match filter.acknowledged {
+        Some(true) => " AND acknowledged_at IS NOT NULL",
+        Some(false) => " AND acknowledged_at IS NULL",
+        None => "",
+    };
+    values.push(Box::new(limit));
+    let sql = format!(
+        "SELECT {COLUMNS} FROM alert_episodes WHERE {}{acknowledged} ORDER BY fired_at DESC, id DESC LIMIT ${}",
+        wheres.join(" AND "),
+        values.len()
+    );
+    let params: Vec<&dyn ToValue> = values.iter().map(|value| &**value).collect();
+    let found = connection.query(&sql, &params, |row| episodes::stored(host, row))?;
+    Ok(found.into_iter().filter_map(shown).collect())
+}
