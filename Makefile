@@ -72,7 +72,7 @@ fuzz: ## Throw bytes at the packet decoder, the payload decoders and sessions (F
 bench: bench-crates bench-store bench-mqtt bench-peers ## Every figure of the README, beside its peers
 
 bench-crates: ## Codec, journal (beside fjall), permissions, decoders
-	cargo bench --locked --profile demo -p mqtt -p model -p identity -p catalog -p journal -p broker
+	cargo bench --locked --profile demo -p mqtt -p model -p identity -p catalog -p journal -p broker -p rules
 
 bench-store: ## 10 million readings: stored per second, bytes each, four queries
 	cargo bench --locked --profile demo -p series

@@ -302,3 +302,25 @@ impl Hasher for Fnv {
         self.write_u64(size as u64);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Limits, RuleSet};
+
+    #[test]
+    fn the_state_of_a_rule_without_windows_is_small() {
+        let text = "groups:\n- name: a\n  rules:\n  - {alert: A, from: '#', expr: a > 1, for: 5m}\n";
+        let rules = RuleSet::load([("a", text)], &Limits::default()).expect("right");
+        // No window, no last value, no device: nothing is kept outside the struct.
+        assert!(size_of::<Fold>() <= 200, "{} bytes", size_of::<Fold>());
+        let mut fold = Fold::new(&rules.alerts[0]);
+        fold.machine = Machine::Run {
+            start: Timestamp::from_micros(1),
+            last: Timestamp::from_micros(i64::MAX),
+            count: 9,
+        };
+        fold.newest = Some((Timestamp::from_micros(i64::MAX), u64::MAX));
+        assert!(fold.to_bytes().len() <= 48, "{} bytes", fold.to_bytes().len());
+    }
+}

@@ -1,5 +1,6 @@
 //! What is wrong with a rule file is told at once, with its place and what would be right.
 
+use proptest::prelude::*;
 use rules::{Limits, RuleSet};
 
 use crate::load;
@@ -164,4 +165,65 @@ fn what_cannot_work_together_is_refused() {
     check("expr: a > 1\nlabels: {alertname: x}", "`alertname` is the rule's own name, and is always there");
     check("expr: a > 1\nby: []", "`by` names nothing");
     check("expr: [a]", "`expr` is a text, and this is a list");
+}
+
+/// Words of the language, and what stands beside it.
+const WORDS: [&str; 36] = [
+    "a",
+    "b.c",
+    "\"x y\"",
+    "'t'",
+    "1",
+    "2.5e3",
+    "5m",
+    "last",
+    "last 4",
+    "avg(",
+    "quantile(",
+    "matches(",
+    "last(",
+    "case",
+    "when",
+    "then",
+    "else",
+    "end",
+    "and",
+    "or",
+    "not",
+    "true",
+    "=",
+    "<>",
+    "<",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "(",
+    ")",
+    ",",
+    "attr.f",
+    "\u{fe0f}ß",
+    "\"",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_expression_brings_the_loader_down(words in prop::collection::vec(0..WORDS.len(), 0..24), folded: bool) {
+        let expr: Vec<&str> = words.iter().map(|word| WORDS[*word]).collect();
+        let sign = if folded { ">-" } else { "|" };
+        let loaded = load(&format!("expr: {sign}\n  {}\nclear: a < 1", expr.join(" ")));
+        if let Err(faults) = loaded {
+            prop_assert!(faults.iter().all(|fault| (5..=9).contains(&fault.fault.line)), "{:?}", faults);
+        }
+    }
+
+    #[test]
+    fn no_file_brings_the_loader_down(text in "[-a-z:\\[\\]{}'\"|>&*! \n]{0,200}") {
+        let body = format!("groups:\n- name: a\n  rules:\n  - {text}");
+        drop(RuleSet::load([("a.yaml", text.as_str()), ("b.yaml", body.as_str())], &Limits::default()));
+        drop(rules::TestFile::parse(&text));
+    }
 }
