@@ -38,6 +38,12 @@
 //! | `POST /api/v1/policies/{name}/activate` | lets another version count | admin |
 //! | `PUT`, `DELETE /api/v1/policies/{name}/targets/{target}` | attaches, detaches | admin |
 //! | `POST /api/v1/decisions` | whether a device may, and which statement decides | viewer |
+//! | `GET /api/v1/alerts` | a page of alerts | viewer |
+//! | `GET /api/v1/alerts/{id}` | one: what was told to whom, what was not, and why | viewer |
+//! | `POST /api/v1/alerts/{id}/acknowledge` | takes it on | operator |
+//! | `GET, POST /api/v1/silences`, `DELETE …/{id}` | silences | viewer, operator |
+//! | `GET /api/v1/inbox` | a page of notices to the inbox | viewer |
+//! | `GET /api/v1/dead-letters`, `POST …/retry` | notices that could not be delivered, and again | viewer, operator |
 //! | `GET /api/v1/sessions` | a page of MQTT sessions | viewer |
 //! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | viewer |
 //! | `POST /api/v1/sessions/{client id}/kick` | ends its connection | operator |
@@ -52,6 +58,7 @@
 //! Which role and which scope each needs is written in `routes`, in one table. A refusal is a problem document
 //! (RFC 9457) with a `hint` where the reader can do something.
 
+mod alerts;
 mod audit;
 mod auth;
 mod backup;
@@ -82,6 +89,10 @@ mod tokens;
 mod unrouted;
 mod users;
 
+pub use alerts::{
+    Alert, AlertSaid, AlertSuppressed, Alerts, DeadLetters, Explained, Inbox, InboxNotice, NoticeDelivery,
+    Retried, Silence, Silences,
+};
 pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
@@ -125,6 +136,8 @@ pub struct Parts {
     pub journal: journal::Journal,
     /// Readings as columns.
     pub series: series::Series,
+    /// Alerts and who hears of them.
+    pub alerts: ::alerts::Alerts,
     /// Devices and who may ask.
     pub identity: identity::Identity,
     /// The MQTT door's numbers, as a map of names to numbers or maps of them.

@@ -16,8 +16,8 @@ use crate::auth::judged;
 use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
-    Parts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me, openapi,
-    policies, provisioning, query, reprocess, sessions, status, tokens, unrouted, users,
+    Parts, alerts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me,
+    openapi, policies, provisioning, query, reprocess, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -129,7 +129,7 @@ impl Table {
 
 /// Every route.
 pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
-    use Area::{Audit, Certificates, Devices, Keys, Policies, Readings, Sessions, Status, Users};
+    use Area::{Alerts, Audit, Certificates, Devices, Keys, Policies, Readings, Sessions, Status, Users};
     use Role::{Admin, Operator, Viewer};
     const GET: Method = Method::GET;
     const POST: Method = Method::POST;
@@ -204,6 +204,24 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::one::<sessions::Session>(200))
         .on(POST, "/api/v1/sessions/{client_id}/kick", least(Operator, Sessions), sessions::kick)
         .gives(Gives::none(204))
+        .on(GET, "/api/v1/alerts", least(Viewer, Alerts), alerts::list)
+        .gives(Gives::one::<alerts::Alerts>(200))
+        .on(GET, "/api/v1/alerts/{id}", least(Viewer, Alerts), alerts::show)
+        .gives(Gives::one::<alerts::Explained>(200))
+        .on(POST, "/api/v1/alerts/{id}/acknowledge", least(Operator, Alerts), alerts::acknowledge)
+        .gives(Gives::none(204))
+        .on(GET, "/api/v1/silences", least(Viewer, Alerts), alerts::silences)
+        .gives(Gives::one::<alerts::Silences>(200))
+        .on(POST, "/api/v1/silences", least(Operator, Alerts), alerts::silence)
+        .gives(Gives::one::<alerts::Silence>(201))
+        .on(DELETE, "/api/v1/silences/{id}", least(Operator, Alerts), alerts::expire)
+        .gives(Gives::none(204))
+        .on(GET, "/api/v1/inbox", least(Viewer, Alerts), alerts::inbox)
+        .gives(Gives::one::<alerts::Inbox>(200))
+        .on(GET, "/api/v1/dead-letters", least(Viewer, Alerts), alerts::dead_letters)
+        .gives(Gives::one::<alerts::DeadLetters>(200))
+        .on(POST, "/api/v1/dead-letters/retry", least(Operator, Alerts), alerts::retry)
+        .gives(Gives::one::<alerts::Retried>(200))
         .on(GET, "/api/v1/retained", least(Viewer, Sessions), sessions::retained)
         .gives(Gives::one::<sessions::RetainedPage>(200))
         .on(DELETE, "/api/v1/retained", least(Operator, Sessions), sessions::clear)

@@ -95,6 +95,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Audit(command::audit::Args),
+    /// See what fires and who was told; acknowledge, silence, try dead letters again
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Alert(command::alert::Args),
     /// Make tokens by which programs speak for a user
     #[cfg(feature = "platform")]
     #[command(subcommand)]
@@ -168,6 +172,8 @@ fn main() -> ExitCode {
             Command::User(args) => command::user::run(args).await,
             #[cfg(feature = "platform")]
             Command::Audit(args) => command::audit::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Alert(args) => command::alert::run(args).await,
             #[cfg(feature = "platform")]
             Command::Token(args) => command::token::run(args).await,
             #[cfg(feature = "platform")]

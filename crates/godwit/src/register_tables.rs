@@ -64,6 +64,47 @@ pub(crate) fn of(identity: &Identity, broker: &Arc<Broker>) -> [ForeignTable; 3]
     ]
 }
 
+/// Most alerts that a query of the table sees: the last fired.
+const ALERTS_MAX: usize = 100_000;
+
+/// The table of alerts: episodes that fired and stand.
+pub(crate) fn alerts(alerts: &alerts::Alerts) -> ForeignTable {
+    let alerts = alerts.clone();
+    ForeignTable {
+        name: "alerts".to_owned(),
+        columns: columns(&[
+            ("id", ColumnKind::Text),
+            ("rule", ColumnKind::Text),
+            ("key", ColumnKind::Text),
+            ("state", ColumnKind::Text),
+            ("started_at", ColumnKind::Time),
+            ("fired_at", ColumnKind::Time),
+            ("resolved_at", ColumnKind::Time),
+            ("late", ColumnKind::Boolean),
+            ("labels", ColumnKind::Text),
+        ]),
+        rows: Arc::new(move || {
+            let all = alerts.standing(ALERTS_MAX).map_err(|error| error.to_string())?;
+            let json = |map: &BTreeMap<String, String>| serde_json::to_string(map).expect("texts are JSON");
+            let row = |shown: alerts::Shown| {
+                let episode = &shown.episode;
+                vec![
+                    text(&shown.id.to_string()),
+                    text(&episode.rule),
+                    text(&json(&episode.key)),
+                    text(shown.state.name()),
+                    Cell::Time(episode.started_at),
+                    Cell::Time(episode.fired_at),
+                    time(episode.resolved_at),
+                    Cell::Boolean(episode.late),
+                    text(&json(&episode.labels)),
+                ]
+            };
+            Ok(all.into_iter().map(row).collect())
+        }),
+    }
+}
+
 fn columns(of: &[(&str, ColumnKind)]) -> Vec<(String, ColumnKind)> {
     of.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect()
 }

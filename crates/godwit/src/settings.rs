@@ -26,6 +26,7 @@ const SECTIONS: &[&str] = &[
     "aws",
     "devices",
     "audit",
+    "alerts",
 ];
 
 /// Variables that are no settings of a section: flags and the command line's own.
@@ -76,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) devices: Devices,
     /// How long it is kept who did what.
     pub(crate) audit: Audit,
+    /// Who is told of alerts.
+    pub(crate) alerts: AlertsSettings,
 }
 
 /// `[audit]`: how long it is kept who did what.
@@ -98,6 +101,14 @@ fn audit_keep<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D:
             "`keep` of the audit log is {short:?}; the least is a day (`1d`)"
         ))),
     }
+}
+
+/// `[alerts]`: who is told of alerts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AlertsSettings {
+    /// Routes and receivers, in the words of alertmanager.yml (docs/alerts.md). Default: none, everything goes to the inbox.
+    pub(crate) config: Option<PathBuf>,
 }
 
 /// `[devices]`: what happens by itself to devices.

@@ -140,6 +140,8 @@ pub enum Area {
     Sessions,
     /// MQTT itself: to log in there.
     Mqtt,
+    /// Alerts, silences, notices.
+    Alerts,
     /// Users, their roles, sessions and tokens.
     Users,
     /// The audit log.
@@ -150,7 +152,7 @@ pub enum Area {
 
 impl Area {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Status,
         Self::Readings,
         Self::Devices,
@@ -158,6 +160,7 @@ impl Area {
         Self::Policies,
         Self::Sessions,
         Self::Mqtt,
+        Self::Alerts,
         Self::Users,
         Self::Audit,
         Self::Keys,
@@ -174,6 +177,7 @@ impl Area {
             Self::Policies => "policies",
             Self::Sessions => "sessions",
             Self::Mqtt => "mqtt",
+            Self::Alerts => "alerts",
             Self::Users => "users",
             Self::Audit => "audit",
             Self::Keys => "keys",

@@ -128,6 +128,8 @@ struct House {
     renewal: tokio::task::JoinHandle<()>,
     identity: identity::Identity,
     upkeep: tokio::task::JoinHandle<()>,
+    /// What decides over notices, and the ways to their receivers.
+    notices: Vec<tokio::task::JoinHandle<()>>,
     setup: Arc<SetupLink>,
     /// What is said of the setup link.
     setup_said: String,
@@ -153,11 +155,16 @@ impl House {
         })?;
         let is_classified = settings.channel.iter().any(|channel| channel.classified);
         let sparkplug_host = SparkplugHost::of(&settings.sparkplug)?;
+        let who_is_told = match &settings.alerts.config {
+            Some(file) => super::alert::read(file, &*host.disk)?,
+            None => alerts::Config::shipped(),
+        };
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
         let postgres = series::Postgres::bind(&settings.postgres);
         let postgres = postgres.await.map_err(hinted(series::PostgresError::hint))?;
 
-        let migrations: Vec<_> = [identity::Identity::migrations(), broker::Broker::migrations()].concat();
+        let migrations: Vec<_> =
+            [identity::Identity::migrations(), broker::Broker::migrations(), alerts::MIGRATIONS].concat();
         let catalog = catalog::Catalog::open(&data.join("catalog.db"), &migrations, &host)
             .map_err(hinted(catalog::OpenError::hint))?;
         let (journal, recovery) = journal::Journal::open(&data.join("journal"), &settings.journal, &host)
@@ -223,7 +230,10 @@ impl House {
             .map_err(hinted(broker::StartError::hint))?;
         let broker = Arc::new(broker);
 
-        for table in register_tables::of(&identity, &broker) {
+        let alerts = alerts::Alerts::open(catalog.clone(), host.clone(), who_is_told);
+        for table in
+            register_tables::of(&identity, &broker).into_iter().chain([register_tables::alerts(&alerts)])
+        {
             series.register(table).context("a table of the register is refused")?;
         }
         identity.quarantine_over_rate(settings.devices.quarantine_over_rate);
@@ -232,6 +242,7 @@ impl House {
             watcher.sampled(device, time, is_receipt);
         }));
         let shutdown = Shutdown::new();
+        let notices = alerts.start(&journal, &shutdown).await?;
         let https_urls: Vec<_> = https.iter().map(|door| format!("https://{}", door.address())).collect();
         let serve = |door: ingress::Https| {
             tokio::spawn(door.serve(ingress::Parts {
@@ -266,6 +277,7 @@ impl House {
             is_classified,
             journal: journal.clone(),
             series: series.clone(),
+            alerts: alerts.clone(),
             identity: identity.clone(),
             operators: operators::of(&broker),
             door: {
@@ -330,6 +342,7 @@ impl House {
             renewal,
             identity,
             upkeep,
+            notices,
             setup,
             setup_said,
             shutdown,
@@ -407,6 +420,11 @@ impl House {
             && tokio::time::timeout(REQUESTS_PATIENCE, postgres).await.is_err()
         {
             tracing::warn!("SQL clients were cut off");
+        }
+        for task in self.notices {
+            if tokio::time::timeout(REQUESTS_PATIENCE, task).await.is_err() {
+                tracing::warn!("a notice under way was cut off; it is sent again at the next start");
+            }
         }
         self.series.close().await;
         self.identity.close();

@@ -12,8 +12,8 @@ use crate::http::{ServerArgs, encoded};
 /// What `--help` says behind the flags.
 const HELP: &str =
     "A token may what its user may at that moment, within its scopes: `*`, `*:read`, or one of status, readings,
-devices, certificates, policies, sessions, mqtt, users, audit and keys, with `:read` or `:write` where only that is
-meant. It is sent as `Authorization: Bearer TOKEN`; MQTT and SQL clients give it as the password, the latter with the
+devices, certificates, policies, sessions, mqtt, alerts, users, audit and keys, with `:read` or `:write` where only
+that is meant. It is sent as `Authorization: Bearer TOKEN`; MQTT and SQL clients give it as the password, the latter with the
 user name `USER:NAME`.
 
 Examples:

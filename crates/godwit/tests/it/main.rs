@@ -7,6 +7,7 @@
     reason = "a test of the binary stands outside the house: it has a clock and files"
 )]
 
+mod alerts;
 mod aws_sdk;
 mod backup;
 mod bad_input;
