@@ -35,7 +35,8 @@ fn rows() -> Vec<Row<'static>> {
 
 #[test]
 fn every_example_of_the_manual_gives_the_result_beside_it() {
-    let (_, after) = MANUAL.split_once("```json\n").expect("the message is in the manual");
+    let (_, functions) = MANUAL.split_once("\n## Functions\n").expect("functions are in the manual");
+    let (_, after) = functions.split_once("```json\n").expect("the message is in the manual");
     let (payload, _) = after.split_once("```").expect("it ends");
     let properties = Properties {
         content_type: Some(ByteString::from_static("application/json")),
@@ -59,6 +60,14 @@ fn every_example_of_the_manual_gives_the_result_beside_it() {
         };
         assert_eq!(String::from_utf8(made).expect("text"), result, "{example}");
     }
+}
+
+#[test]
+fn the_rule_of_the_manual_is_a_rule() {
+    let (_, after) = MANUAL.split_once("```yaml\n").expect("a rule is in the manual");
+    let (text, _) = after.split_once("```").expect("it ends");
+    let set = crate::RuleSet::load([("manual.yaml", text)], &crate::Limits::default()).expect("rules");
+    assert_eq!(set.actions[0].actions.len(), 4);
 }
 
 #[test]
