@@ -38,6 +38,7 @@ pub(crate) mod restore;
 pub(crate) mod retained;
 #[cfg(feature = "platform")]
 pub(crate) mod route;
+pub(crate) mod rule;
 pub(crate) mod send;
 #[cfg(feature = "platform")]
 pub(crate) mod serve;

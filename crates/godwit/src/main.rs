@@ -136,6 +136,9 @@ enum Command {
     /// Look for what is wrong, or soon will be, and say what to do
     #[cfg(feature = "platform")]
     Doctor(command::doctor::Args),
+    /// Check rules, test them, try them on what was recorded
+    #[command(subcommand)]
+    Rule(command::rule::Args),
     /// Find the limits of a server
     Load(command::load::Args),
 }
@@ -194,6 +197,7 @@ fn main() -> ExitCode {
             Command::Ca(args) => command::ca::run(args).await,
             #[cfg(feature = "platform")]
             Command::Doctor(args) => command::doctor::run(args).await,
+            Command::Rule(args) => command::rule::run(args).await,
             Command::Load(args) => command::load::run(args).await,
         }
     });

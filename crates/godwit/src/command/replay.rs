@@ -6,7 +6,7 @@
 mod csv_rows;
 mod json_rows;
 mod order;
-mod rows;
+pub(crate) mod rows;
 #[cfg(test)]
 mod run_tests;
 #[cfg(test)]

@@ -36,6 +36,7 @@ mod recording;
 mod register;
 mod renewal;
 mod reprocess;
+mod rule_commands;
 mod server;
 mod sessions;
 mod sparkplug;

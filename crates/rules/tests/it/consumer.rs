@@ -107,7 +107,16 @@ impl<'a> Consumer<'a> {
     }
 
     pub(crate) fn saved(&self) -> BTreeMap<Key, Vec<u8>> {
-        self.folds.iter().map(|(key, fold)| (key.clone(), fold.to_bytes())).collect()
+        let save = |(key, fold): (&Key, &Fold)| {
+            let bytes = fold.to_bytes();
+            assert_eq!(
+                Fold::from_bytes(self.rule, &bytes).as_ref(),
+                Ok(fold),
+                "what was written reads as it was"
+            );
+            (key.clone(), bytes)
+        };
+        self.folds.iter().map(save).collect()
     }
 
     fn remember(&mut self, sample: &Sample) {

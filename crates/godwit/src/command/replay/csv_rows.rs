@@ -17,7 +17,7 @@ use crate::command::recording::payload::Payload;
 use crate::command::recording::times::Times;
 use crate::command::recording::unreadable::Unreadable;
 
-pub(super) struct CsvRows<R> {
+pub(crate) struct CsvRows<R> {
     reader: Reader<R>,
     /// The first row was read to understand the header.
     first: Option<ByteRecord>,

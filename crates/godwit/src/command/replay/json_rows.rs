@@ -10,7 +10,7 @@ use crate::command::recording::lines::{Lines, too_long};
 use crate::command::recording::payload::Payload;
 use crate::command::recording::times::Times;
 
-pub(super) struct JsonRows<R> {
+pub(crate) struct JsonRows<R> {
     lines: Lines<R>,
     times: Times,
     time: Option<String>,

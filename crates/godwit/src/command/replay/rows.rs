@@ -24,7 +24,7 @@ pub(crate) enum Format {
 
 impl Format {
     /// By the file's name, else by its first character.
-    pub(super) fn detect(name: &str, head: &[u8]) -> Self {
+    pub(crate) fn detect(name: &str, head: &[u8]) -> Self {
         let name = name.to_ascii_lowercase();
         if [".jsonl", ".ndjson", ".json"].iter().any(|end| name.ends_with(end)) {
             return Self::Jsonl;
@@ -36,38 +36,38 @@ impl Format {
 
 /// What the user says of the file.
 #[derive(Debug, Clone)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     /// The zone of times that name none.
-    pub(super) zone: TimeZone,
+    pub(crate) zone: TimeZone,
     /// The column or field that holds the time, by its name in the file; else it is found.
-    pub(super) time: Option<String>,
+    pub(crate) time: Option<String>,
 }
 
 /// One message to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Its line in the file, from 1.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// When it was measured.
-    pub(super) time: Timestamp,
+    pub(crate) time: Timestamp,
     /// The JSON.
-    pub(super) payload: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
 }
 
 /// A row that cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BadRow {
+pub(crate) struct BadRow {
     /// Its line in the file, from 1.
-    pub(super) line: u64,
+    pub(crate) line: u64,
     /// What is wrong with it.
-    pub(super) why: String,
+    pub(crate) why: String,
 }
 
 /// What comes of a line.
-pub(super) type Item = io::Result<Result<Row, BadRow>>;
+pub(crate) type Item = io::Result<Result<Row, BadRow>>;
 
 /// The rows of a recording, in the file's order.
-pub(super) enum Rows<R> {
+pub(crate) enum Rows<R> {
     Csv(Box<CsvRows<R>>),
     Json(Box<JsonRows<R>>),
 }
@@ -75,7 +75,7 @@ pub(super) enum Rows<R> {
 impl<R: Read> Rows<R> {
     /// Reads the header, if there is one. `head` is the start of the file, `input` the whole of it without a byte
     /// order mark.
-    pub(super) fn open(format: Format, input: R, head: &[u8], reading: &Reading) -> Result<Self, Unreadable> {
+    pub(crate) fn open(format: Format, input: R, head: &[u8], reading: &Reading) -> Result<Self, Unreadable> {
         Ok(match format {
             Format::Csv => Self::Csv(Box::new(CsvRows::open(input, without_bom(head), reading)?)),
             Format::Jsonl => Self::Json(Box::new(JsonRows::open(input, reading))),
