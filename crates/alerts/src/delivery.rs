@@ -217,7 +217,8 @@ impl Lane {
             Attempt::Sent => {
                 tracing::info!(way, %notice, attempts = waiting.attempts + 1, "notice sent");
                 let took = self.host.clock.now().micros_since(waiting.made_at).max(0) as f64 / 1e6;
-                metrics::histogram!("godwit_alerts_delivery_seconds", "kind" => self.way.kind.name()).record(took);
+                metrics::histogram!("godwit_alerts_delivery_seconds", "kind" => self.way.kind.name())
+                    .record(took);
                 "sent"
             }
             Attempt::Failed(error) => {

@@ -244,6 +244,13 @@ fn authority(section: &mut Section<'_>, key: &'static str, reading: &mut Reading
     let mut tls = Section::of(node, format!("{}.{key}", section.path), &mut reading.problems)?;
     let file = tls.text("ca_file", &mut reading.problems);
     let pem = file.and_then(|file| tls.file("ca_file", &file, reading));
+    let is_certificate = |pem: &Vec<u8>| {
+        reqwest::Certificate::from_pem_bundle(pem).is_ok_and(|certificates| !certificates.is_empty())
+    };
+    if pem.as_ref().is_some_and(|pem| !is_certificate(pem)) {
+        let wrong = format!("`{}.ca_file` holds no certificate in PEM", tls.path);
+        reading.problems.say(tls.place_of("ca_file"), wrong);
+    }
     let other = [
         ("insecure_skip_verify", "name the authority of the server's certificate in `ca_file` instead"),
         ("cert_file", "client certificates are not spoken: prove yourself by `authorization` or a signature"),
@@ -395,6 +402,11 @@ fn email(section: &mut Section<'_>, key: String, global: &Global, reading: &mut 
     let password =
         section.secret("auth_password", "auth_password_file", reading).or_else(|| global.password.clone());
     let login = username.zip(password);
+    let is_tls = require_tls || implicit_tls || smarthost.ends_with(":465");
+    if login.is_some() && !is_tls {
+        let wrong = format!("`{path}` would send a password in the clear");
+        reading.problems.advise(section.place, wrong, "set `require_tls: true`, or leave the login out");
+    }
     let authority = authority(section, "tls_config", reading).or_else(|| global.authority.clone());
     let (host, port) = host?;
     let kind = WayKind::Email(Box::new(Email {

@@ -120,6 +120,26 @@ colour: red
 }
 
 #[test]
+fn a_password_in_the_clear_and_an_authority_that_is_none_are_refused_when_the_file_is_read() {
+    let file = |more: &str| {
+        format!(
+            "route: {{receiver: ops}}
+receivers:
+- name: ops
+  email_configs: [{{to: a@example.org, from: b@example.org, smarthost: 'mail:25'{more}}}]
+"
+        )
+    };
+    let parse = |text: &str| Config::parse("alerts.yaml", text, PathBuf::new(), &|_| Ok(b"no PEM".to_vec()));
+    let clear =
+        parse(&file(", require_tls: false, auth_username: u, auth_password: p")).expect_err("refused");
+    assert!(clear.to_string().contains("would send a password in the clear"), "{clear}");
+    let none = parse(&file(", tls_config: {ca_file: ca.pem}")).expect_err("refused");
+    assert!(none.to_string().contains("tls_config.ca_file` holds no certificate in PEM"), "{none}");
+    assert!(parse(&file("")).is_ok());
+}
+
+#[test]
 fn what_is_no_yaml_or_too_large_is_refused() {
     let said = |text: &str| parse(text).expect_err("refused").to_string();
     assert!(said("route: [").contains("it is not YAML"), "{}", said("route: ["));
