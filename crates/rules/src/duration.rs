@@ -38,7 +38,7 @@ pub(crate) fn parse(text: &str) -> Result<i64, String> {
     }
 }
 
-/// Writes a span as [`parse`] reads it.
+/// Writes a span as rules write it: `1h30m`.
 #[must_use]
 pub fn shown(micros: i64) -> String {
     let mut rest = micros.max(0);

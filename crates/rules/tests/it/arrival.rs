@@ -8,7 +8,7 @@ use crate::consumer::{Consumer, Notice};
 use crate::rule;
 
 /// Histories tried of each law.
-const CASES: u32 = 400;
+const CASES: u32 = 200;
 
 /// Rules of every kind: runs, gaps, hysteresis, streaks, windows, last values, hold, merged keys.
 const BODIES: [&str; 14] = [
