@@ -470,16 +470,22 @@ async fn renew(authority: identity::Authority, identity: identity::Identity) {
 fn sql_rights(identity: &identity::Identity, is_classified: bool) -> series::PermitFunction {
     let identity = identity.clone();
     Arc::new(move |login, address, ask| {
-        if ask == series::SqlAsk::Unproven {
-            identity.notice_sql_login(login, address, identity::Outcome::Refused);
-            return Ok(());
-        }
-        let allowed = identity.may_ask_sql(login).map_err(|denied| series::SqlRefusal {
+        let refusal = |denied: identity::SqlDenied| series::SqlRefusal {
             text: denied.to_string(),
             hint: denied.hint().to_owned(),
-        });
+        };
+        match ask {
+            series::SqlAsk::Try => return identity.try_sql(login, address).map_err(refusal),
+            series::SqlAsk::Unproven => {
+                identity.notice_sql_login(login, address, identity::Outcome::Refused);
+                return Ok(());
+            }
+            _ => {}
+        }
+        let allowed = identity.may_ask_sql(login).map_err(refusal);
         match ask {
             series::SqlAsk::LogIn => {
+                identity.sql_was_right(login, address);
                 let outcome =
                     if allowed.is_ok() { identity::Outcome::Done } else { identity::Outcome::Refused };
                 identity.notice_sql_login(login, address, outcome);

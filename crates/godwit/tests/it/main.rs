@@ -41,6 +41,7 @@ mod server;
 mod sessions;
 mod sparkplug;
 mod sql;
+mod sql_login;
 mod strangers;
 mod tls;
 mod upgrade;

@@ -9,10 +9,10 @@ use crate::raw::Raw;
 use crate::server::{Home, Server};
 
 /// What curl brought back.
-struct Answer {
-    status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     head: String,
-    body: Value,
+    pub(crate) body: Value,
 }
 
 impl Answer {
@@ -21,13 +21,13 @@ impl Answer {
         lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
     }
 
-    fn code(&self) -> &str {
+    pub(crate) fn code(&self) -> &str {
         self.body["type"].as_str().and_then(|text| text.strip_prefix("/problems/")).unwrap_or("none")
     }
 }
 
 /// Asks with curl; `headers` as it takes them.
-fn curl(server: &Server, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Answer {
+pub(crate) fn curl(server: &Server, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Answer {
     let mut command = Command::new("curl");
     command.args(["-sS", "-i", "-X", method, &format!("http://{}{path}", server.http)]);
     for header in headers {
@@ -45,12 +45,12 @@ fn curl(server: &Server, method: &str, path: &str, headers: &[&str], body: Optio
     Answer { status, head: head.to_owned(), body }
 }
 
-fn bearer(token: &str) -> String {
+pub(crate) fn bearer(token: &str) -> String {
     format!("authorization: Bearer {token}")
 }
 
 /// A user with a password that was made.
-fn add_user(server: &Server, name: &str, roles: &[&str]) -> String {
+pub(crate) fn add_user(server: &Server, name: &str, roles: &[&str]) -> String {
     let mut arguments = vec!["user", "add", name];
     for role in roles {
         arguments.extend(["--role", role]);
@@ -58,7 +58,7 @@ fn add_user(server: &Server, name: &str, roles: &[&str]) -> String {
     second_word(&server.ok(&arguments), "password")
 }
 
-fn add_token(server: &Server, user: &str, name: &str, scopes: &[&str]) -> String {
+pub(crate) fn add_token(server: &Server, user: &str, name: &str, scopes: &[&str]) -> String {
     let mut arguments = vec!["token", "add", user, name];
     for scope in scopes {
         arguments.extend(["--scope", scope]);
@@ -360,7 +360,7 @@ fn no_password_token_or_cookie_is_in_the_data_directory_or_the_log() {
 }
 
 /// Asks with psql: what it printed, or what it said.
-fn psql(server: &Server, user: &str, password: &str, sql: &str) -> Result<String, String> {
+pub(crate) fn psql(server: &Server, user: &str, password: &str, sql: &str) -> Result<String, String> {
     let address = server.postgres.expect("SQL is served");
     let output = Command::new("psql")
         .args(["-h", &address.ip().to_string(), "-p", &address.port().to_string(), "-U", user])

@@ -87,11 +87,7 @@ impl Identity {
     ) -> Result<Who, LoginError> {
         let users = &self.parts.users;
         let now = self.parts.host.clock.mono_micros();
-        users.throttle.take(name, address, now).map_err(|wait_s| {
-            metrics::counter!("godwit_identity_logins_refused_total", "why" => "throttled").increment(1);
-            self.refused_login(name, address, "throttled");
-            LoginError::Throttled { wait_s }
-        })?;
+        self.take_try(name, address, now).map_err(|wait_s| LoginError::Throttled { wait_s })?;
         let kept = users.known.read().users.get(name).map(|user| (user.hash, user.password_version));
         let hash = kept.map_or_else(PasswordHash::of_nobody, |(hash, _)| hash);
         let is_short = password.len() <= PASSWORD_BYTES_MAX;
@@ -118,6 +114,14 @@ impl Identity {
         let detail = serde_json::json!({ "by": by, "door": "mqtt" });
         let (actor, object) = (Actor::of(who, Some(address)), format!("user:{user}"));
         self.notice(&actor, "user.login", object, Outcome::Done, Some(detail));
+    }
+
+    /// Takes one of the tries at the password of a user, or says how many seconds to wait; that is counted and written down.
+    pub(super) fn take_try(&self, name: &str, address: IpAddr, now: u64) -> Result<(), u64> {
+        self.parts.users.throttle.take(name, address, now).inspect_err(|_| {
+            metrics::counter!("godwit_identity_logins_refused_total", "why" => "throttled").increment(1);
+            self.refused_login(name, address, "throttled");
+        })
     }
 
     /// Writes a refused login down; many of one kind become one entry.

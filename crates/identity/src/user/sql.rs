@@ -1,7 +1,7 @@
 //! What people may ask by SQL, and what of it is written down.
 //!
 //! Not here: the protocol, and the statements (`series`). The laws: SQL knows no groups, so who may only look into some is
-//! refused with a reason, rather than given an answer that is cut; a right that is taken away is gone for the next
+//! refused with a reason, rather than given an answer that is cut; a password is guessed at no faster than at any door; a right that is taken away is gone for the next
 //! statement of a connection that is open.
 
 use std::net::IpAddr;
@@ -29,6 +29,12 @@ pub enum SqlDenied {
     /// The token is for something else.
     #[error("the token of `{0}` has not the scope `readings:read`")]
     Scope(String),
+    /// Too many wrong passwords, by SQL or elsewhere.
+    #[error("too many wrong passwords: wait {wait_s} s")]
+    Throttled {
+        /// After so many seconds one will be judged again.
+        wait_s: u64,
+    },
 }
 
 impl SqlDenied {
@@ -39,6 +45,7 @@ impl SqlDenied {
             Self::Gone(_) => "an admin adds users and tokens: godwit user add, godwit token add",
             Self::Groups(_) => "an admin gives the role everywhere: godwit user role NAME viewer",
             Self::Scope(_) => "godwit token add USER NAME --scope readings:read",
+            Self::Throttled { .. } => "programs log in as `USER:TOKEN` with that token, which is not held up",
         }
     }
 }
@@ -64,7 +71,31 @@ impl Users {
     }
 }
 
+/// The user whose own password is asked of `login`, whether there is such a user or not. The other secrets are random,
+/// and nobody guesses them: who uses one does not wait for those who guess.
+fn of_password(login: &str) -> Option<&str> {
+    (login != LOCAL_USER && !login.contains(':')).then_some(login)
+}
+
 impl Identity {
+    /// Takes one of the tries that there are at the password of `login`, the same ones as at every other door. To be
+    /// asked before a proof is judged; [`Identity::sql_was_right`] gives it back.
+    ///
+    /// # Errors
+    /// [`SqlDenied::Throttled`]: nothing is to be judged now.
+    pub fn try_sql(&self, login: &str, address: IpAddr) -> Result<(), SqlDenied> {
+        let Some(user) = of_password(login) else { return Ok(()) };
+        let now = self.parts.host.clock.mono_micros();
+        self.take_try(user, address, now).map_err(|wait_s| SqlDenied::Throttled { wait_s })
+    }
+
+    /// The proof was right: the try is given back.
+    pub fn sql_was_right(&self, login: &str, address: IpAddr) {
+        if let Some(user) = of_password(login) {
+            self.parts.users.throttle.was_right(user, address, self.parts.host.clock.mono_micros());
+        }
+    }
+
     /// Whether who logged in as `login` (`local`, a user, or `user:token`) may ask by SQL now.
     ///
     /// # Errors

@@ -19,6 +19,7 @@ use super::Shared;
 use super::fault::Fault;
 use super::handler::Handler;
 use super::login::Login;
+use super::pending::Waiting;
 use super::planned::Ready;
 use super::session::Session;
 use super::socket::{Io, Opening, Socket, TooLong, open};
@@ -35,7 +36,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 type Wire = Framed<Io, PgWireMessageServerCodec<Ready>>;
 
 /// Serves a client until it leaves or breaks a bound.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, waiting: Waiting) {
     let _ = stream.set_nodelay(true);
     let socket = Socket::new(stream);
     let patience = shared.settings.startup_timeout;
@@ -58,7 +59,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     parts.read_buf = first;
     let mut wire: Wire = Framed::from_parts(parts);
     wire.set_state(PgWireConnectionState::AwaitingStartup);
-    if let Err(fault) = talk(&shared, socket, &mut wire).await {
+    if let Err(fault) = talk(&shared, socket, &mut wire, waiting).await {
         let info: ErrorInfo = fault.into();
         let last = async {
             let _ = wire.send(PgWireBackendMessage::ErrorResponse(info.into())).await;
@@ -69,7 +70,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
 }
 
 /// Ends with `Err` when the client is to be told why.
-async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire) -> Result<(), Fault> {
+async fn talk(
+    shared: &Arc<Shared>,
+    socket: Socket,
+    wire: &mut Wire,
+    waiting: Waiting,
+) -> Result<(), Fault> {
     let session = Arc::new(Session::new(socket, &shared.settings));
     let login = Arc::new(Login::new(Arc::clone(shared), Arc::clone(&session)));
     let log_in = log_in(shared, wire, &login);
@@ -77,6 +83,7 @@ async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire) -> Result<(
         Ok(done) => done?,
         Err(_) => return Err(Fault::fatal("57014", "logging in took too long")),
     }
+    drop(waiting);
     let handler = Arc::new(Handler::new(Arc::clone(shared), session));
     let nothing = Arc::new(NoopHandler);
     let answer_time = shared.series.query_limits().time.saturating_add(READING_SLACK);
@@ -136,7 +143,7 @@ async fn log_in(shared: &Shared, wire: &mut Wire, login: &Arc<Login>) -> Result<
 }
 
 /// States of refusals at login.
-const KNOWN_STATES: &[&str] = &["28P01", "28000", "0A000", "08P01", "53300"];
+const KNOWN_STATES: &[&str] = &["28P01", "28000", "0A000", "08P01", "42501", "53300"];
 
 /// The next message; `None` when the client has left.
 async fn next(

@@ -1,8 +1,9 @@
 //! Logging in: the startup message, SCRAM-SHA-256, and what a client is told first.
 //!
 //! Not here: the exchange itself (`scram`), whose verifier a name has (the look-up that is handed in). The laws: no
-//! message but those of logging in is looked at before it is done; an unknown name and a wrong password get the same
-//! answer after the same time; every refusal is counted and logged with what to do.
+//! message but those of logging in is looked at before it is done; no proof is judged that was not permitted to be
+//! tried; an unknown name and a wrong password get the same answer after the same time; every refusal is counted and
+//! logged with what to do.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -159,6 +160,11 @@ impl pgwire::api::auth::StartupHandler for Login {
                 PgWireFrontendMessage::PasswordMessageFamily(message),
             ) => {
                 let data = message.into_sasl_response()?.data;
+                // Judged and given back in one go, so that a pool that opens many connections at once is not held up.
+                if let Err(refusal) = (self.shared.permit)(&user, peer.ip(), SqlAsk::Try) {
+                    let fault = Fault::fatal("28000", refusal.text).with_hint(refusal.hint);
+                    return Err(self.refuse("throttled", peer, &user, fault).await);
+                }
                 let answer = match exchange.finish(&data) {
                     // The keys of a name that nobody has are random: nothing is their proof. Said twice all the same.
                     Ok(answer) if is_known => answer,

@@ -19,6 +19,7 @@ mod extended;
 mod fault;
 mod handler;
 mod login;
+mod pending;
 mod planned;
 mod rows;
 mod scram;
@@ -50,9 +51,6 @@ use crate::service::Series;
 const SERVER_VERSION: &str = "16.6";
 const SERVER_VERSION_NUM: &str = "160006";
 
-/// Connections that have not logged in yet, beside those that have.
-const PENDING_MAX: usize = 64;
-
 /// Finds the verifier of a name. For a name that nobody has it gives one that nothing satisfies
 /// ([`ScramVerifier::is_known`]).
 pub type VerifierFunction = Arc<dyn Fn(&str) -> ScramVerifier + Send + Sync>;
@@ -62,6 +60,8 @@ pub type VerifierFunction = Arc<dyn Fn(&str) -> ScramVerifier + Send + Sync>;
 pub enum SqlAsk<'a> {
     /// Log in, having proven the name.
     LogIn,
+    /// Have its proof judged: asked before each one is, so that somebody can count how often.
+    Try,
     /// It did not prove the name; the answer is of no matter.
     Unproven,
     /// Have a statement read and planned.
@@ -290,6 +290,7 @@ impl Drop for Place {
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let mut connections = JoinSet::new();
+    let pending = Arc::new(pending::Pending::default());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -297,13 +298,16 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             () = shared.shutdown.stopping() => break,
         };
         match accepted {
-            // Far above the bound of those that are in: nobody is told why, since telling would cost as much.
-            Ok(_) if connections.len() >= shared.settings.connections_max.saturating_add(PENDING_MAX) => {
-                metrics::counter!("godwit_postgres_connections_refused_total").increment(1);
-            }
-            Ok((stream, peer)) => {
-                connections.spawn(connection::serve(Arc::clone(&shared), stream, peer));
-            }
+            Ok((stream, peer)) => match pending.add(peer.ip()) {
+                Some(waiting) => {
+                    connections.spawn(connection::serve(Arc::clone(&shared), stream, peer, waiting));
+                }
+                // Nobody is told why, since telling would cost as much.
+                None => {
+                    metrics::counter!("godwit_postgres_connections_refused_total").increment(1);
+                    tracing::debug!(%peer, "refused a PostgreSQL client: too many are logging in");
+                }
+            },
             Err(error) => {
                 tracing::warn!(%error, "cannot take a PostgreSQL connection");
                 // No more files may be open: closing some takes a moment.

@@ -1,0 +1,82 @@
+//! Logging in by the PostgreSQL protocol: how often a password can be tried, and who keeps whom out.
+
+use serde_json::json;
+
+use crate::people::{add_token, add_user, curl, psql};
+use crate::python;
+use crate::server::Home;
+
+/// Logs in with so many wrong passwords, some at a time, and counts which of them were judged.
+const GUESS: &str = r#"
+import sys, psycopg
+from concurrent.futures import ThreadPoolExecutor
+def guess(n):
+    try:
+        psycopg.connect(f"host=127.0.0.1 port={sys.argv[1]} user=vera dbname=godwit password=guess-{n} sslmode=disable")
+        return "in"
+    except psycopg.OperationalError as error:
+        return "judged" if "password authentication failed" in str(error) else "waits" if "wait" in str(error) else str(error)
+with ThreadPoolExecutor(12) as pool:
+    said = list(pool.map(guess, range(36)))
+print(said.count("judged"), said.count("waits"), len(said), set(said))
+"#;
+
+#[test]
+fn a_password_is_guessed_by_sql_no_faster_than_by_http_and_tokens_are_not_held_up() {
+    let home = Home::new();
+    let server = home.start();
+    let password = add_user(&server, "vera", &["viewer"]);
+    let token = add_token(&server, "vera", "grafana", &["readings:read"]);
+    let port = server.postgres.expect("served").port().to_string();
+    let said = python::run(GUESS, &[&port]);
+    let counts: Vec<u32> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
+    // Ten at once, and one more for every six seconds that the test takes.
+    assert!((10..=20).contains(&counts[0]) && counts[0] + counts[1] == counts[2], "{said}");
+    let credentials = json!({ "name": "vera", "password": password });
+    let login = curl(&server, "POST", "/api/v1/login", &[], Some(&credentials));
+    assert_eq!(login.status, 429, "the doors count together: {}", login.body);
+    assert_eq!(psql(&server, "vera:grafana", &token, "SELECT 1").as_deref(), Ok("1\n"));
+    assert_eq!(psql(&server, "local", &server.token, "SELECT 1").as_deref(), Ok("1\n"));
+    let log = server.ok(&["audit", "list", "--action", "user.login", "--outcome", "refused"]);
+    assert!(log.contains("throttled"), "{log}");
+}
+
+#[test]
+fn a_pool_that_opens_all_its_connections_at_once_is_let_in() {
+    let home = Home::new();
+    let server = home.start();
+    let password = add_user(&server, "vera", &["viewer"]);
+    let port = server.postgres.expect("served").port().to_string();
+    let pool = "import sys, psycopg\n\
+        from concurrent.futures import ThreadPoolExecutor\n\
+        where = f'host=127.0.0.1 port={sys.argv[1]} user=vera dbname=godwit password={sys.argv[2]} sslmode=disable'\n\
+        with ThreadPoolExecutor(20) as pool:\n    \
+            print(len(list(pool.map(lambda _: psycopg.connect(where), range(20)))))";
+    assert_eq!(python::run(pool, &[&port, &password]), "20\n");
+}
+
+/// Opens connections that say nothing, then one from another address, which is answered.
+const SILENT: &str = r#"
+import socket, struct, sys
+port = int(sys.argv[1])
+def connect(source):
+    return socket.create_connection(("127.0.0.1", port), source_address=(source, 0))
+def is_answered(one):
+    one.settimeout(5)
+    try:
+        one.sendall(struct.pack("!ii", 8, 80877103))
+        return one.recv(1) in (b"S", b"N")
+    except ConnectionError:
+        return False
+silent = [connect("127.0.0.1") for _ in range(200)]
+print(is_answered(connect("127.0.0.2")), is_answered(connect("127.0.0.1")))
+silent.clear()
+"#;
+
+#[test]
+fn who_connects_and_says_nothing_keeps_nobody_else_out() {
+    let home = Home::new();
+    let server = home.start();
+    let port = server.postgres.expect("served").port().to_string();
+    assert_eq!(python::run(SILENT, &[&port]), "True False\n");
+}
