@@ -200,6 +200,35 @@ pub(crate) async fn add(
 #[serde(deny_unknown_fields)]
 pub(crate) struct Change {
     status: String,
+    /// When it is revoked: `revoke` or `keep` what was had by it through renewal. Default: `revoke`; of one that retired it has
+    /// to be said.
+    #[serde(default)]
+    followers: Option<Fate>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Fate {
+    Revoke,
+    Keep,
+}
+
+/// A certificate that was changed, and those that were had by it through renewal.
+#[derive(Debug, Serialize)]
+pub(crate) struct Changed {
+    #[serde(flatten)]
+    shown: Shown,
+    #[serde(flatten)]
+    followers: Followers,
+}
+
+/// Certificates that were had by another through renewal.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Followers {
+    /// Revoked with it.
+    revoked: Vec<String>,
+    /// Not revoked.
+    standing: Vec<String>,
 }
 
 /// Turns a certificate on or off, or revokes it: its sessions are cut before the answer is there.
@@ -211,10 +240,16 @@ pub(crate) async fn change(
 ) -> Result<Json<impl Serialize>, Problem> {
     let change = body::read(body)?;
     let (id, status) = (id(&text)?, status(&change.status)?);
-    let changed = parts.identity.set_certificate_status(&by, &id, status).await;
+    let fate = change.followers.map_or(identity::Followers::Unsaid, |fate| match fate {
+        Fate::Revoke => identity::Followers::Revoke,
+        Fate::Keep => identity::Followers::Keep,
+    });
+    let changed = parts.identity.set_certificate_status(&by, &id, status, fate).await;
     let changed = changed.map_err(|error| refused(&error))?;
     tracing::info!(certificate = %id, status = status.name(), "a certificate changed");
-    Ok(Json(Shown::from(changed)))
+    let ids = |ids: Vec<CertificateId>| ids.iter().map(CertificateId::to_string).collect();
+    let followers = Followers { revoked: ids(changed.revoked), standing: ids(changed.standing) };
+    Ok(Json(Changed { shown: changed.certificate.into(), followers }))
 }
 
 /// The key of a request, or one that is made here.

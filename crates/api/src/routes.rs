@@ -248,7 +248,7 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .on(GET, "/api/v1/certificates/{id}", least(Viewer, Certificates), certificates::show)
         .gives(Gives::one::<certificates::Shown>(200))
         .on(PATCH, "/api/v1/certificates/{id}", least(Operator, Certificates), certificates::change)
-        .gives(Gives::one::<certificates::Shown>(200))
+        .gives(Gives::both::<certificates::Shown, certificates::Followers>(200))
         .on(POST, "/api/v1/devices/import", least(Operator, Devices), devices::import::import)
         .gives(Gives::one::<devices::import::Told>(200))
         .on(GET, "/api/v1/devices/{name}", in_group(Viewer, Devices), one::show)

@@ -49,7 +49,8 @@ pub use authority::{Authority, AuthorityError, AuthorityView};
 pub use certificate::{
     CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, Certificate, CertificateError, CertificateFilter,
     CertificateFlaw, CertificateId, CertificateOrigin, CertificateRefusal, CertificateStatus,
-    ClientCertificates, Issued, NewKey, PAGE_CERTIFICATES_MAX, PrivateKeyPem, RequestFlaw, WAY_BACK,
+    ClientCertificates, Followers, Issued, NewKey, PAGE_CERTIFICATES_MAX, PrivateKeyPem, RequestFlaw,
+    StatusChange, WAY_BACK,
 };
 pub use device::change::{AttributeChange, IfVersion, NewDevice};
 pub use device::import::{IMPORT_ROWS_MAX, ImportOptions, ImportRow, Imported};

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use super::material::{self, CertificateFlaw};
 use super::register::Kept;
+use super::renewal::{followers_of, set_status};
 use super::request::{Request, RequestFlaw, der_of};
 use super::{Certificate, CertificateFilter, CertificateId, CertificateOrigin, CertificateStatus, one, page};
 use crate::audit::{self, Entry};
@@ -21,7 +22,7 @@ use crate::identity::refuse_reserved;
 use crate::{Actor, AuthorityError, ChangeError, Device, Identity, NewDevice};
 
 /// Most certificates of one device that are not revoked: a few generations, and a mistake.
-const PER_DEVICE_MAX: i64 = 16;
+pub(super) const PER_DEVICE_MAX: i64 = 16;
 
 /// Where the key of a new certificate comes from.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,28 @@ pub struct Issued {
     pub certificate: Certificate,
     /// Its private key, when it was made here.
     pub private_key: Option<PrivateKeyPem>,
+}
+
+/// What becomes of the certificates that were had by one through renewal when it is revoked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Followers {
+    /// They are revoked with it; of one that retired it has to be said.
+    Unsaid,
+    /// They are revoked with it.
+    Revoke,
+    /// They stay as they are.
+    Keep,
+}
+
+/// What came of turning a certificate on or off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatusChange {
+    /// The certificate as it is now.
+    pub certificate: Certificate,
+    /// Those that were had by it through renewal and were revoked with it, the oldest first.
+    pub revoked: Vec<CertificateId>,
+    /// Those that were had by it and are not revoked.
+    pub standing: Vec<CertificateId>,
 }
 
 /// Why a certificate is not made, registered or changed.
@@ -94,7 +117,7 @@ pub enum CertificateError {
     #[error("only a device that connected with a certificate renews it")]
     NotByCertificate,
     /// It was asked a moment ago.
-    #[error("a certificate was made for this device within the last 10 seconds")]
+    #[error("a certificate was made for this device within the last 10 seconds, or 100 within the last day")]
     TooOften,
     /// There is no such certificate.
     #[error("there is no certificate {0}")]
@@ -102,6 +125,14 @@ pub enum CertificateError {
     /// It was revoked, and stays so.
     #[error("certificate {0} was revoked, which cannot be undone")]
     Revoked(CertificateId),
+    /// It retired, and it was not said what becomes of those that followed it.
+    #[error("certificate {id} has retired, and {standing} that were had by it through renewal still stand")]
+    Followed {
+        /// What was to be revoked.
+        id: CertificateId,
+        /// How many stand.
+        standing: usize,
+    },
     /// The device is not as it must be.
     #[error(transparent)]
     Device(#[from] ChangeError),
@@ -121,7 +152,9 @@ impl CertificateError {
             Self::NoAuthority => Kind::Unavailable,
             Self::Authority(error) => error.kind(),
             Self::Request(_) | Self::Flawed(_) | Self::Expired(_) => Kind::Invalid,
-            Self::Exists { .. } | Self::HasOne(_) | Self::Revoked(_) => Kind::Conflict,
+            Self::Exists { .. } | Self::HasOne(_) | Self::Revoked(_) | Self::Followed { .. } => {
+                Kind::Conflict
+            }
             Self::TooMany(_) | Self::TooOften => Kind::TooMuch,
             Self::NotByCertificate => Kind::Forbidden,
             Self::Unknown(_) => Kind::NotFound,
@@ -148,6 +181,10 @@ impl CertificateError {
             Self::Revoked(_) => {
                 Some("give the device a new one: godwit device certificate add NAME --out DIR")
             }
+            Self::Followed { .. } => Some(
+                "if it was stolen, revoke them too: godwit device certificate revoke ID --followers revoke; to tidy up behind a device \
+                 that renews: --followers keep",
+            ),
             Self::Device(error) => error.hint(),
         }
     }
@@ -300,14 +337,19 @@ impl Identity {
 
     /// Sets whether a certificate may be used. Sessions that it opened are cut at once when it may not.
     ///
+    /// Revoking one revokes also what its holder got by renewing it, and by renewing that, unless `followers` says otherwise:
+    /// who stole it may have been that holder. Of one that retired it must be said: it may be a thief's doing, or tidying up
+    /// behind a device that renews. Whatever is set, what still stands of them is named.
+    ///
     /// # Errors
-    /// [`CertificateError::Unknown`]; [`CertificateError::Revoked`]: what was revoked stays so.
+    /// [`CertificateError::Unknown`]; [`CertificateError::Revoked`]: what was revoked stays so; [`CertificateError::Followed`].
     pub async fn set_certificate_status(
         &self,
         by: &Actor,
         id: &CertificateId,
         status: CertificateStatus,
-    ) -> Result<Certificate, CertificateError> {
+        followers: Followers,
+    ) -> Result<StatusChange, CertificateError> {
         let (by, id, parts, now) = (by.clone(), *id, Arc::clone(&self.parts), self.parts.host.clock.now());
         self.parts
             .catalog
@@ -317,26 +359,45 @@ impl Identity {
                         return Ok(Err(CertificateError::Unknown(id)));
                     };
                     let before = certificate.status;
+                    let mut standing = followers_of(transaction, &id)?;
                     if before == status {
-                        return Ok(Ok(certificate));
+                        return Ok(Ok(StatusChange { certificate, revoked: Vec::new(), standing }));
                     }
                     if before == CertificateStatus::Revoked {
                         return Ok(Err(CertificateError::Revoked(id)));
                     }
-                    transaction.execute(
-                        "UPDATE certificates SET status = $2 WHERE id = $1",
-                        params![id.to_string(), status.name()],
-                    )?;
+                    let is_revoked = status == CertificateStatus::Revoked;
+                    let has_retired =
+                        before == CertificateStatus::Inactive && certificate.retired_by.is_some();
+                    if is_revoked && has_retired && followers == Followers::Unsaid && !standing.is_empty() {
+                        return Ok(Err(CertificateError::Followed { id, standing: standing.len() }));
+                    }
+                    set_status(transaction, &id, status)?;
                     certificate.status = status;
                     let entry = Entry::done(&by, "certificate.status", format!("certificate:{id}"))
                         .before(json!({ "status": before.name() }))
                         .after(told(&certificate));
                     audit::append(transaction, now, &entry)?;
-                    Ok(Ok(certificate))
+                    let mut revoked = Vec::new();
+                    if is_revoked && followers != Followers::Keep {
+                        revoked.append(&mut standing);
+                    }
+                    for follower in &revoked {
+                        set_status(transaction, follower, CertificateStatus::Revoked)?;
+                        let entry = Entry::done(&by, "certificate.status", format!("certificate:{follower}"))
+                            .after(json!({ "status": "revoked", "had_by": id.to_string() }));
+                        audit::append(transaction, now, &entry)?;
+                    }
+                    Ok(Ok(StatusChange { certificate, revoked, standing }))
                 },
                 move |judged| {
-                    if judged.is_ok() {
+                    if let Ok(changed) = judged {
                         parts.certificates.change(&id, |kept| kept.status = status);
+                        for follower in &changed.revoked {
+                            parts
+                                .certificates
+                                .change(follower, |kept| kept.status = CertificateStatus::Revoked);
+                        }
                         parts.changes.send_modify(|changes| *changes += 1);
                     }
                 },

@@ -24,7 +24,7 @@ use model::{DeviceName, Timestamp};
 
 use crate::policy::CertificateFacts;
 
-pub use change::{CertificateError, Issued, NewKey, PrivateKeyPem};
+pub use change::{CertificateError, Followers, Issued, NewKey, PrivateKeyPem, StatusChange};
 pub(crate) use change::{insert, told};
 pub use handshake::{CHAIN_BYTES_MAX, CHAIN_CERTIFICATES_MAX, ClientCertificates};
 pub use material::CertificateFlaw;

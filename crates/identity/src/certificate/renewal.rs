@@ -5,16 +5,16 @@
 //! ```
 //!
 //! Not here: the topics (`answer`). The laws: the old one is good until the new one has been used, so that an answer that
-//! is lost locks nobody out; a device that repeats its request does not gather certificates.
+//! is lost locks nobody out; a device that repeats its request, or holds a stolen certificate, gathers a bounded number.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Transaction, WriteError, params};
-use model::{Principal, Timestamp};
+use model::{DeviceName, Principal, Timestamp};
 use serde_json::json;
 
-use super::change::{insert, told};
+use super::change::{PER_DEVICE_MAX, insert, told};
 use super::request::Request;
 use super::{Certificate, CertificateError, CertificateId, CertificateOrigin, CertificateStatus, one};
 use crate::audit::{self, Entry};
@@ -26,6 +26,9 @@ const SESSIONS_UNTIL_RETIRED: u64 = 2;
 const OVERLAP: Duration = Duration::from_secs(7 * 86_400);
 /// How often a device may ask: what is asked for more often is a fault, and each answer is a signature and a sync.
 const ASKED_EVERY: Duration = Duration::from_secs(10);
+/// How many a device is given by renewal within a day: what retired and what was superseded stays in the register.
+const A_DAY_MAX: i64 = 100;
+const A_DAY: Duration = Duration::from_secs(86_400);
 
 impl Identity {
     /// Signs a request of a device for a certificate that takes the place of the one by which `who` speaks. One that it was
@@ -60,12 +63,18 @@ impl Identity {
                     if !stands {
                         return Ok(Err(CertificateError::Unknown(old)));
                     }
-                    let unused = unused_successors(transaction, &old)?;
-                    let wait = Timestamp::from_micros(now.micros() - ASKED_EVERY.as_micros() as i64);
-                    if unused.iter().any(|(_, created)| *created > wait) {
+                    let asked = |within: Duration| {
+                        let since = Timestamp::from_micros(now.micros() - within.as_micros() as i64);
+                        renewed_since(transaction, &device, since)
+                    };
+                    if asked(ASKED_EVERY)? > 0 || asked(A_DAY)? >= A_DAY_MAX {
                         return Ok(Err(CertificateError::TooOften));
                     }
-                    for (id, _) in &unused {
+                    let unused = unused_successors(transaction, &old)?;
+                    if usable(transaction, &device)? - unused.len() as i64 >= PER_DEVICE_MAX {
+                        return Ok(Err(CertificateError::TooMany(device)));
+                    }
+                    for id in &unused {
                         set_status(transaction, id, CertificateStatus::Revoked)?;
                     }
                     insert(transaction, &kept)?;
@@ -73,7 +82,7 @@ impl Identity {
                         .before(json!({ "certificate": old.to_string() }))
                         .after(told(&kept));
                     audit::append(transaction, now, &entry)?;
-                    Ok(Ok(unused.into_iter().map(|(id, _)| id).collect::<Vec<_>>()))
+                    Ok(Ok(unused))
                 },
                 move |judged| {
                     if let Ok(superseded) = judged {
@@ -137,8 +146,7 @@ impl Identity {
                         params![before],
                         |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)),
                     )?;
-                    let id = |text: &str| CertificateId::parse(text).expect("ids are written by this crate");
-                    let due: Vec<_> = due.iter().map(|(old, new)| (id(old), id(new))).collect();
+                    let due: Vec<_> = due.iter().map(|(old, new)| (written(old), written(new))).collect();
                     for (old, new) in &due {
                         retire(transaction, old, new, now)?;
                     }
@@ -158,21 +166,59 @@ impl Identity {
     }
 }
 
-/// Those that were given for `old` and opened no connection, with when they were made.
+/// Those that were given for `old` and opened no connection.
 fn unused_successors(
     transaction: &Transaction<'_>,
     old: &CertificateId,
-) -> Result<Vec<(CertificateId, Timestamp)>, WriteError> {
+) -> Result<Vec<CertificateId>, WriteError> {
     let rows = transaction.query(
-        "SELECT id, created FROM certificates WHERE replaces = $1 AND status = 'active' AND sessions = 0",
+        "SELECT id FROM certificates WHERE replaces = $1 AND status = 'active' AND sessions = 0",
         params![old.to_string()],
-        |row| Ok((row.get::<String>(0)?, row.get(1)?)),
+        |row| row.get::<String>(0),
     )?;
-    let id = |text: &str| CertificateId::parse(text).expect("ids are written by this crate");
-    Ok(rows.into_iter().map(|(text, created)| (id(&text), created)).collect())
+    Ok(rows.iter().map(|text| written(text)).collect())
 }
 
-fn set_status(
+/// How many the device was given by renewal since then, whichever it held and whatever became of them.
+fn renewed_since(
+    transaction: &Transaction<'_>,
+    device: &DeviceName,
+    since: Timestamp,
+) -> Result<i64, WriteError> {
+    let sql = "SELECT count(*) FROM certificates WHERE device = $1 AND replaces IS NOT NULL AND created > $2";
+    Ok(transaction.query_one(sql, params![device, since], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// How many the device has that are used or could be. Those that others followed do not count: whoever renews for decades
+/// has that many behind him.
+fn usable(transaction: &Transaction<'_>, device: &DeviceName) -> Result<i64, WriteError> {
+    let sql = "SELECT count(*) FROM certificates WHERE device = $1 AND status <> 'revoked'
+               AND NOT (status = 'inactive' AND retired_by IS NOT NULL)";
+    Ok(transaction.query_one(sql, params![device], |row| row.get(0))?.unwrap_or(0))
+}
+
+/// Every certificate that was had by `first`, and by those, that is not revoked.
+pub(super) fn followers_of(
+    transaction: &Transaction<'_>,
+    first: &CertificateId,
+) -> Result<Vec<CertificateId>, WriteError> {
+    let rows = transaction.query(
+        "WITH RECURSIVE had (id) AS (
+             SELECT id FROM certificates WHERE replaces = $1
+             UNION SELECT next.id FROM certificates next JOIN had ON next.replaces = had.id
+         )
+         SELECT c.id FROM certificates c JOIN had ON c.id = had.id WHERE c.status <> 'revoked' ORDER BY c.created, c.id",
+        params![first.to_string()],
+        |row| row.get::<String>(0),
+    )?;
+    Ok(rows.iter().map(|text| written(text)).collect())
+}
+
+fn written(text: &str) -> CertificateId {
+    CertificateId::parse(text).expect("ids are written by this crate")
+}
+
+pub(super) fn set_status(
     transaction: &Transaction<'_>,
     id: &CertificateId,
     status: CertificateStatus,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use identity::{Action, Actor, CertificateError, CertificateRefusal, CertificateStatus, NewKey, Who};
+use identity::{
+    Action, Actor, CertificateError, CertificateRefusal, CertificateStatus, Followers, NewKey, Who,
+};
 use model::Kind;
 
 use crate::house::{House, NOW};
@@ -111,7 +113,7 @@ async fn an_expired_certificate_opens_the_way_to_a_new_one_for_a_year_and_no_oth
     let id = back.id;
     house
         .identity
-        .set_certificate_status(&Actor::inside(), &id, CertificateStatus::Revoked)
+        .set_certificate_status(&Actor::inside(), &id, CertificateStatus::Revoked, Followers::Unsaid)
         .await
         .expect("revoked");
     assert!(matches!(house.enter(&back.der), Err(CertificateRefusal::Revoked(_))), "withdrawn has no grace");
@@ -161,4 +163,109 @@ async fn what_ends_soon_is_counted_by_week() {
     assert_eq!(house.identity.expiring_certificates(4), [0, 0, 1, 0, 0], "in ten days");
     house.pass(20 * DAY);
     assert_eq!(house.identity.expiring_certificates(4), [1, 0, 0, 0, 0], "over");
+}
+
+#[tokio::test]
+async fn a_stolen_certificate_renews_into_a_bounded_number_and_its_revocation_ends_them_all() {
+    let house = House::open().await;
+    let stolen = house.add("pump-1").await;
+    let thief = house.enter(&stolen).expect("in");
+    let mut got = Vec::new();
+    let refused = loop {
+        match house.identity.renew_certificate(&thief, request("pump-1").as_bytes()).await {
+            Ok(new) => {
+                // Used once: it is not taken for one whose answer was lost.
+                house.enter(&new.der).expect("in");
+                let too_often = house.identity.renew_certificate(&thief, request("pump-1").as_bytes()).await;
+                assert!(matches!(too_often, Err(CertificateError::TooOften)), "{too_often:?}");
+                got.push(new);
+            }
+            Err(refused) => break refused,
+        }
+        assert!(got.len() < 100, "it does not end");
+        house.pass(Duration::from_secs(11));
+    };
+    assert!(matches!(refused, CertificateError::TooMany(_)), "{refused}");
+    assert_eq!(got.len(), 15, "beside the first");
+    // The second connection by one of them retires the stolen one.
+    let next = house.enter(&got[3].der).expect("in");
+    let id = identity::CertificateId::of(&stolen);
+    let revoke = async |followers| {
+        let by = Actor::inside();
+        house.identity.set_certificate_status(&by, &id, CertificateStatus::Revoked, followers).await
+    };
+    let unsaid = revoke(Followers::Unsaid).await.expect_err("it retired");
+    assert!(matches!(unsaid, CertificateError::Followed { standing: 15, .. }), "{unsaid}");
+    let changed = revoke(Followers::Revoke).await.expect("revoked");
+    assert_eq!(changed.revoked, got.iter().map(|new| new.id).collect::<Vec<_>>());
+    assert!(changed.standing.is_empty());
+    assert!(!house.identity.stands(&next), "cut");
+    for new in &got {
+        assert!(matches!(house.enter(&new.der), Err(CertificateRefusal::Revoked(_))));
+    }
+    let log = house.identity.audit(identity::AuditFilter::default()).await.expect("read");
+    let had = log.entries.iter().filter(|entry| format!("{entry:?}").contains("had_by")).count();
+    assert_eq!(had, 15, "each is in the audit log");
+}
+
+#[tokio::test]
+async fn a_device_that_renews_each_month_does_so_for_ever_and_tidying_up_behind_it_cuts_nobody() {
+    let house = House::open().await;
+    let mut held = house.add("pump-1").await;
+    let first = identity::CertificateId::of(&held);
+    for month in 0..40 {
+        let who = house.enter(&held).expect("in");
+        let new = house.identity.renew_certificate(&who, request("pump-1").as_bytes()).await;
+        held = new.unwrap_or_else(|error| panic!("month {month}: {error}")).der;
+        house.enter(&held).expect("in");
+        house.enter(&held).expect("in");
+        house.pass(30 * DAY);
+    }
+    let revoke = async |followers| {
+        let by = Actor::inside();
+        house.identity.set_certificate_status(&by, &first, CertificateStatus::Revoked, followers).await
+    };
+    let unsaid = revoke(Followers::Unsaid).await.expect_err("it may be a thief's doing, or tidying up");
+    assert!(matches!(unsaid, CertificateError::Followed { standing: 40, .. }), "{unsaid}");
+    let changed = revoke(Followers::Keep).await.expect("revoked");
+    assert!(changed.revoked.is_empty());
+    assert!(changed.standing.contains(&identity::CertificateId::of(&held)), "they are named");
+    assert!(house.enter(&held).is_ok());
+}
+
+#[tokio::test]
+async fn a_chain_of_renewals_is_no_longer_than_a_hundred_a_day() {
+    let house = House::open().await;
+    let mut held = house.add("pump-1").await;
+    let mut renewals = 0;
+    let refused = loop {
+        let who = house.enter(&held).expect("in");
+        match house.identity.renew_certificate(&who, request("pump-1").as_bytes()).await {
+            Ok(new) => held = new.der,
+            Err(refused) => break refused,
+        }
+        renewals += 1;
+        house.enter(&held).expect("in");
+        house.enter(&held).expect("in");
+        house.pass(Duration::from_secs(60));
+    };
+    assert!(matches!(refused, CertificateError::TooOften), "{refused}");
+    assert_eq!(renewals, 100);
+    house.pass(DAY);
+    let who = house.enter(&held).expect("in");
+    house.identity.renew_certificate(&who, request("pump-1").as_bytes()).await.expect("another day");
+}
+
+#[tokio::test]
+async fn what_was_had_by_a_certificate_in_use_goes_with_it() {
+    let house = House::open().await;
+    let stolen = house.add("pump-1").await;
+    let thief = house.enter(&stolen).expect("in");
+    let new = house.identity.renew_certificate(&thief, request("pump-1").as_bytes()).await.expect("renewed");
+    let id = identity::CertificateId::of(&stolen);
+    let by = Actor::inside();
+    let changed =
+        house.identity.set_certificate_status(&by, &id, CertificateStatus::Revoked, Followers::Unsaid).await;
+    assert_eq!(changed.expect("revoked").revoked, [new.id]);
+    assert!(matches!(house.enter(&new.der), Err(CertificateRefusal::Revoked(_))));
 }

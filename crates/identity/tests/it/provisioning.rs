@@ -6,7 +6,7 @@ use identity::policy::{Expected, PolicyName, Target};
 use identity::provisioning::{PENDING_PER_MINUTE_MAX, ProvisionError, TemplateName};
 use identity::{
     Action, Actor, Certificate, CertificateFilter, CertificateId, CertificateRefusal, CertificateStatus,
-    Identity, NewKey, Who,
+    Followers, Identity, NewKey, Who,
 };
 use serde_json::{Value, json};
 
@@ -207,7 +207,11 @@ async fn a_token_is_used_once_within_an_hour_by_whom_it_was_given_to() {
     let (id, _) = house.waiting(&who).await;
     let der = house.certificate(&id).await.der;
     let by = Actor::inside();
-    house.identity.set_certificate_status(&by, &id, CertificateStatus::Revoked).await.expect("revoked");
+    house
+        .identity
+        .set_certificate_status(&by, &id, CertificateStatus::Revoked, Followers::Unsaid)
+        .await
+        .expect("revoked");
     house.pass(Duration::from_secs(3600));
     assert_eq!(house.identity.forget_pending_certificates().await.expect("looked"), 0);
     assert_eq!(house.enter(&der), Err(CertificateRefusal::Revoked(id)), "what an operator revoked stays so");
@@ -343,8 +347,50 @@ async fn a_device_that_did_not_hear_the_answer_comes_again_and_one_that_was_used
     assert_eq!(code(house.register(&who, &token, sent.clone()).await), "ProvisioningFailed");
     // Whoever looks after the fleet says so.
     let by = Actor::inside();
-    house.identity.set_certificate_status(&by, &second, CertificateStatus::Revoked).await.expect("revoked");
+    house
+        .identity
+        .set_certificate_status(&by, &second, CertificateStatus::Revoked, Followers::Unsaid)
+        .await
+        .expect("revoked");
     house.register(&who, &token, sent).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn a_claim_does_not_get_around_a_certificate_that_was_deactivated() {
+    let house = House::open().await;
+    let (by, who) = (Actor::inside(), house.claim(10).await);
+    let sent = json!({ "SerialNumber": "7" });
+    for is_used in [true, false] {
+        let (id, token) = house.waiting(&who).await;
+        house.register(&who, &token, sent.clone()).await.expect("accepted");
+        if is_used {
+            house.enter(&house.certificate(&id).await.der).expect("in");
+            house.catalog.write(|_| Ok(())).await.expect("what was submitted before is written");
+        }
+        house
+            .identity
+            .set_certificate_status(&by, &id, CertificateStatus::Inactive, Followers::Unsaid)
+            .await
+            .expect("off");
+        let (_, token) = house.waiting(&who).await;
+        let refused = house.register(&who, &token, sent.clone()).await;
+        assert_eq!(code(refused), "ProvisioningFailed", "used: {is_used}");
+        assert_eq!(house.certificate(&id).await.status, CertificateStatus::Inactive);
+        house
+            .identity
+            .set_certificate_status(&by, &id, CertificateStatus::Revoked, Followers::Unsaid)
+            .await
+            .expect("revoked");
+    }
+    // A template whose certificates wait for somebody to activate them gets around nothing: one that did not hear asks again.
+    let inactive = TEMPLATE.replace("\"Status\": \"Active\"", "\"Status\": \"Inactive\"");
+    house.put(&inactive).await.expect("put");
+    let (first, token) = house.waiting(&who).await;
+    house.register(&who, &token, sent.clone()).await.expect("accepted");
+    let (second, token) = house.waiting(&who).await;
+    house.register(&who, &token, sent).await.expect("accepted");
+    assert_eq!(house.certificate(&first).await.status, CertificateStatus::Revoked);
+    assert_eq!(house.certificate(&second).await.status, CertificateStatus::Inactive);
 }
 
 /// A template whose thing has these settings, and whose policy says so.

@@ -23,6 +23,7 @@ use super::pending::Waiting;
 use super::planned::Ready;
 use super::session::Session;
 use super::socket::{Io, Opening, Socket, TooLong, open};
+use super::{Shared, SqlAsk};
 
 /// Largest message before the client is in: a startup message with its parameters.
 const LOGIN_MESSAGE_BYTES_MAX: usize = 10_000;
@@ -70,12 +71,7 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
 }
 
 /// Ends with `Err` when the client is to be told why.
-async fn talk(
-    shared: &Arc<Shared>,
-    socket: Socket,
-    wire: &mut Wire,
-    waiting: Waiting,
-) -> Result<(), Fault> {
+async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire, waiting: Waiting) -> Result<(), Fault> {
     let session = Arc::new(Session::new(socket, &shared.settings));
     let login = Arc::new(Login::new(Arc::clone(shared), Arc::clone(&session)));
     let log_in = log_in(shared, wire, &login);

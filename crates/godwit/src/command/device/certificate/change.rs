@@ -11,8 +11,12 @@ use crate::http::{Server, ServerArgs, encoded};
 /// What `--help` says behind the flags.
 const HELP: &str = "A device's name stands for its certificate when it has just one that can be changed so.
 
+Revoking a certificate revokes also those that its holder got by renewing it. Of one that has retired it must be said
+whether they are to be revoked (it was stolen) or kept (tidying up behind a device that renews).
+
 Examples:
   godwit device certificate revoke pump-1
+  godwit device certificate revoke 3f1c… --followers keep
   godwit device certificate deactivate 3f1c…   # all 64 digits";
 
 /// Arguments of the three.
@@ -22,6 +26,9 @@ pub(crate) struct Args {
     /// The certificate: its 64 digits, or the name of its device
     #[arg(value_name = "ID|NAME")]
     which: String,
+    /// With `revoke`: what becomes of certificates that were had by this one through renewal
+    #[arg(long, value_name = "revoke|keep", value_parser = ["revoke", "keep"])]
+    followers: Option<String>,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -38,6 +45,14 @@ struct Certificate {
     status: String,
 }
 
+#[derive(Debug, Deserialize)]
+struct Changed {
+    #[serde(flatten)]
+    certificate: Certificate,
+    revoked: Vec<String>,
+    standing: Vec<String>,
+}
+
 /// Does what was asked.
 pub(crate) async fn run(args: Args, status: &str) -> anyhow::Result<()> {
     let server = args.server.find()?;
@@ -45,12 +60,22 @@ pub(crate) async fn run(args: Args, status: &str) -> anyhow::Result<()> {
         true => args.which.replace(':', "").to_ascii_lowercase(),
         false => only_one_of(&server, &args.which, status).await?,
     };
-    let body = serde_json::json!({ "status": status });
+    let mut body = serde_json::json!({ "status": status });
+    if let Some(followers) = &args.followers {
+        body["followers"] = followers.as_str().into();
+    }
     let path = format!("/api/v1/certificates/{}", encoded(&id));
-    let changed: Certificate = server.json(Method::PATCH, &path, Some(&body)).await?;
+    let Changed { certificate: changed, revoked, standing } =
+        server.json(Method::PATCH, &path, Some(&body)).await?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "device       {}", changed.device.as_deref().unwrap_or("-"))?;
     writeln!(out, "certificate  {}    {}", changed.id, changed.status)?;
+    for id in revoked {
+        writeln!(out, "had by it     {id}    revoked")?;
+    }
+    for id in standing {
+        writeln!(out, "had by it     {id}    not revoked")?;
+    }
     Ok(())
 }
 
