@@ -200,13 +200,14 @@ impl Identity {
     }
 
     /// What a SQL client that calls itself `name` is judged by: user `local` by the token of this start, a user by his
-    /// password, `user:token` by that token. Devices do not ask by SQL. Costs the same for a name that nobody has.
+    /// password, `user:token` by that token. Beside it: which secret of that name it is, for [`Identity::may_ask_sql`].
+    /// Devices do not ask by SQL. Costs the same for a name that nobody has.
     #[must_use]
-    pub fn scram(&self, name: &str) -> ScramVerifier {
+    pub fn scram(&self, name: &str) -> (ScramVerifier, u64) {
         let nobody = ScramVerifier::of_nobody(name, &self.parts.nobody_scram);
         match &self.local_scram {
-            Some(local) if name == LOCAL_USER => local.clone(),
-            _ => self.parts.users.scram(name, self.parts.host.clock.now()).unwrap_or(nobody),
+            Some(local) if name == LOCAL_USER => (local.clone(), 0),
+            _ => self.parts.users.scram(name, self.parts.host.clock.now()).unwrap_or((nobody, 0)),
         }
     }
 

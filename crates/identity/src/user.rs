@@ -168,15 +168,20 @@ impl Users {
         self.known.read().users.get(name).map_or(0, |user| user.password_version)
     }
 
-    /// What a SQL client that calls itself `name` is judged by: a user by his password, `user:token` by that token.
-    pub(crate) fn scram(&self, name: &str, now: Timestamp) -> Option<ScramVerifier> {
+    /// What a SQL client that calls itself `name` is judged by, and which secret that is: a user by his password, counted,
+    /// `user:token` by that token's id.
+    pub(crate) fn scram(&self, name: &str, now: Timestamp) -> Option<(ScramVerifier, u64)> {
         let known = self.known.read();
         match name.split_once(':') {
-            None => known.users.get(name)?.scram.clone(),
+            None => {
+                let user = known.users.get(name)?;
+                Some((user.scram.clone()?, user.password_version))
+            }
             Some((user, token)) => {
-                let named = |kept: &&token::Kept| kept.user.as_str() == user && *kept.name == *token;
-                let token = known.tokens.values().find(named)?;
-                token.stands(now).then(|| token.scram.clone())
+                let named =
+                    |kept: &(&u64, &token::Kept)| kept.1.user.as_str() == user && *kept.1.name == *token;
+                let (id, token) = known.tokens.iter().find(named)?;
+                token.stands(now).then(|| (token.scram.clone(), *id))
             }
         }
     }

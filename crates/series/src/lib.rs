@@ -54,7 +54,7 @@ pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction, SampleFunction};
 pub use offline::Offline;
 pub use postgres::{
     PermitFunction, Postgres, PostgresError, PostgresParts, PostgresSettings, ScramVerifier, SqlAsk,
-    SqlRefusal, VerifierFunction,
+    SqlLogin, SqlRefusal, VerifierFunction,
 };
 pub use reprocess::{Reprocess, ReprocessError, ReprocessState, Reprocessing, RouteCount};
 pub use samples::StoredSample;

@@ -262,6 +262,7 @@ impl House {
                     tls: Some(tls),
                     verifier: sql_users(&identity),
                     permit: sql_rights(&identity, is_classified),
+                    changes: identity.changes(),
                     random: Arc::clone(&host.random),
                     shutdown: shutdown.clone(),
                 };
@@ -469,29 +470,30 @@ async fn renew(authority: identity::Authority, identity: identity::Identity) {
 /// What those who logged in may do, and what of it is written down.
 fn sql_rights(identity: &identity::Identity, is_classified: bool) -> series::PermitFunction {
     let identity = identity.clone();
-    Arc::new(move |login, address, ask| {
+    Arc::new(move |login, ask| {
+        let series::SqlLogin { name, address, secret } = login;
         let refusal = |denied: identity::SqlDenied| series::SqlRefusal {
             text: denied.to_string(),
             hint: denied.hint().to_owned(),
         };
         match ask {
-            series::SqlAsk::Try => return identity.try_sql(login, address).map_err(refusal),
+            series::SqlAsk::Try => return identity.try_sql(name, *address).map_err(refusal),
             series::SqlAsk::Unproven => {
-                identity.notice_sql_login(login, address, identity::Outcome::Refused);
+                identity.notice_sql_login(name, *secret, *address, identity::Outcome::Refused);
                 return Ok(());
             }
             _ => {}
         }
-        let allowed = identity.may_ask_sql(login).map_err(refusal);
+        let allowed = identity.may_ask_sql(name, *secret).map_err(refusal);
         match ask {
             series::SqlAsk::LogIn => {
-                identity.sql_was_right(login, address);
+                identity.sql_was_right(name, *address);
                 let outcome =
                     if allowed.is_ok() { identity::Outcome::Done } else { identity::Outcome::Refused };
-                identity.notice_sql_login(login, address, outcome);
+                identity.notice_sql_login(name, *secret, *address, outcome);
             }
             series::SqlAsk::Prepare(statement) if is_classified && allowed.is_ok() => {
-                identity.notice_sql(&identity.sql_actor(login, address), statement);
+                identity.notice_sql(&identity.sql_actor(name, *secret, *address), statement);
             }
             _ => {}
         }
@@ -503,13 +505,14 @@ fn sql_rights(identity: &identity::Identity, is_classified: bool) -> series::Per
 fn sql_users(identity: &identity::Identity) -> series::VerifierFunction {
     let identity = identity.clone();
     Arc::new(move |name| {
-        let kept = identity.scram(name);
+        let (kept, secret) = identity.scram(name);
         series::ScramVerifier {
             salt: kept.salt.to_vec(),
             iterations: kept.iterations,
             stored_key: kept.stored_key,
             server_key: kept.server_key,
             is_known: kept.is_known,
+            secret,
         }
     })
 }

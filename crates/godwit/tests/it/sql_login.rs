@@ -1,4 +1,5 @@
-//! Logging in by the PostgreSQL protocol: how often a password can be tried, and who keeps whom out.
+//! Logging in by the PostgreSQL protocol: how often a password can be tried, who keeps whom out, and how long
+//! a login is worth something.
 
 use serde_json::json;
 
@@ -79,4 +80,55 @@ fn who_connects_and_says_nothing_keeps_nobody_else_out() {
     let server = home.start();
     let port = server.postgres.expect("served").port().to_string();
     assert_eq!(python::run(SILENT, &[&port]), "True False\n");
+}
+
+/// Logs in by password and by token, waits and runs something long; then the password is another, and the token is removed.
+const OUTLIVED: &str = r#"
+import json, select, sys, threading, urllib.request, psycopg
+http, port, local, password, token, token_id = sys.argv[1:]
+def connect(user, secret):
+    return psycopg.connect(f"host=127.0.0.1 port={port} user={user} dbname=godwit password={secret} sslmode=disable", autocommit=True)
+def ask(method, path, body=None):
+    data = None if body is None else json.dumps(body).encode()
+    headers = {"authorization": f"Bearer {local}", "content-type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"http://{http}{path}", data, headers, method=method)).read()
+def ends(idle):
+    assert select.select([idle.fileno()], [], [], 10)[0], "it goes on"
+    try:
+        idle.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        return "another password" in str(error)
+def works(conn):
+    return conn.execute("SELECT 1").fetchone() == (1,)
+idle, busy, by_token, local_one = connect("vera", password), connect("vera", password), connect("vera:grafana", token), connect("local", local)
+assert all(map(works, [idle, busy, by_token, local_one]))
+said = []
+def run():
+    try:
+        busy.execute("SELECT count(*) FROM generate_series(1, 100000) a, generate_series(1, 100000) b")
+        said.append("answered")
+    except psycopg.Error as error:
+        said.append("another password" in str(error))
+thread = threading.Thread(target=run)
+thread.start()
+ask("POST", "/api/v1/users/vera/password", {"password": "quite another one"})
+thread.join(30)
+print(ends(idle), said, works(by_token), works(local_one), works(connect("vera", "quite another one")))
+ask("DELETE", f"/api/v1/tokens/{token_id}")
+print(ends(by_token), works(local_one))
+"#;
+
+#[test]
+fn a_connection_does_not_outlive_the_password_or_the_token_that_opened_it() {
+    let home = Home::new();
+    let server = home.start();
+    let password = add_user(&server, "vera", &["viewer"]);
+    let token = add_token(&server, "vera", "grafana", &["readings:read"]);
+    let listed = server.ok(&["token", "list"]);
+    let line = listed.lines().find(|line| line.contains("grafana")).expect("listed");
+    let id = line.split_whitespace().next().expect("an id");
+    let port = server.postgres.expect("served").port().to_string();
+    let http = server.http.to_string();
+    let said = python::run(OUTLIVED, &[&http, &port, &server.token, &password, &token, id]);
+    assert_eq!(said, "True [True] True True True\nTrue True\n");
 }

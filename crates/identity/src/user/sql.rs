@@ -20,8 +20,8 @@ const READINGS: [&str; 3] = ["readings", "latest", "messages"];
 /// Why somebody may not ask.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlDenied {
-    /// The user or the token is gone.
-    #[error("`{0}` is no user any more, or the token is over")]
+    /// The user or the token is gone, or he has another password.
+    #[error("`{0}` is no user any more, has another password, or the token is over")]
     Gone(String),
     /// The roles do not hold everywhere.
     #[error("`{0}` has no role everywhere, and SQL knows no groups")]
@@ -42,7 +42,7 @@ impl SqlDenied {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Gone(_) => "an admin adds users and tokens: godwit user add, godwit token add",
+            Self::Gone(_) => "log in again; an admin adds users and tokens: godwit user add, godwit token add",
             Self::Groups(_) => "an admin gives the role everywhere: godwit user role NAME viewer",
             Self::Scope(_) => "godwit token add USER NAME --scope readings:read",
             Self::Throttled { .. } => "programs log in as `USER:TOKEN` with that token, which is not held up",
@@ -51,20 +51,18 @@ impl SqlDenied {
 }
 
 impl Users {
-    /// Who logged in by this name, if there is such a user or token.
-    fn of_login(&self, login: &str, now: Timestamp) -> Option<(Who, Rights)> {
+    /// Who logged in by this name and secret of it, if that is worth something now.
+    fn of_login(&self, login: &str, secret: u64, now: Timestamp) -> Option<(Who, Rights)> {
         let (user, token) = login.split_once(':').map_or((login, None), |(user, token)| (user, Some(token)));
         let known = self.known.read();
         let version = known.users.get(user)?.password_version;
         let who = Who::user(user, version);
-        let Some(token) = token else {
+        if token.is_none() {
             drop(known);
-            return Some((who, self.rights(user, None, now)));
-        };
-        let named =
-            |(_, kept): &(&u64, &super::token::Kept)| kept.user.as_str() == user && *kept.name == *token;
-        let (id, kept) = known.tokens.iter().find(named)?;
-        let by = crate::who::TokenRef { id: *id, name: kept.name.clone() };
+            return (version == secret).then(|| (who, self.rights(user, None, now)));
+        }
+        let kept = known.tokens.get(&secret).filter(|kept| kept.user.as_str() == user && kept.stands(now))?;
+        let by = crate::who::TokenRef { id: secret, name: kept.name.clone() };
         drop(known);
         let rights = self.rights(user, Some(by.id), now);
         Some((who.through(by), rights))
@@ -96,15 +94,16 @@ impl Identity {
         }
     }
 
-    /// Whether who logged in as `login` (`local`, a user, or `user:token`) may ask by SQL now.
+    /// Whether who logged in as `login` (`local`, a user, or `user:token`) by this secret of that name
+    /// ([`Identity::scram`]) may ask by SQL now.
     ///
     /// # Errors
     /// [`SqlDenied`].
-    pub fn may_ask_sql(&self, login: &str) -> Result<(), SqlDenied> {
+    pub fn may_ask_sql(&self, login: &str, secret: u64) -> Result<(), SqlDenied> {
         if login == LOCAL_USER {
             return Ok(());
         }
-        let found = self.parts.users.of_login(login, self.parts.host.clock.now());
+        let found = self.parts.users.of_login(login, secret, self.parts.host.clock.now());
         let (_, rights) = found.ok_or_else(|| SqlDenied::Gone(login.to_owned()))?;
         if !rights.in_scope(Area::Readings, Verb::Read) {
             return Err(SqlDenied::Scope(login.to_owned()));
@@ -116,9 +115,9 @@ impl Identity {
     }
 
     /// Writes a login by SQL down, or a refused one.
-    pub fn notice_sql_login(&self, login: &str, address: IpAddr, outcome: Outcome) {
+    pub fn notice_sql_login(&self, login: &str, secret: u64, address: IpAddr, outcome: Outcome) {
         let by = match outcome {
-            Outcome::Done => self.sql_actor(login, address),
+            Outcome::Done => self.sql_actor(login, secret, address),
             Outcome::Refused => Actor::of(&Who::anonymous(), Some(address)),
         };
         // What is no name of a user may be a password typed into the wrong field.
@@ -141,8 +140,8 @@ impl Identity {
 
     /// Who asks by SQL, as the audit log names him.
     #[must_use]
-    pub fn sql_actor(&self, login: &str, address: IpAddr) -> Actor {
-        let found = self.parts.users.of_login(login, self.parts.host.clock.now());
+    pub fn sql_actor(&self, login: &str, secret: u64, address: IpAddr) -> Actor {
+        let found = self.parts.users.of_login(login, secret, self.parts.host.clock.now());
         let who = found.map_or_else(|| Who::user(LOCAL_USER, 0), |(who, _)| who);
         Actor::of(&who, Some(address))
     }

@@ -74,7 +74,7 @@ async fn a_user_logs_in_by_his_password_and_by_nothing_else() {
     let next = open(dir.path());
     assert!(next.identity.authenticate_login(login.cookie.reveal()).is_ok(), "a login outlives a restart");
     assert!(log_in(&next, "alice", PASSWORD).await.is_ok());
-    assert!(next.identity.scram("alice").is_known);
+    assert!(next.identity.scram("alice").0.is_known);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_change_of_a_user_counts_at_once_for_all_he_holds() {
     assert!(identity.authenticate_login(login.cookie.reveal()).is_err());
     assert!(identity.authenticate_token(secret.reveal()).is_err());
     assert!(!identity.stands(&login.who));
-    assert!(!identity.scram("alice").is_known && !identity.scram("alice:grafana").is_known);
+    assert!(!identity.scram("alice").0.is_known && !identity.scram("alice:grafana").0.is_known);
 
     // A user of the same name is another.
     add(&fixture, "alice", &["admin"]).await;
@@ -172,7 +172,7 @@ async fn a_token_is_worth_its_scopes_and_its_time() {
     let who = identity.authenticate_token(secret.reveal()).expect("a token");
     let rights = identity.rights(&who);
     assert!(rights.in_scope(Area::Readings, Verb::Read) && !rights.in_scope(Area::Devices, Verb::Read));
-    assert!(identity.scram("alice:grafana").is_known, "SQL clients log in by it");
+    assert!(identity.scram("alice:grafana").0.is_known, "SQL clients log in by it");
 
     let new = |life| NewToken {
         user: user("alice"),
@@ -183,7 +183,7 @@ async fn a_token_is_worth_its_scopes_and_its_time() {
     let by = Actor::inside();
     let (_, brief) = identity.add_token(&by, new(Duration::from_micros(1))).await.expect("made");
     assert!(identity.authenticate_token(brief.reveal()).is_err(), "its time is over");
-    assert!(!identity.scram("alice:brief").is_known);
+    assert!(!identity.scram("alice:brief").0.is_known);
     let again = identity.add_token(&by, new(Duration::from_secs(60))).await;
     assert!(matches!(again, Err(UserError::TokenExists { .. })));
 
@@ -337,7 +337,7 @@ async fn no_secret_of_people_is_in_the_files() {
         .await
         .expect("added")
         .expect("made here");
-    let scram = fixture.identity.scram("alice");
+    let (scram, _) = fixture.identity.scram("alice");
     fixture.catalog.close().await;
     let secrets: [&[u8]; 10] = [
         PASSWORD.as_bytes(),

@@ -15,7 +15,7 @@ use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_mes
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, FramedParts};
 
-use super::Shared;
+use super::{Shared, SqlAsk};
 use super::fault::Fault;
 use super::handler::Handler;
 use super::login::Login;
@@ -80,13 +80,18 @@ async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire, waiting: Wa
         Err(_) => return Err(Fault::fatal("57014", "logging in took too long")),
     }
     drop(waiting);
-    let handler = Arc::new(Handler::new(Arc::clone(shared), session));
+    let over = over(shared, &session);
+    tokio::pin!(over);
+    let handler = Arc::new(Handler::new(Arc::clone(shared), Arc::clone(&session)));
     let nothing = Arc::new(NoopHandler);
     let answer_time = shared.series.query_limits().time.saturating_add(READING_SLACK);
     loop {
-        let Some(message) =
-            next(shared, wire, shared.settings.message_bytes_max, shared.settings.idle_timeout).await?
-        else {
+        let next = next(shared, wire, shared.settings.message_bytes_max, shared.settings.idle_timeout);
+        let message = tokio::select! {
+            message = next => message?,
+            fault = &mut over => return Err(fault),
+        };
+        let Some(message) = message else {
             return Ok(());
         };
         if matches!(message, PgWireFrontendMessage::Terminate(_)) {
@@ -104,6 +109,7 @@ async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire, waiting: Wa
         );
         let done = tokio::select! {
             done = tokio::time::timeout(answer_time, done) => done,
+            fault = &mut over => return Err(fault),
             () = shared.shutdown.stopping() => return Err(stopping()),
         };
         match done {
@@ -116,6 +122,22 @@ async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire, waiting: Wa
             }
             // Whoever does not read his answer for so long does not read the reason either.
             Err(_) => return Ok(()),
+        }
+    }
+}
+
+/// Resolves when what the client proved is worth nothing any more.
+async fn over(shared: &Shared, session: &Session) -> Fault {
+    let mut changes = shared.changes.clone();
+    loop {
+        if changes.changed().await.is_err() {
+            // Whoever could change something is gone.
+            return std::future::pending().await;
+        }
+        let stays = session.login().map(|login| (shared.permit)(login, SqlAsk::Stay));
+        if let Some(Err(refusal)) = stays {
+            metrics::counter!("godwit_postgres_connections_ended_total").increment(1);
+            return Fault::fatal("57P01", refusal.text).with_hint(refusal.hint);
         }
     }
 }

@@ -70,10 +70,10 @@ impl Handler {
 
     /// Whether who logged in may do this now.
     fn permit(&self, ask: SqlAsk<'_>) -> Result<(), Fault> {
-        let Some((user, address)) = self.session.login() else {
+        let Some(login) = self.session.login() else {
             return Err(Fault::fatal("08P01", "nobody has logged in"));
         };
-        (self.shared.permit)(user, address, ask)
+        (self.shared.permit)(login, ask)
             .map_err(|refusal| Fault::new("42501", refusal.text).with_hint(refusal.hint))
     }
 

@@ -22,7 +22,7 @@ use pgwire::messages::{PgWireBackendMessage, PgWireFrontendMessage, ProtocolVers
 use super::fault::Fault;
 use super::scram::{Exchange, ScramError};
 use super::session::{Registered, Session};
-use super::{Place, Shared, SqlAsk};
+use super::{Place, Shared, SqlAsk, SqlLogin};
 
 /// How long a refusal waits, so that guessing is slow: a connection guesses once.
 const REFUSAL_DELAY: Duration = Duration::from_millis(500);
@@ -36,7 +36,7 @@ enum Stage {
         user: String,
     },
     Final {
-        user: String,
+        login: SqlLogin,
         is_known: bool,
         exchange: Box<Exchange>,
     },
@@ -138,6 +138,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                 let data = first.data.unwrap_or_default();
                 let verifier = (self.shared.verifier)(&user);
                 let is_known = verifier.is_known;
+                let login = SqlLogin { name: user.clone(), address: peer.ip(), secret: verifier.secret };
                 let started = if first.auth_method == MECHANISM {
                     Exchange::start(&data, verifier, &*self.shared.random)
                 } else {
@@ -153,15 +154,16 @@ impl pgwire::api::auth::StartupHandler for Login {
                 };
                 let answer = Authentication::SASLContinue(answer.into());
                 client.send(PgWireBackendMessage::Authentication(answer)).await?;
-                Stage::Final { user, is_known, exchange: Box::new(exchange) }
+                Stage::Final { login, is_known, exchange: Box::new(exchange) }
             }
             (
-                Stage::Final { user, is_known, exchange },
+                Stage::Final { login, is_known, exchange },
                 PgWireFrontendMessage::PasswordMessageFamily(message),
             ) => {
                 let data = message.into_sasl_response()?.data;
+                let user = login.name.clone();
                 // Judged and given back in one go, so that a pool that opens many connections at once is not held up.
-                if let Err(refusal) = (self.shared.permit)(&user, peer.ip(), SqlAsk::Try) {
+                if let Err(refusal) = (self.shared.permit)(&login, SqlAsk::Try) {
                     let fault = Fault::fatal("28000", refusal.text).with_hint(refusal.hint);
                     return Err(self.refuse("throttled", peer, &user, fault).await);
                 }
@@ -170,7 +172,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                     Ok(answer) if is_known => answer,
                     Ok(_) | Err(ScramError::Wrong) => {
                         let reason = if is_known { "password" } else { "name" };
-                        let _ = (self.shared.permit)(&user, peer.ip(), SqlAsk::Unproven);
+                        let _ = (self.shared.permit)(&login, SqlAsk::Unproven);
                         return Err(self.refuse(reason, peer, &user, wrong(&user)).await);
                     }
                     Err(error) => {
@@ -179,7 +181,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                             .await);
                     }
                 };
-                if let Err(refusal) = (self.shared.permit)(&user, peer.ip(), SqlAsk::LogIn) {
+                if let Err(refusal) = (self.shared.permit)(&login, SqlAsk::LogIn) {
                     let fault = Fault::fatal("42501", refusal.text).with_hint(refusal.hint);
                     return Err(self.refuse("rights", peer, &user, fault).await);
                 }
@@ -193,7 +195,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                         .with_hint("close some, let the pool open fewer, or raise `postgres.connections_max`")
                         .into());
                 };
-                Stage::In { _registered: self.welcome(client, &user).await?, _place: place }
+                Stage::In { _registered: self.welcome(client, login).await?, _place: place }
             }
             _ => return Err(malformed("this is no message of logging in").into()),
         };
@@ -203,13 +205,14 @@ impl pgwire::api::auth::StartupHandler for Login {
 }
 
 impl Login {
-    async fn welcome<C>(&self, client: &mut C, user: &str) -> PgWireResult<Registered>
+    async fn welcome<C>(&self, client: &mut C, login: SqlLogin) -> PgWireResult<Registered>
     where
         C: ClientInfo + Sink<PgWireBackendMessage> + Unpin + Send + Sync,
         C::Error: Debug,
         PgWireError: From<<C as Sink<PgWireBackendMessage>>::Error>,
     {
-        self.session.logged_in(user, client.socket_addr().ip());
+        let user = login.name.clone();
+        self.session.logged_in(login);
         apply_startup(&self.session, client.metadata());
         client.feed(PgWireBackendMessage::Authentication(Authentication::Ok)).await?;
         for (name, value) in self.session.reported() {

@@ -10,7 +10,7 @@
 //! is told to write, shares one session among all, and holds an answer in memory before it sends it.
 //!
 //! Not here: who may log in (a look-up is handed in), where certificates come from. The laws: nobody is heard before
-//! he is in; a statement only reads; time, memory and rows of every query, and everything a client can gather, are
+//! he is in, nor once what he proved is worth nothing; a statement only reads; time, memory and rows of every query, and everything a client can gather, are
 //! bounded; what is refused says why, with its SQLSTATE.
 
 mod catalog;
@@ -38,6 +38,7 @@ use datafusion::execution::context::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
 use host::{Random, Shutdown};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::ServerConfig;
 
@@ -55,6 +56,17 @@ const SERVER_VERSION_NUM: &str = "160006";
 /// ([`ScramVerifier::is_known`]).
 pub type VerifierFunction = Arc<dyn Fn(&str) -> ScramVerifier + Send + Sync>;
 
+/// Who logs in or did, for [`PermitFunction`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqlLogin {
+    /// The name that was given.
+    pub name: String,
+    /// From where.
+    pub address: IpAddr,
+    /// By which secret of that name: [`ScramVerifier::secret`].
+    pub secret: u64,
+}
+
 /// What a client is about to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SqlAsk<'a> {
@@ -68,6 +80,8 @@ pub enum SqlAsk<'a> {
     Prepare(&'a str),
     /// Run what was prepared.
     Run,
+    /// Stay connected; asked whenever [`PostgresParts::changes`] moves.
+    Stay,
 }
 
 /// Why a client may not.
@@ -79,9 +93,9 @@ pub struct SqlRefusal {
     pub hint: String,
 }
 
-/// Says whether the user of this name may do it, from this address, now: asked at the login and for every statement, so
-/// that a right that is taken away is gone for connections that are open.
-pub type PermitFunction = Arc<dyn Fn(&str, IpAddr, SqlAsk<'_>) -> Result<(), SqlRefusal> + Send + Sync>;
+/// Says whether he may do it now: asked at the login and for every statement, so that a right that is taken away is gone
+/// for connections that are open.
+pub type PermitFunction = Arc<dyn Fn(&SqlLogin, SqlAsk<'_>) -> Result<(), SqlRefusal> + Send + Sync>;
 
 /// What serving needs beside the settings.
 pub struct PostgresParts {
@@ -91,6 +105,9 @@ pub struct PostgresParts {
     pub verifier: VerifierFunction,
     /// Who may do what.
     pub permit: PermitFunction,
+    /// Moves when somebody's secrets or rights changed: connections whose login is over end at once, also while they wait or
+    /// are answered.
+    pub changes: watch::Receiver<u64>,
     /// For nonces and keys.
     pub random: Arc<dyn Random>,
     /// Says when to stop.
@@ -214,6 +231,7 @@ impl Postgres {
             tls: parts.tls,
             verifier: parts.verifier,
             permit: parts.permit,
+            changes: parts.changes,
             random: parts.random,
             shutdown: parts.shutdown,
             registry: Arc::default(),
@@ -235,6 +253,7 @@ struct Shared {
     tls: Option<Arc<ServerConfig>>,
     verifier: VerifierFunction,
     permit: PermitFunction,
+    changes: watch::Receiver<u64>,
     random: Arc<dyn Random>,
     shutdown: Shutdown,
     registry: Arc<session::Registry>,

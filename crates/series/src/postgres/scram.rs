@@ -33,6 +33,8 @@ pub struct ScramVerifier {
     /// Whether anybody has this name: for the log alone. Of a name that nobody has the keys are random, and the salt
     /// is the same each time it is asked for.
     pub is_known: bool,
+    /// Which of the secrets that this name has had: handed back with every question of who it proved.
+    pub secret: u64,
 }
 
 /// Why an exchange fails.
@@ -196,6 +198,7 @@ mod tests {
             stored_key: stored_key.as_ref().try_into().expect("32 bytes"),
             server_key: mac(&salted, b"Server Key"),
             is_known: true,
+            secret: 1,
         }
     }
 

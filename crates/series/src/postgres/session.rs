@@ -3,7 +3,6 @@
 //! Not here: what a statement does with them (`handler`). The law: everything a client can gather here is bounded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use parking_lot::Mutex;
 use pgwire::api::results::QueryResponse;
 use tokio::sync::watch;
 
+use super::SqlLogin;
 use super::fault::Fault;
 use super::settings::PostgresSettings;
 use super::socket::Socket;
@@ -92,7 +92,7 @@ pub(crate) struct Session {
     cancel: watch::Sender<u64>,
     socket: Socket,
     /// Who proved to be there, and from where.
-    login: OnceLock<(String, IpAddr)>,
+    login: OnceLock<SqlLogin>,
     statements_max: usize,
     portals_max: usize,
 }
@@ -118,13 +118,13 @@ impl Session {
     }
 
     /// Who proved to be there, and from where; no variable changes it.
-    pub(crate) fn login(&self) -> Option<(&str, IpAddr)> {
-        self.login.get().map(|(user, address)| (user.as_str(), *address))
+    pub(crate) fn login(&self) -> Option<&SqlLogin> {
+        self.login.get()
     }
 
-    pub(crate) fn logged_in(&self, user: &str, address: IpAddr) {
-        let _ = self.login.set((user.to_owned(), address));
-        self.variables.lock().insert("session_authorization", user.to_owned());
+    pub(crate) fn logged_in(&self, login: SqlLogin) {
+        self.variables.lock().insert("session_authorization", login.name.clone());
+        let _ = self.login.set(login);
     }
 
     /// A variable's value; names are the same in any case.
