@@ -127,7 +127,7 @@ fn carry_out(
     let (before, mut after, superseded) = match thing {
         None => (None, None, Vec::new()),
         Some(thing) => {
-            let (before, superseded) = taken(transaction, thing, by)?;
+            let (before, superseded) = taken(transaction, thing, by, plan.status)?;
             let after = judged(transaction, thing, before.as_ref(), now)?;
             (before, Some(after), superseded)
         }
@@ -228,6 +228,7 @@ fn taken(
     transaction: &Transaction<'_>,
     thing: &PlannedThing,
     by: &Actor,
+    status: CertificateStatus,
 ) -> Result<(Option<Device>, Vec<CertificateId>), ProvisionError> {
     refuse_reserved(&thing.name).map_err(said)?;
     let before = device::one(transaction, &thing.name).map_err(WriteError::from)?;
@@ -237,7 +238,7 @@ fn taken(
         Some(before) if before.quarantine.is_some() => return refused("is in quarantine"),
         _ => {}
     }
-    let superseded = proofs(transaction, before.as_ref(), by)?;
+    let superseded = proofs(transaction, before.as_ref(), by, status)?;
     Ok((before, superseded))
 }
 
@@ -303,19 +304,21 @@ fn place(thing: &PlannedThing, is_new: bool, after: &mut Device) -> Result<(), P
 }
 
 /// Looks by what a device proves itself already. Certificates that the same asker had provisioned for it and that never opened
-/// a connection are superseded: their device did not hear the answer.
+/// a connection are superseded: their device did not hear the answer. One that an operator turned off counts as a proof, and
+/// is got around by nobody; one that another one followed does not. A template that makes inactive ones gets around nothing.
 fn proofs(
     transaction: &Transaction<'_>,
     before: Option<&Device>,
     by: &Actor,
+    status: CertificateStatus,
 ) -> Result<Vec<CertificateId>, ProvisionError> {
     let Some(before) = before else { return Ok(Vec::new()) };
     let rows: Vec<(String, bool)> = transaction
         .query(
-            "SELECT c.id, c.last_seen IS NULL AND p.asker IS NOT NULL FROM certificates c
-             LEFT JOIN provisioning_certificates p ON p.certificate = c.id AND p.asker = $2
-             WHERE c.device = $1 AND c.status IN ('active', 'pending')",
-            params![before.name, by.name()],
+            "SELECT c.id, c.last_seen IS NULL AND p.asker IS NOT NULL AND (c.status <> 'inactive' OR $3 = 'inactive')
+             FROM certificates c LEFT JOIN provisioning_certificates p ON p.certificate = c.id AND p.asker = $2
+             WHERE c.device = $1 AND c.status <> 'revoked' AND NOT (c.status = 'inactive' AND c.retired_by IS NOT NULL)",
+            params![before.name, by.name(), status.name()],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .map_err(WriteError::from)?;

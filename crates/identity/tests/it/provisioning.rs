@@ -357,7 +357,7 @@ async fn a_device_that_did_not_hear_the_answer_comes_again_and_one_that_was_used
 
 #[tokio::test]
 async fn a_claim_does_not_get_around_a_certificate_that_was_deactivated() {
-    let house = House::open().await;
+    let house = House::of_pumps().await;
     let (by, who) = (Actor::inside(), house.claim(10).await);
     let sent = json!({ "SerialNumber": "7" });
     for is_used in [true, false] {
