@@ -13,6 +13,15 @@ use crate::Parts;
 use crate::export::moment;
 use crate::problem::Problem;
 
+/// Notices that somebody is shown payloads, while there are classified channels: whatever they are of, a channel's values may be
+/// among them.
+pub(crate) fn notice_payloads(parts: &Parts, by: &Actor, what: &str) {
+    if parts.is_classified {
+        let what = what.chars().take(500).collect();
+        parts.identity.notice(by, "readings.read", what, Outcome::Done, None);
+    }
+}
+
 /// Which entries.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]

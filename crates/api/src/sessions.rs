@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Parts;
-use crate::audit::note;
+use crate::audit::{note, notice_payloads};
 use crate::problem::Problem;
 
 /// Most entries of a page.
@@ -250,9 +250,12 @@ struct RetainedMessage {
 /// A page of retained messages, by topic.
 pub(crate) async fn retained(
     State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
     Query(wanted): Query<WantedRetained>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let mut all = (parts.operators.retained)(parse(&wanted.filter)?);
+    let filter = parse(&wanted.filter)?;
+    notice_payloads(&parts, &by, &format!("retained:{}", filter.as_str()));
+    let mut all = (parts.operators.retained)(filter);
     all.sort_unstable_by(|a, b| a.topic.cmp(&b.topic));
     let after = wanted.after.as_deref();
     let mut found = all.into_iter().filter(|kept| after.is_none_or(|after| kept.topic.as_str() > after));

@@ -157,7 +157,6 @@ struct Unrouted {
     pattern: String,
     count: u64,
     topic: String,
-    payload: String,
     suggestion: String,
 }
 
@@ -300,7 +299,6 @@ fn series(stats: series::Stats) -> Series {
                 pattern: kind.pattern,
                 count: kind.count,
                 topic: kind.sample.topic,
-                payload: kind.sample.payload,
                 suggestion: kind.suggestion,
             })
             .collect(),

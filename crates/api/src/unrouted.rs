@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
+use identity::Actor;
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::audit::notice_payloads;
 
 /// What came without a route.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -48,7 +50,11 @@ pub struct UnroutedSample {
 }
 
 /// The patterns, the most frequent first.
-pub(crate) async fn unrouted(State(parts): State<Arc<Parts>>) -> Json<impl Serialize> {
+pub(crate) async fn unrouted(
+    State(parts): State<Arc<Parts>>,
+    Extension(by): Extension<Actor>,
+) -> Json<impl Serialize> {
+    notice_payloads(&parts, &by, "unrouted");
     let tally = parts.series.stats().tally;
     let mut kinds = tally.unrouted_kinds;
     kinds.sort_by_key(|kind| std::cmp::Reverse(kind.count));

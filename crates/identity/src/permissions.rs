@@ -110,6 +110,8 @@ pub enum Reason {
     NoRole,
     /// A user's role hears, and says less than this.
     RoleTooLow,
+    /// The scopes of a user's token hold `mqtt:read` or `mqtt:write`, and this needs the other.
+    NoScope,
     /// A statement of a policy denies it.
     Denied(By),
     /// Policies are attached, and none of them allows it.
@@ -137,6 +139,9 @@ impl Reason {
             Self::RoleTooLow => {
                 "commands below `cmd/` need role operator, everything else admin. Run: godwit user role NAME ROLE"
             }
+            Self::NoScope => {
+                "a token hears with the scope `mqtt:read` and publishes with `mqtt:write`. Run: godwit token add USER NAME --scope mqtt"
+            }
             Self::Denied(_) => "change or detach the policy that denies it, or connect as who may",
             Self::NotAllowed => "allow it in one of the device's policies, or connect as who may",
         }
@@ -154,6 +159,7 @@ impl fmt::Display for Reason {
             Self::NoRights => "this user has no rights",
             Self::NoRole => "this user's roles do not reach MQTT",
             Self::RoleTooLow => "this user's role may not publish there",
+            Self::NoScope => "the scopes of this token do not reach so far",
             Self::Denied(_) => "a policy denies it",
             Self::NotAllowed => "no policy allows it",
         })
@@ -166,14 +172,25 @@ pub struct Permissions {
     rights: Rights,
 }
 
+/// What a user has over MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OverMqtt {
+    /// The highest role that he holds everywhere.
+    pub(crate) role: Role,
+    /// His token lets him hear.
+    pub(crate) hears: bool,
+    /// His token lets him publish.
+    pub(crate) says: bool,
+}
+
 #[derive(Debug, Clone)]
 enum Rights {
     /// Godwit itself.
     All,
     /// Everything but `$aws/`.
     AllOrdinary,
-    /// What the role of a user says.
-    Role(Role),
+    /// What the role of a user says, as far as the scopes of his token go.
+    Role(OverMqtt),
     /// What policies say.
     Policies(Arc<Compiled>),
     /// A user whose roles do not reach MQTT.
@@ -202,9 +219,9 @@ impl Permissions {
     }
 
     /// What a user of this role may: everything but `$aws/` as an admin; publish commands, and hear everything, as an
-    /// operator; hear everything as a viewer.
-    pub(crate) fn by_role(role: Option<Role>) -> Self {
-        Self { rights: role.map_or(Rights::NoRole, Rights::Role) }
+    /// operator; hear everything as a viewer. A token's scopes may take away hearing or publishing.
+    pub(crate) fn by_role(has: Option<OverMqtt>) -> Self {
+        Self { rights: has.map_or(Rights::NoRole, Rights::Role) }
     }
 
     /// Nothing at all.
@@ -234,7 +251,7 @@ impl Permissions {
             Rights::All => Decision::Permitted,
             Rights::None => Decision::Refused(Reason::NoRights),
             Rights::NoRole => Decision::Refused(Reason::NoRole),
-            Rights::Role(role) => by_role(*role, action, unshared(action, topic)),
+            Rights::Role(has) => by_role(*has, action, unshared(action, topic)),
             Rights::AllOrdinary => {
                 // A client id names no device here: who speaks was proven by other means.
                 match action != Action::Connect && is_reserved(unshared(action, topic)) {
@@ -305,8 +322,8 @@ fn typed(topic: &str) -> String {
 }
 
 /// What a user of this role may; where a role may connect at all, it may hear everything that is no device's own.
-fn by_role(role: Role, action: Action, topic: &str) -> Decision {
-    let may_publish = || match role {
+fn by_role(has: OverMqtt, action: Action, topic: &str) -> Decision {
+    let may_publish = || match has.role {
         Role::Viewer => false,
         Role::Operator => topic.starts_with("cmd/"),
         Role::Admin => true,
@@ -314,9 +331,10 @@ fn by_role(role: Role, action: Action, topic: &str) -> Decision {
     match action {
         Action::Connect => Decision::Permitted,
         _ if is_reserved(topic) => Decision::Refused(Reason::Reserved),
-        Action::Subscribe | Action::Receive => Decision::Permitted,
-        Action::Publish | Action::RetainPublish if may_publish() => Decision::Permitted,
-        Action::Publish | Action::RetainPublish => Decision::Refused(Reason::RoleTooLow),
+        Action::Subscribe | Action::Receive if has.hears => Decision::Permitted,
+        Action::Publish | Action::RetainPublish if has.says && may_publish() => Decision::Permitted,
+        Action::Publish | Action::RetainPublish if has.says => Decision::Refused(Reason::RoleTooLow),
+        _ => Decision::Refused(Reason::NoScope),
     }
 }
 

@@ -419,11 +419,25 @@ fn who_reads_classified_channels_is_written_down() {
     curl(&server, "POST", "/api/v1/query", &[&bearer(&token)], Some(&json!({ "sql": sql })));
     curl(&server, "POST", "/api/v1/query", &[&bearer(&token)], Some(&json!({ "sql": "SELECT 1" })));
     psql(&server, "vera:grafana", &token, "SELECT count(*) FROM latest").expect("asked");
-    let log = server.ok(&["audit", "list", "--action", "readings.read", "--json"]);
+    server.ok(&["send", "lamp/7", "{\"heart_rate\": 4711}", "--retain", "--qos", "1"]);
+    assert_eq!(server.value("SELECT count(*) FROM readings"), "0", "no route matches it, and it was looked at");
+    let all = add_token(&server, "vera", "all", &["*"]);
+    for (path, shows) in
+        [("/api/v1/retained", true), ("/api/v1/unrouted", true), ("/api/v1/status", false)]
+    {
+        let shown = curl(&server, "GET", path, &[&bearer(&all)], None).body.to_string();
+        assert!(shown.contains("lamp/"), "{path} {shown}");
+        assert_eq!(shown.contains("4711"), shows, "{path}: {shown}");
+    }
+    let log = server.ok(&["audit", "list", "--action", "readings.read", "--actor", "user:vera", "--json"]);
     let objects: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    assert_eq!(objects.len(), 2, "{log}");
-    assert!(objects.iter().all(|entry| entry["actor"] == "user:vera token:grafana"), "{log}");
-    assert_eq!(objects[1]["object"], format!("sql:{sql}"));
+    let said: Vec<_> = objects.iter().rev().map(|entry| entry["object"].as_str().expect("text")).collect();
+    assert_eq!(
+        said,
+        [&format!("sql:{sql}"), "sql:SELECT count(*) FROM latest", "retained:#", "unrouted"],
+        "{log}"
+    );
+    assert!(objects[2..].iter().all(|entry| entry["actor"] == "user:vera token:grafana"), "{log}");
 }
 
 #[test]

@@ -22,7 +22,7 @@ impl Identity {
     #[must_use]
     pub fn permissions_of(&self, who: &Who, circumstances: &Circumstances) -> Permissions {
         if self.is_person(who) {
-            return Permissions::by_role(self.mqtt_role(who));
+            return Permissions::by_role(self.over_mqtt(who));
         }
         if let Some(permissions) = Permissions::by_nature(who) {
             return permissions;
@@ -45,7 +45,7 @@ impl Identity {
     ) -> Option<Permissions> {
         if self.is_person(who) {
             // Roles and tokens change seldom, and it costs no more to say them again than to compare.
-            return Some(Permissions::by_role(self.mqtt_role(who)));
+            return Some(Permissions::by_role(self.over_mqtt(who)));
         }
         if Permissions::by_nature(who).is_some() {
             return None;

@@ -13,6 +13,7 @@ use super::hash::PasswordHash;
 use super::token::TOKEN_PREFIX;
 use super::{LoginError, UserName};
 use crate::password::PASSWORD_BYTES_MAX;
+use crate::permissions::OverMqtt;
 use crate::{Actor, Area, Identity, LOCAL_USER, Outcome, Refusal, Role, Verb, Who};
 
 impl Identity {
@@ -65,16 +66,14 @@ impl Identity {
         matches!(&who.principal, Principal::User(name) if *name != LOCAL_USER)
     }
 
-    /// The role that a user has over MQTT: the highest that he holds everywhere, as far as the scopes of his token go.
-    /// Topics know no groups, so a role of a group does not count here.
-    pub(crate) fn mqtt_role(&self, who: &Who) -> Option<Role> {
+    /// What a user has over MQTT: the highest role that he holds everywhere, and of hearing and publishing what the scopes
+    /// of his token hold. Topics know no groups, so a role of a group does not count here.
+    pub(crate) fn over_mqtt(&self, who: &Who) -> Option<OverMqtt> {
         let rights = self.rights(who);
-        let held = Role::ALL.into_iter().rev().find(|role| rights.holds(*role, ""))?;
-        match (rights.in_scope(Area::Mqtt, Verb::Read), rights.in_scope(Area::Mqtt, Verb::Write)) {
-            (_, true) => Some(held),
-            (true, false) => Some(Role::Viewer),
-            (false, false) => None,
-        }
+        let role = Role::ALL.into_iter().rev().find(|role| rights.holds(*role, ""))?;
+        let hears = rights.in_scope(Area::Mqtt, Verb::Read);
+        let says = rights.in_scope(Area::Mqtt, Verb::Write);
+        (hears || says).then_some(OverMqtt { role, hears, says })
     }
 
     /// Judges a user's password; a wrong one is written down, a right one not: the caller says what came of it.

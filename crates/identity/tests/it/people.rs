@@ -277,6 +277,19 @@ async fn over_mqtt_a_viewer_hears_an_operator_commands_and_an_admin_speaks() {
     let hears_only = identity.permissions(&by_token, "x");
     assert!(hears_only.may(Action::Receive, "dt/a/b").is_permitted());
     assert!(!hears_only.may(Action::Publish, "dt/a/b").is_permitted());
+    let new = NewToken {
+        user: user("root"),
+        name: "says".to_owned(),
+        scopes: vec!["mqtt:write".parse().expect("a scope")],
+        life: None,
+    };
+    let (_, secret) = identity.add_token(&Actor::inside(), new).await.expect("made");
+    let by_token = who("root", secret.reveal()).await;
+    let says_only = identity.permissions(&by_token, "x");
+    assert!(says_only.may(Action::Publish, "dt/a/b").is_permitted());
+    for action in [Action::Subscribe, Action::Receive] {
+        assert!(!says_only.may(action, "dt/a/b").is_permitted(), "to publish is not to hear");
+    }
     let otto = who("otto", PASSWORD).await;
     let before = identity.permissions(&otto, "x");
     identity.set_roles(&Actor::inside(), &user("otto"), roles(&["viewer"]), None).await.expect("set");
