@@ -12,7 +12,7 @@ use identity::policy::{
     Answer, AnswerBy, Effect, Expected, PolicyAbout, PolicyError, PolicyName, Question, Target,
 };
 use identity::{Action, Actor};
-use model::{DeviceName, Kind};
+use model::{DeviceName, Kind, TopicFilter, TopicName};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
@@ -296,6 +296,13 @@ pub(crate) async fn decide(
         let detail = format!("`{}` is no action; there are {names}", asked.action);
         Problem::new(Kind::Invalid, "identity.action", detail)
     })?;
+    let asked_of = |error: model::TopicError| Problem::new(Kind::Invalid, "api.topic", error.to_string());
+    match action {
+        Action::Connect => client_id(&asked.topic)?,
+        Action::Subscribe => drop(TopicFilter::parse(asked.topic.as_str()).map_err(asked_of)?),
+        _ => drop(TopicName::parse(asked.topic.as_str()).map_err(asked_of)?),
+    }
+    asked.client_id.as_deref().map_or(Ok(()), client_id)?;
     let certificate = match &asked.certificate {
         None => None,
         Some(hex) => match parse_target(&format!("certificate:{hex}"))? {
@@ -341,6 +348,18 @@ pub(crate) async fn decide(
     let judge = |(policy, version): (PolicyName, u32)| Judge { policy: policy.to_string(), version };
     let policies = policies.into_iter().map(judge).collect();
     Ok(Json(Decided { permitted: is_permitted, reason, by, policies, advice, warnings }))
+}
+
+/// Longest client id that is asked about, in bytes: the MQTT door takes none that is longer.
+const CLIENT_ID_BYTES_MAX: usize = 256;
+
+fn client_id(text: &str) -> Result<(), Problem> {
+    if text.len() <= CLIENT_ID_BYTES_MAX && !text.contains('\0') {
+        return Ok(());
+    }
+    let bytes = text.len();
+    let said = format!("client id is {bytes} bytes, or has U+0000; the most is {CLIENT_ID_BYTES_MAX}");
+    Err(Problem::new(Kind::Invalid, "api.client_id", said))
 }
 
 /// The devices behind a gateway.

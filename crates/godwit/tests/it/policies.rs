@@ -4,11 +4,13 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::manual::{page, sections, words};
 use crate::mosquitto::wait_for;
+use crate::people::{bearer, curl};
 use crate::raw::Raw;
 use crate::server::{BOTH_DOORS, Home, Server};
 
@@ -344,4 +346,45 @@ fn every_example_of_the_policies_page_decides_what_stands_below_it() {
     }
     assert!(asked >= 15, "{asked} questions");
     server.stop();
+}
+
+#[test]
+fn a_question_that_is_dear_to_answer_holds_up_nobody_else() {
+    let home = Home::new();
+    let server = home.start();
+    let by = [bearer(&server.token)];
+    let ask = |topic: &str, resource: &str| {
+        let document = json!({ "Version": "2012-10-17", "Statement": [
+            { "Effect": "Allow", "Action": "iot:Publish", "Resource": format!("arn:aws:iot:*:*:topic/*{resource}b") }] });
+        let asked = json!({
+            "device": "pump-1", "action": "publish", "topic": topic, "document": document.to_string() });
+        curl(&server, "POST", "/api/v1/decisions", &[&by[0]], Some(&asked))
+    };
+    // A topic as long as topics are over a pattern as long as patterns are: each letter of it is a new beginning.
+    let (topic, resource) = ("a".repeat(16_000), "a".repeat(16_000 / 2));
+    let (began, (say, said)) = (Instant::now(), std::sync::mpsc::channel());
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            let (say, ask, topic, resource) = (say.clone(), &ask, &topic, &resource);
+            scope.spawn(move || {
+                let answer = ask(topic, resource);
+                let _ = say.send((began.elapsed(), answer.status, answer.body["permitted"].clone()));
+            });
+        }
+        let mut longest = Duration::ZERO;
+        let first = loop {
+            let asked = Instant::now();
+            assert_eq!(curl(&server, "GET", "/healthz", &[], None).status, 200);
+            longest = longest.max(asked.elapsed());
+            if let Ok(first) = said.try_recv() {
+                break first;
+            }
+        };
+        assert_eq!((first.1, &first.2), (200, &json!(false)));
+        assert!(longest < first.0 / 2, "{longest:?} of {:?}", first.0);
+    });
+    let refused = ask(&"a".repeat(70_000), "x");
+    assert_eq!((refused.status, refused.code()), (400, "api.topic"), "{}", refused.body);
+    let refused = ask("a/+", "x");
+    assert!(refused.body["detail"].as_str().is_some_and(|said| said.contains("wildcard")), "{}", refused.body);
 }

@@ -9,9 +9,13 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use model::reserved::{self, PublishVerdict, SubscribeVerdict};
 use model::{DeviceName, Principal};
+use tokio::sync::Semaphore;
 
 use super::{Circumstances, Context, Document, Effect, Policy, PolicyName};
 use crate::{Action, CertificateId, Decision, Identity, Permissions, Who};
+
+/// Questions are for people: who asks many waits for himself.
+static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
 
 /// Whether a device may do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +69,8 @@ pub struct AnswerBy {
 }
 
 impl Identity {
-    /// Answers a question.
+    /// Answers a question. `topic` is one that was checked, or a client id of some hundred bytes. May take a second; needs a
+    /// runtime.
     pub async fn why(&self, question: &Question) -> Answer {
         let Question { device, certificate, action, topic, client_id, address, policy } = question;
         let client_id = match (action, client_id) {
@@ -96,8 +101,15 @@ impl Identity {
             None => self.policies_for(Some(device), certificate),
         };
         let context: Context = self.context(&who, &circumstances);
-        let permissions = Permissions::by_policies(policies, context, &self.aws);
-        answer(&permissions, device, *action, topic)
+        let (aws, device, action, topic) = (Arc::clone(&self.aws), device.clone(), *action, topic.clone());
+        // A long topic over a pattern of many letters takes a second: no thread of the doors has that, and no more than one
+        // core goes into it, however many ask.
+        let _one = ONE_AT_A_TIME.acquire().await;
+        let answered = tokio::task::spawn_blocking(move || {
+            let permissions = Permissions::by_policies(policies, context, &aws);
+            answer(&permissions, &device, action, &topic)
+        });
+        answered.await.expect("it neither panics nor ends before who waits for it")
     }
 
     /// A text as a policy that can be asked about before it is put.
