@@ -100,7 +100,7 @@ async fn blocking<T: Send + 'static>(
     let done = done.map_err(|error| Problem::new(model::Kind::Broken, "keys.failed", error.to_string()))?;
     done.map_err(|error| {
         let kind = match error {
-            host::KeyError::Full => model::Kind::Conflict,
+            host::KeyError::Full | host::KeyError::NotPlaced { .. } => model::Kind::Conflict,
             host::KeyError::Keeper { .. } => model::Kind::Unavailable,
             _ => model::Kind::Broken,
         };

@@ -103,6 +103,12 @@ pub enum KeyError {
         /// What came instead.
         reason: String,
     },
+    /// The key of the last rotation was not handed over yet.
+    #[error("master key `{wanted}`, which the last rotation gave, is not in place yet")]
+    NotPlaced {
+        /// Its id.
+        wanted: String,
+    },
     /// The ring cannot take another key.
     #[error("the ring has {RING_KEYS_MAX} keys, and takes no more")]
     Full,
@@ -122,6 +128,9 @@ impl KeyError {
             Self::OtherMaster { .. } => {
                 Some("name the right one in `[keys]`; with the recovery code: `godwit keys recover`")
             }
+            Self::NotPlaced { .. } => Some(
+                "put it where `[keys]` takes the master key from and start again; if it is lost: `godwit keys move`",
+            ),
             Self::OtherKey { .. } => Some("name the right key file with `[keys] file`"),
             Self::Malformed { .. } => {
                 Some("restore it from its backup; a new key is made by `openssl rand -hex 32`")

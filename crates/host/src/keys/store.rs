@@ -207,7 +207,7 @@ impl KeyStore {
 
     /// Makes a new master key and a new ring key. Data is not rewritten, and what is being written goes on. In a key
     /// file the new key takes the old one's place; a keeper is asked to rotate; a key that was handed over comes back
-    /// to be put in place: until the next start with it, the old one opens the ring too.
+    /// to be put in place: until the next start with it, the old one opens the ring too, and there is no further rotation.
     ///
     /// # Errors
     /// [`KeyError`]: the old master key is the one of today then.
@@ -215,6 +215,12 @@ impl KeyStore {
         self.adopt(now, disk, random)?;
         let mut state = self.state.lock();
         let mut document = state.document.clone().ok_or(KeyError::Damaged)?;
+        // What is handed over at the next start may still be this one: a further key would be wrapped for two others.
+        if let Kept::Held(handed) = &state.kept
+            && document.master() != handed.id()
+        {
+            return Err(KeyError::NotPlaced { wanted: document.master().to_owned() });
+        }
         let old = Arc::clone(&state.master);
         let next = HeldKey::generate(random);
         let mut to_place = None;
@@ -234,7 +240,8 @@ impl KeyStore {
                 document.set_master(&next.id());
                 self.grow(&mut document, now, &[&*old, &next], disk, random)?;
                 to_place = Some(next.clone());
-                (state.kept, state.master) = (Kept::Held(next.clone()), Arc::new(next));
+                // `kept` stays what the environment has.
+                state.master = Arc::new(next);
             }
             Kept::Keeper(_) => {
                 old.renew()?;
@@ -447,13 +454,18 @@ mod tests {
         let store = open(&first, true).expect("made");
         let before = seal(&store);
         let next = store.rotate(NOW, &disk, &SystemRandom).expect("rotated").to_place.expect("to be placed");
+        let refused = store.rotate(NOW, &disk, &SystemRandom).expect_err("not before the first is in place");
+        assert!(matches!(refused, KeyError::NotPlaced { .. }), "{refused}");
         let old = open(&first, false).expect("the restart came before the operator");
+        assert!(opens(&old, &seal(&store)), "what was sealed since opens, too");
+        assert!(matches!(old.rotate(NOW, &disk, &SystemRandom), Err(KeyError::NotPlaced { .. })));
         assert_eq!(old.status().next_master, Some(next.id()), "it says which key is to come");
         assert!(opens(&old, &before));
         let new = open(&next, false).expect("in place");
         assert!(opens(&new, &before));
         assert_eq!(new.status().next_master, None);
         assert!(matches!(open(&first, false), Err(KeyError::OtherMaster { .. })), "its time is over");
+        new.rotate(NOW, &disk, &SystemRandom).expect("and so on");
     }
 
     #[test]
