@@ -4,10 +4,9 @@
 //! in the table is refused; a handler runs only for a caller who holds the least role of its row; a change that comes
 //! by a cookie has beside it what only our own pages can know; a refusal is in the audit log.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
@@ -18,18 +17,21 @@ use serde_json::json;
 
 use crate::Parts;
 use crate::caller::Caller;
+use crate::client::Client;
 use crate::cookie::CSRF_HEADER;
 use crate::problem::Problem;
 use crate::routes::{Access, Place, Row};
 
 /// Lets a request through when its row permits it; handlers find an [`Actor`] and a [`Caller`] among its extensions.
 pub(crate) async fn judged(row: Row, mut request: Request, next: Next) -> Response {
+    let parts = Arc::clone(request.extensions().get::<Arc<Parts>>().expect("the router hands them in"));
+    let client = Client::of(&parts.settings.trusted_proxies, request.headers(), request.extensions());
+    request.extensions_mut().insert(client);
     if row.access == Access::Public {
         return next.run(request).await;
     }
-    let parts = Arc::clone(request.extensions().get::<Arc<Parts>>().expect("the router hands them in"));
-    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
-    let (by, judged) = match proven(&parts, &request, address) {
+    let address = client.address;
+    let (by, judged) = match proven(&parts, &request, client) {
         Ok(who) => {
             let by = Actor::of(&who, address);
             let caller = Caller::new(by.clone(), parts.identity.rights(&who));
@@ -58,19 +60,19 @@ pub(crate) async fn judged(row: Row, mut request: Request, next: Next) -> Respon
 }
 
 /// Who it is.
-fn proven(parts: &Parts, request: &Request, address: Option<IpAddr>) -> Result<Who, Problem> {
+fn proven(parts: &Parts, request: &Request, client: Client) -> Result<Who, Problem> {
     let header = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     if let Some(token) = header.and_then(|value| value.strip_prefix("Bearer ")) {
         let who = parts
             .identity
             .authenticate_token(token.trim())
             .map_err(|_| unproven("api.token", "the token is not, or no longer, right"))?;
-        if parts.wire().private(address).is_err() {
+        if parts.wire(client).private(client.address).is_err() {
             warn_of_plain_token();
         }
         return Ok(who);
     }
-    let Some(cookie) = parts.wire().sent(request.headers()) else {
+    let Some(cookie) = parts.wire(client).sent(request.headers()) else {
         return Err(unproven(NO_TOKEN, "a token is needed: `Authorization: Bearer TOKEN`"));
     };
     let presence = parts

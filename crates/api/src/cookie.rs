@@ -21,7 +21,7 @@ pub(crate) const CSRF_HEADER: &str = "x-godwit-csrf";
 /// How the API is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wire {
-    /// It speaks TLS.
+    /// It speaks TLS, with us or with a proxy that we trust.
     pub(crate) tls: bool,
     /// Somebody else keeps the wire private.
     pub(crate) allow_plain: bool,
@@ -39,7 +39,7 @@ impl Wire {
         }
         let detail = "no password is taken over plain HTTP from another machine";
         Err(Problem::new(Kind::Forbidden, "api.plain", detail).hint(Some(
-            "come by `ssh -L`, or through a proxy that speaks TLS, with `[http] allow_plain = true`",
+            "come by `ssh -L`, or through a proxy that speaks TLS and is named in `[http] trusted_proxies`",
         )))
     }
 

@@ -66,6 +66,7 @@ mod body;
 mod ca;
 mod caller;
 mod certificates;
+mod client;
 mod cookie;
 mod devices;
 mod etag;
@@ -118,11 +119,18 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// Take passwords over plain HTTP from other machines too: for a proxy in front that speaks TLS. Default: no.
     pub allow_plain: bool,
+    /// Addresses of proxies in front: of these, and of nobody else, `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
+    /// Without, all that come through a proxy are one address, also for those who guess passwords. Default: none.
+    pub trusted_proxies: Vec<std::net::IpAddr>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { bind: SocketAddr::from(([127, 0, 0, 1], 8080)), allow_plain: false }
+        Self {
+            bind: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            allow_plain: false,
+            trusted_proxies: Vec::new(),
+        }
     }
 }
 
@@ -157,8 +165,8 @@ pub struct Parts {
 }
 
 impl Parts {
-    fn wire(&self) -> cookie::Wire {
-        cookie::Wire { tls: false, allow_plain: self.settings.allow_plain }
+    fn wire(&self, client: client::Client) -> cookie::Wire {
+        cookie::Wire { tls: client.tls, allow_plain: self.settings.allow_plain }
     }
 }
 

@@ -8,10 +8,10 @@
 //! | `POST /api/v1/setup` | makes the first user by the code of the setup link |
 //! | `GET /setup` | a page that asks for it |
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::{Extension, Json};
@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::body::{self, Body, Secret};
+use crate::client::Client;
 use crate::problem::Problem;
 use crate::users::refusal;
 
@@ -40,23 +41,17 @@ pub(crate) struct LoggedIn {
     csrf: String,
 }
 
-type Peer = Option<Extension<ConnectInfo<SocketAddr>>>;
-
-fn address(peer: Option<&Extension<ConnectInfo<SocketAddr>>>) -> Option<IpAddr> {
-    peer.map(|peer| peer.0.0.ip())
-}
-
 /// Where nobody knows: it has a bucket of its own.
 const NOWHERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 
 /// Logs in.
 pub(crate) async fn log_in(
     State(parts): State<Arc<Parts>>,
-    peer: Peer,
+    Extension(client): Extension<Client>,
     body: Body<Credentials>,
 ) -> Result<Response, Problem> {
-    let address = address(peer.as_ref());
-    parts.wire().private(address)?;
+    let address = client.address;
+    parts.wire(client).private(address)?;
     let Credentials { name, password: Secret(password) } = body::read(body)?;
     let login = parts.identity.log_in(&name, password, address.unwrap_or(NOWHERE)).await;
     let login = login.map_err(|error| {
@@ -77,7 +72,7 @@ pub(crate) async fn log_in(
     let answer = LoggedIn { name, roles, csrf: login.csrf.reveal().to_owned() };
     let mut response = Json(answer).into_response();
     let headers = response.headers_mut();
-    headers.insert(header::SET_COOKIE, parts.wire().set(&login.cookie));
+    headers.insert(header::SET_COOKIE, parts.wire(client).set(&login.cookie));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
 }
@@ -90,14 +85,15 @@ fn no_login() -> Problem {
 pub(crate) async fn log_out(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some(cookie) = parts.wire().sent(&headers) else {
+    let Some(cookie) = parts.wire(client).sent(&headers) else {
         return Err(no_login().hint(Some("a token is removed with `godwit token remove`")));
     };
     parts.identity.log_out(&by, cookie).await.map_err(refusal)?;
     let mut response = StatusCode::NO_CONTENT.into_response();
-    response.headers_mut().insert(header::SET_COOKIE, parts.wire().clear());
+    response.headers_mut().insert(header::SET_COOKIE, parts.wire(client).clear());
     Ok(response)
 }
 
@@ -114,13 +110,13 @@ pub(crate) struct Change {
 /// Gives the caller a new password. For logins alone: a token is no proof of knowing the old one, nor has it one.
 pub(crate) async fn change_password(
     State(parts): State<Arc<Parts>>,
-    peer: Peer,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
     body: Body<Change>,
 ) -> Result<StatusCode, Problem> {
-    let address = address(peer.as_ref());
-    parts.wire().private(address)?;
-    let cookie = parts.wire().sent(&headers).ok_or_else(|| {
+    let address = client.address;
+    parts.wire(client).private(address)?;
+    let cookie = parts.wire(client).sent(&headers).ok_or_else(|| {
         no_login()
             .hint(Some("log in first; an admin gives others a new password with `godwit user reset NAME`"))
     })?;
@@ -142,11 +138,11 @@ pub(crate) struct First {
 /// Makes the first user, an admin.
 pub(crate) async fn set_up(
     State(parts): State<Arc<Parts>>,
-    peer: Peer,
+    Extension(client): Extension<Client>,
     body: Body<First>,
 ) -> Result<StatusCode, Problem> {
-    let address = address(peer.as_ref());
-    parts.wire().private(address)?;
+    let address = client.address;
+    parts.wire(client).private(address)?;
     let First { code: Secret(code), name, password: Secret(password) } = body::read(body)?;
     let name = UserName::parse(&name).map_err(refusal)?;
     let by = Actor::of(&Who::anonymous(), address);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::caller::Caller;
+use crate::client::Client;
 
 /// The caller.
 #[derive(Serialize, Deserialize)]
@@ -29,10 +30,12 @@ pub(crate) struct Me {
 pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
     Extension(caller): Extension<Caller>,
+    Extension(client): Extension<Client>,
     headers: HeaderMap,
 ) -> Json<Me> {
     let rights = caller.rights();
-    let login = parts.wire().sent(&headers).and_then(|cookie| parts.identity.authenticate_login(cookie).ok());
+    let login =
+        parts.wire(client).sent(&headers).and_then(|cookie| parts.identity.authenticate_login(cookie).ok());
     Json(Me {
         name: caller.name().to_owned(),
         roles: rights.grants().iter().map(ToString::to_string).collect(),

@@ -27,7 +27,13 @@ impl Answer {
 }
 
 /// Asks with curl; `headers` as it takes them.
-pub(crate) fn curl(server: &Server, method: &str, path: &str, headers: &[&str], body: Option<&Value>) -> Answer {
+pub(crate) fn curl(
+    server: &Server,
+    method: &str,
+    path: &str,
+    headers: &[&str],
+    body: Option<&Value>,
+) -> Answer {
     let mut command = Command::new("curl");
     command.args(["-sS", "-i", "-X", method, &format!("http://{}{path}", server.http)]);
     for header in headers {
@@ -244,6 +250,55 @@ fn everybody_changes_his_own_password_and_nobody_without_the_old_one() {
 }
 
 #[test]
+fn behind_a_trusted_proxy_everybody_is_himself_and_his_cookie_is_for_tls_alone() {
+    let home = Home::new();
+    let settings = std::fs::read_to_string(home.path().join("godwit.toml")).expect("settings");
+    home.settings(&settings.replace("[http]\n", "[http]\ntrusted_proxies = [\"127.0.0.1\"]\n"));
+    let server = home.start();
+    let right = json!({ "name": "alice", "password": add_user(&server, "alice", &["admin"]) });
+    let log_in = |from: &str, by: &Value| {
+        let from = format!("x-forwarded-for: 198.51.100.9, {from}");
+        curl(&server, "POST", "/api/v1/login", &[&from, "x-forwarded-proto: https"], Some(by))
+    };
+    let wrong = json!({ "name": "alice", "password": "a wrong password" });
+    let last = (0..12).map(|_| log_in("192.0.2.1", &wrong)).last().expect("twelve");
+    assert_eq!(last.status, 429, "{}", last.body);
+    let login = log_in("192.0.2.2", &right);
+    assert_eq!(login.status, 200, "a stranger locks out nobody but himself: {}", login.body);
+    let set = login.header("set-cookie").expect("a cookie");
+    assert!(set.starts_with("__Host-godwit=") && set.contains("; Secure"), "{set}");
+    let cookie = format!("cookie: {}", set.split(';').next().expect("a pair"));
+    let me = curl(&server, "GET", "/api/v1/me", &[&cookie, "x-forwarded-proto: https"], None);
+    assert_eq!(me.status, 200);
+    let log = server.ok(&["audit", "list", "--action", "user.login"]);
+    assert!(log.contains("192.0.2.1") && log.contains("192.0.2.2") && !log.contains("198.51.100.9"), "{log}");
+    let plain = curl(&server, "POST", "/api/v1/login", &["x-forwarded-for: 192.0.2.3"], Some(&right));
+    assert_eq!((plain.status, plain.code()), (403, "api.plain"), "he reached the proxy without TLS");
+}
+
+#[test]
+fn a_change_whose_client_hangs_up_is_done_to_its_end() {
+    use std::io::Write;
+    let home = Home::new();
+    let server = home.start();
+    let by = [bearer(&server.token)];
+    let keys = || curl(&server, "GET", "/api/v1/keys", &[&by[0]], None).body["ring"].as_array().map_or(0, Vec::len);
+    let before = keys();
+    for n in 1..=3 {
+        let mut client = std::net::TcpStream::connect(server.http).expect("connected");
+        let asked = format!(
+            "POST /api/v1/keys/rotate HTTP/1.1\r\nhost: x\r\n{}\r\ncontent-length: 0\r\n\r\n",
+            by[0]
+        );
+        client.write_all(asked.as_bytes()).expect("written");
+        drop(client);
+        crate::mosquitto::wait_for("the keys are rotated", || keys() == before + n);
+    }
+    let entries = || server.ok(&["audit", "list", "--action", "keys.rotate"]).matches("keys.rotate").count();
+    crate::mosquitto::wait_for("each has its entry", || entries() == 3);
+}
+
+#[test]
 fn a_change_is_done_to_the_revision_that_was_seen() {
     let home = Home::new();
     let server = home.start();
@@ -420,11 +475,13 @@ fn who_reads_classified_channels_is_written_down() {
     curl(&server, "POST", "/api/v1/query", &[&bearer(&token)], Some(&json!({ "sql": "SELECT 1" })));
     psql(&server, "vera:grafana", &token, "SELECT count(*) FROM latest").expect("asked");
     server.ok(&["send", "lamp/7", "{\"heart_rate\": 4711}", "--retain", "--qos", "1"]);
-    assert_eq!(server.value("SELECT count(*) FROM readings"), "0", "no route matches it, and it was looked at");
+    assert_eq!(
+        server.value("SELECT count(*) FROM readings"),
+        "0",
+        "no route matches it, and it was looked at"
+    );
     let all = add_token(&server, "vera", "all", &["*"]);
-    for (path, shows) in
-        [("/api/v1/retained", true), ("/api/v1/unrouted", true), ("/api/v1/status", false)]
-    {
+    for (path, shows) in [("/api/v1/retained", true), ("/api/v1/unrouted", true), ("/api/v1/status", false)] {
         let shown = curl(&server, "GET", path, &[&bearer(&all)], None).body.to_string();
         assert!(shown.contains("lamp/"), "{path} {shown}");
         assert_eq!(shown.contains("4711"), shows, "{path}: {shown}");
