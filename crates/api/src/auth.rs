@@ -2,7 +2,8 @@
 //!
 //! A token comes as `Authorization: Bearer …` (RFC 6750, section 2.1), a login as a cookie. The laws: what has no row
 //! in the table is refused; a handler runs only for a caller who holds the least role of its row; a change that comes
-//! by a cookie has beside it what only our own pages can know; a refusal is in the audit log.
+//! by a cookie has beside it what only our own pages can know; a refusal is in the audit log; a change that was begun is
+//! done to its end, whoever hangs up.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use axum::http::Method;
 use axum::http::header::AUTHORIZATION;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use identity::{Actor, Outcome, Who};
+use identity::{Actor, Outcome, Verb, Who};
 use model::Kind;
 use serde_json::json;
 
@@ -28,7 +29,7 @@ pub(crate) async fn judged(row: Row, mut request: Request, next: Next) -> Respon
     let client = Client::of(&parts.settings.trusted_proxies, request.headers(), request.extensions());
     request.extensions_mut().insert(client);
     if row.access == Access::Public {
-        return next.run(request).await;
+        return to_its_end(&row, next, request).await;
     }
     let address = client.address;
     let (by, judged) = match proven(&parts, &request, client) {
@@ -53,9 +54,24 @@ pub(crate) async fn judged(row: Row, mut request: Request, next: Next) -> Respon
         Ok(caller) => {
             request.extensions_mut().insert(by);
             request.extensions_mut().insert(caller);
-            next.run(request).await
+            to_its_end(&row, next, request).await
         }
         Err(problem) => refused(problem),
+    }
+}
+
+/// Runs a handler. One that changes something runs in a task of its own: a client that hangs up would end it where it waits,
+/// between the deed and what belongs to it, such as its entry in the audit log.
+async fn to_its_end(row: &Row, next: Next, request: Request) -> Response {
+    if row.verb() == Verb::Read {
+        return next.run(request).await;
+    }
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, method = %row.method, path = row.path, "a request was not answered");
+            Problem::new(Kind::Broken, "api.broken", "the server failed to answer; its log says why").into_response()
+        }
     }
 }
 
