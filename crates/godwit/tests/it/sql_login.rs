@@ -132,3 +132,22 @@ fn a_connection_does_not_outlive_the_password_or_the_token_that_opened_it() {
     let said = python::run(OUTLIVED, &[&http, &port, &server.token, &password, &token, id]);
     assert_eq!(said, "True [True] True True True\nTrue True\n");
 }
+
+#[test]
+fn what_is_nobodys_name_is_in_no_log() {
+    let home = Home::new();
+    let server = home.start();
+    // A password that was typed where the name belongs.
+    let slip = "Correct Horse 17";
+    let refused = psql(&server, slip, "x", "SELECT 1").expect_err("refused");
+    assert!(refused.contains("password authentication failed"), "{refused}");
+    let credentials = json!({ "name": slip, "password": "x" });
+    assert_eq!(curl(&server, "POST", "/api/v1/login", &[], Some(&credentials)).status, 401);
+    let log = home.log();
+    assert!(
+        log.contains("refused a PostgreSQL client") && log.contains("the user name or the password"),
+        "{log}"
+    );
+    assert!(!log.contains(slip), "{log}");
+    assert!(!server.ok(&["audit", "list"]).contains(slip));
+}

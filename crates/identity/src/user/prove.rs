@@ -100,7 +100,7 @@ impl Identity {
             }
             _ => {
                 metrics::counter!("godwit_identity_logins_refused_total", "why" => "wrong").increment(1);
-                tracing::warn!(%address, user = ?name.chars().take(64).collect::<String>(), door, "refused: the user name or the password is wrong");
+                tracing::warn!(%address, user = shown(name), door, "refused: the user name or the password is wrong");
                 self.refused_login(name, address, "password");
                 Err(LoginError::Wrong)
             }
@@ -126,13 +126,15 @@ impl Identity {
     /// Writes a refused login down; many of one kind become one entry.
     fn refused_login(&self, name: &str, address: IpAddr, why: &'static str) {
         let by = Actor::of(&Who::anonymous(), Some(address));
-        // What is no name of a user is no name at all: it may be a password typed into the wrong field.
-        let object = match UserName::parse(name) {
-            Ok(name) => format!("user:{name}"),
-            Err(_) => "user:?".to_owned(),
-        };
+        let object = format!("user:{}", shown(name));
         self.notice(&by, "user.login", object, Outcome::Refused, Some(serde_json::json!({ "why": why })));
     }
+}
+
+/// A name as logs and entries have it. What is no name of a user is no name at all: it may be a password typed into the wrong
+/// field.
+fn shown(name: &str) -> &str {
+    if UserName::parse(name).is_ok() { name } else { "?" }
 }
 
 /// A token is given with the name of its user, or with `user:token`.

@@ -3,7 +3,7 @@
 //! Not here: the exchange itself (`scram`), whose verifier a name has (the look-up that is handed in). The laws: no
 //! message but those of logging in is looked at before it is done; no proof is judged that was not permitted to be
 //! tried; an unknown name and a wrong password get the same answer after the same time; every refusal is counted and
-//! logged with what to do.
+//! logged with what to do, and without what is nobody's name.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -74,11 +74,12 @@ impl Login {
         &self,
         reason: &'static str,
         peer: std::net::SocketAddr,
-        user: &str,
+        user: Option<&str>,
         fault: Fault,
     ) -> PgWireError {
         metrics::counter!("godwit_postgres_logins_refused_total", "reason" => reason).increment(1);
-        let user: String = user.chars().take(64).collect();
+        // A name that nobody has may be a password that was typed into the wrong field.
+        let user = user.unwrap_or("?");
         tracing::warn!(
             %peer,
             user,
@@ -89,6 +90,11 @@ impl Login {
         tokio::time::sleep(REFUSAL_DELAY).await;
         fault.into()
     }
+}
+
+/// The name, if it is somebody's.
+fn known(is_known: bool, user: &str) -> Option<&str> {
+    is_known.then_some(user)
 }
 
 /// What a wrong name and a wrong password are told.
@@ -119,14 +125,14 @@ impl pgwire::api::auth::StartupHandler for Login {
                 if !client.is_secure() && !self.shared.allows_plain(peer) {
                     let fault = Fault::fatal("28000", "connections from other machines need TLS")
                         .with_hint("connect with sslmode=require, or set `postgres.allow_plain_anywhere`");
-                    return Err(self.refuse("plain", peer, &user, fault).await);
+                    return Err(self.refuse("plain", peer, None, fault).await);
                 }
                 if user.is_empty() {
-                    return Err(self.refuse("no_name", peer, "", malformed("a user name is needed")).await);
+                    return Err(self.refuse("no_name", peer, None, malformed("a user name is needed")).await);
                 }
                 if client.metadata().get("replication").is_some_and(|on| on != "false" && on != "off") {
                     let fault = Fault::fatal("0A000", "there is no replication by this protocol");
-                    return Err(self.refuse("replication", peer, &user, fault).await);
+                    return Err(self.refuse("replication", peer, None, fault).await);
                 }
                 client.set_state(PgWireConnectionState::AuthenticationInProgress);
                 let offer = Authentication::SASL(vec![MECHANISM.to_owned()]);
@@ -148,7 +154,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                     Ok(started) => started,
                     Err(error) => {
                         return Err(self
-                            .refuse("malformed", peer, &user, malformed(error.to_string()))
+                            .refuse("malformed", peer, known(is_known, &user), malformed(error.to_string()))
                             .await);
                     }
                 };
@@ -165,7 +171,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                 // Judged and given back in one go, so that a pool that opens many connections at once is not held up.
                 if let Err(refusal) = (self.shared.permit)(&login, SqlAsk::Try) {
                     let fault = Fault::fatal("28000", refusal.text).with_hint(refusal.hint);
-                    return Err(self.refuse("throttled", peer, &user, fault).await);
+                    return Err(self.refuse("throttled", peer, known(is_known, &user), fault).await);
                 }
                 let answer = match exchange.finish(&data) {
                     // The keys of a name that nobody has are random: nothing is their proof. Said twice all the same.
@@ -173,17 +179,17 @@ impl pgwire::api::auth::StartupHandler for Login {
                     Ok(_) | Err(ScramError::Wrong) => {
                         let reason = if is_known { "password" } else { "name" };
                         let _ = (self.shared.permit)(&login, SqlAsk::Unproven);
-                        return Err(self.refuse(reason, peer, &user, wrong(&user)).await);
+                        return Err(self.refuse(reason, peer, known(is_known, &user), wrong(&user)).await);
                     }
                     Err(error) => {
                         return Err(self
-                            .refuse("malformed", peer, &user, malformed(error.to_string()))
+                            .refuse("malformed", peer, known(is_known, &user), malformed(error.to_string()))
                             .await);
                     }
                 };
                 if let Err(refusal) = (self.shared.permit)(&login, SqlAsk::LogIn) {
                     let fault = Fault::fatal("42501", refusal.text).with_hint(refusal.hint);
-                    return Err(self.refuse("rights", peer, &user, fault).await);
+                    return Err(self.refuse("rights", peer, Some(&user), fault).await);
                 }
                 let answer = Authentication::SASLFinal(answer.into());
                 client.send(PgWireBackendMessage::Authentication(answer)).await?;
