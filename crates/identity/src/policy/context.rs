@@ -54,8 +54,6 @@ pub struct Context {
     pub device: Option<DeviceName>,
     /// The attributes of the device.
     pub attributes: Attributes,
-    /// The kind of device it is, if somebody said so.
-    pub thing_type: Option<ByteString>,
     /// The certificate, if that is how it proved itself.
     pub certificate: Option<Arc<CertificateFacts>>,
     /// The devices that this one speaks for, if it is a gateway.

@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `iot:ClientId` | the client id |
 //! | `aws:SourceIp` | the address it connects from |
-//! | `iot:Connection.Thing.ThingName`, `…ThingTypeName`, `…Attributes[name]` | the device, when the client id is its name |
+//! | `iot:Connection.Thing.ThingName`, `…Attributes[name]` | the device, when the client id is its name |
+//! | `iot:Connection.Thing.ThingTypeName` | its attribute `type`, where provisioning keeps it |
 //! | `iot:Connection.Thing.IsAttached` | `true` when the client id is the device's name, else `false` |
 //! | `iot:CertificateId`, `iot:Certificate.SerialNumber` | the certificate |
 //! | `iot:Certificate.Subject.CommonName`, `….1`, `….List`, `iot:Certificate.Issuer.…` | parts of its names: first, second, all |
@@ -114,7 +115,7 @@ impl Variable {
                 .into_iter()
                 .collect(),
             Self::ThingName => one(context.thing().map(model::DeviceName::as_str)),
-            Self::ThingTypeName => one(context.thing().and(context.thing_type.as_ref()).map(AsRef::as_ref)),
+            Self::ThingTypeName => one(context.thing().and_then(|_| context.attributes.get("type"))),
             Self::ThingAttribute(name) => one(context.thing().and_then(|_| context.attributes.get(name))),
             Self::ThingIsAttached => one(Some(if context.thing().is_some() { "true" } else { "false" })),
             Self::CertificateId => {

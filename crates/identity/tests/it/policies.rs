@@ -211,7 +211,7 @@ fn conditions_are_judged_by_what_is_known_of_the_session() {
     let mut known = d1();
     known.circumstances.address = Some("10.1.2.3".parse().expect("an address"));
     known.circumstances.has_will = true;
-    known.attributes = attributes("site", "Hq");
+    known.attributes = Attributes::new([("site", "Hq"), ("type", "Pump")]).expect("attributes");
     known.certificate = Some(Arc::new(CertificateFacts {
         subject: ["a", "b"].map(|unit| ("OrganizationalUnit".to_owned(), unit.to_owned())).into(),
         ..CertificateFacts::default()
@@ -241,6 +241,8 @@ fn conditions_are_judged_by_what_is_known_of_the_session() {
         (json!({ "Null": { site: "false" } }), true),
         (json!({ "IpAddress": { "aws:SourceIp": ["192.0.2.0/24", "10.0.0.0/8"] } }), true),
         (json!({ "NotIpAddress": { "aws:SourceIp": "10.0.0.0/8" } }), false),
+        (json!({ "StringEquals": { "iot:Connection.Thing.ThingTypeName": "Pump" } }), true),
+        (json!({ "StringEquals": { "iot:Connection.Thing.ThingTypeName": "Valve" } }), false),
         (json!({ "StringEquals": { "iot:ClientId": "${godwit:Device}" } }), true),
         (json!({ "ForAnyValue:StringEquals": { units: ["b", "c"] } }), true),
         (json!({ "ForAllValues:StringEquals": { units: ["b", "c"] } }), false),
