@@ -4,7 +4,7 @@
 //! needed, and what the caller has.
 
 use identity::{Actor, Area, Reach, Rights, Role, Scope, Verb};
-use model::Kind;
+use model::{DeviceName, Kind};
 
 use crate::problem::Problem;
 
@@ -43,8 +43,7 @@ impl Caller {
         if self.rights.holds(role, group) {
             return Ok(());
         }
-        let place = if group.is_empty() { "everywhere".to_owned() } else { format!("in group `{group}`") };
-        Err(self.lacks(role, &place))
+        Err(self.lacks(role, &place(group)))
     }
 
     /// Lets through whoever holds `role` anywhere: the handler asks [`Caller::require`] once it knows the group.
@@ -53,6 +52,32 @@ impl Caller {
     /// 403 `api.role`.
     pub(crate) fn require_somewhere(&self, role: Role) -> Result<(), Problem> {
         if self.rights.holds_somewhere(role) { Ok(()) } else { Err(self.lacks(role, "in some group")) }
+    }
+
+    /// Lets through whoever holds `role` where a device is: `home` is its group, empty for nowhere, `None` for a device that
+    /// nobody knows. Whoever may not even look gets one answer, whether there is such a device or not.
+    ///
+    /// # Errors
+    /// 403 `api.role`.
+    pub(crate) fn require_at(
+        &self,
+        role: Role,
+        device: &DeviceName,
+        home: Option<&str>,
+    ) -> Result<(), Problem> {
+        let group = home.unwrap_or_default();
+        if self.rights.holds(role, group) {
+            return Ok(());
+        }
+        Err(match home {
+            Some(home) if self.rights.holds(Role::Viewer, home) => self.lacks(role, &place(home)),
+            _ => self.lacks(role, &format!("where device `{device}` is, or everywhere")),
+        })
+    }
+
+    /// Whether he holds the role in groups alone.
+    pub(crate) fn is_bound(&self, role: Role) -> bool {
+        !self.rights.holds(role, "")
     }
 
     /// Lets through whoever came himself, and tokens whose scopes hold this.
@@ -79,4 +104,8 @@ impl Caller {
         Problem::new(Kind::Forbidden, "api.role", detail)
             .hint(Some("an admin gives roles with `godwit user role NAME ROLE`"))
     }
+}
+
+fn place(group: &str) -> String {
+    if group.is_empty() { "everywhere".to_owned() } else { format!("in group `{group}`") }
 }

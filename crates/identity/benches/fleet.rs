@@ -45,6 +45,7 @@ fn row(n: usize) -> ImportRow {
             name: DeviceName::parse(format!("device-{n:06}")).expect("a name"),
             group: Some(path(format!("hq/floor-{}/room-{}", n / 2_000, n / 50 % 40))),
             attributes: Attributes::new(attributes).expect("two"),
+            if_version: None,
         },
         memberships: vec![path(format!("trial-{}", n % 7))],
         password: true,

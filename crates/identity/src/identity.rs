@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::audit::{self, Actor, Entry, Notices, Said};
 use crate::certificate::{self, CertificateId};
-use crate::device::change::{enlisted, standing, store};
+use crate::device::change::{IfVersion, enlisted, standing, store};
 use crate::device::fleet::Fleet;
 use crate::device::list::{self, DeviceFilter, Devices, Page};
 use crate::device::{self, Device, DeviceState};
@@ -379,11 +379,21 @@ impl Identity {
     ///
     /// # Errors
     /// [`ChangeError::Unknown`] when there is no such device.
-    pub async fn set_password(&self, by: &Actor, name: &DeviceName) -> Result<Password, ChangeError> {
+    pub async fn set_password(
+        &self,
+        by: &Actor,
+        name: &DeviceName,
+        if_version: IfVersion,
+    ) -> Result<Password, ChangeError> {
         refuse_reserved(name)?;
         let name = name.clone();
         self.keep_password(by, move |transaction, _| {
             let before = standing(transaction, &name)?;
+            if let Some(expected) = if_version
+                && expected != before.version
+            {
+                return Err(ChangeError::Stale { name, expected, actual: before.version });
+            }
             let after = Device { is_added: true, ..before.clone() };
             Ok((Some(before), after))
         })

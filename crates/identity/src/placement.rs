@@ -90,7 +90,7 @@ impl Identity {
 
     /// Puts a device in the place of another: the new one takes the home, the memberships and the attributes of the old
     /// one (its own attributes stay where both have one), the old one is removed. Both in the same moment, so that the
-    /// place was never empty. A new one that nobody knows is added.
+    /// place was never empty. A new one that nobody knows is added; `if_new_version` is 0 where that is meant.
     ///
     /// # Errors
     /// [`ChangeError`].
@@ -100,12 +100,14 @@ impl Identity {
         old: &DeviceName,
         new: &DeviceName,
         if_version: IfVersion,
+        if_new_version: IfVersion,
     ) -> Result<Device, ChangeError> {
         crate::identity::refuse_reserved(new)?;
         if old == new {
             return Err(ChangeError::Itself(old.clone()));
         }
         let (by, old, new) = (by.clone(), old.clone(), new.clone());
+        let new_device = NewDevice { if_version: if_new_version, ..NewDevice::from(&new) };
         let changed = self
             .change_some(move |transaction, now| {
                 let before = standing(transaction, &old)?;
@@ -114,8 +116,7 @@ impl Identity {
                 {
                     return Err(ChangeError::Stale { name: old, expected, actual: before.version });
                 }
-                let (new_before, mut after) =
-                    crate::device::change::enlisted(transaction, &NewDevice::from(&new), now)?;
+                let (new_before, mut after) = crate::device::change::enlisted(transaction, &new_device, now)?;
                 after.group.clone_from(&before.group);
                 for group in &before.memberships {
                     group::join(&mut after, group)?;

@@ -155,6 +155,7 @@ fn parsed(row: Row) -> Result<ImportRow, (&'static str, String)> {
             group: row.group.map(group).transpose()?,
             attributes: Attributes::new(row.attributes)
                 .map_err(|error| ("identity.attribute", error.to_string()))?,
+            if_version: None,
         },
         memberships: row.groups.into_iter().map(group).collect::<Result<_, _>>()?,
         password: row.password,

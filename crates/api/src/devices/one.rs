@@ -10,7 +10,7 @@ use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::{Extension, Json};
-use identity::{Actor, AttributeChange, Attributes, IfVersion, Reach, Role};
+use identity::{Actor, AttributeChange, Attributes, IfVersion, Role};
 use model::{DeviceName, GroupPath};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -208,15 +208,26 @@ pub(crate) async fn replace(
     let body = body::read(body)?;
     let (old, version) = judged(&parts, &caller, &text, &headers).await?;
     let new = shown::name(&body.by)?;
-    if let Some(known) = parts.identity.device(&new).await.ok().flatten() {
-        caller.require(Role::Operator, known.group.as_deref().unwrap_or_default())?;
-    }
-    let replaced = parts.identity.replace_device(&by, &old, &new, version).await;
+    let new_version = successor(&parts, &caller, &new).await?;
+    let replaced = parts.identity.replace_device(&by, &old, &new, version, new_version).await;
     if replaced.is_ok() {
         (parts.operators.end_sessions_of)(&old);
         tracing::info!(device = %old, successor = %new, by = by.name(), "a device was replaced");
     }
     answered(&parts, replaced)
+}
+
+/// Looks whether the caller may put this device somewhere else, and as what he may: for one whose role is bound, as it is
+/// now, or as one that nobody knows.
+async fn successor(parts: &Parts, caller: &Caller, new: &DeviceName) -> Result<IfVersion, Problem> {
+    let known =
+        parts.identity.device(new).await.map_err(|error| {
+            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+        })?;
+    if let Some(known) = &known {
+        caller.require_at(Role::Operator, new, Some(known.group.as_deref().unwrap_or_default()))?;
+    }
+    Ok(caller.is_bound(Role::Operator).then(|| known.map_or(0, |known| known.version)))
 }
 
 /// Why a device is quarantined.
@@ -312,7 +323,7 @@ fn answered(
 }
 
 /// The device, if there is one and the caller holds the role where it is.
-async fn reached(
+pub(crate) async fn reached(
     parts: &Parts,
     caller: &Caller,
     role: Role,
@@ -322,8 +333,8 @@ async fn reached(
         parts.identity.device(name).await.map_err(|error| {
             Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
         })?;
-    let home = device.as_ref().and_then(|device| device.group.as_deref()).unwrap_or_default();
-    caller.require(role, home)?;
+    let home = device.as_ref().map(|device| device.group.as_deref().unwrap_or_default());
+    caller.require_at(role, name, home)?;
     device.ok_or_else(|| refused(&identity::ChangeError::Unknown(name.clone())))
 }
 
@@ -336,8 +347,7 @@ async fn judged(
 ) -> Result<(DeviceName, IfVersion), Problem> {
     let (name, asked) = (shown::name(text)?, if_match(headers)?);
     let device = reached(parts, caller, Role::Operator, &name).await?;
-    let is_bound = caller.reach(Role::Operator) != Reach::Everywhere;
-    Ok((name, asked.or_else(|| is_bound.then_some(device.version))))
+    Ok((name, asked.or_else(|| caller.is_bound(Role::Operator).then_some(device.version))))
 }
 
 /// The same for a device and a group.

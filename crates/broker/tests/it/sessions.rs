@@ -253,7 +253,7 @@ async fn a_session_whose_proof_is_worth_nothing_any_more_is_cut() {
     ask.password = Some(password.reveal().to_owned().into());
     let (mut client, _) = Client::with(house.password(), ask).await;
     let mut other = Client::open(house.anonymous(), Version::V5, "other").await;
-    house.identity.set_password(&Actor::inside(), &name).await.expect("a new password");
+    house.identity.set_password(&Actor::inside(), &name, None).await.expect("a new password");
     client.expect_end(Reason::NotAuthorized).await;
     other.expect_nothing().await;
     assert_eq!(house.broker.stats().ended(End::Withdrawn), 1);

@@ -24,11 +24,13 @@ pub struct NewDevice {
     pub group: Option<GroupPath>,
     /// What is said of it, beside what is said already.
     pub attributes: Attributes,
+    /// Only if it is of this version; 0 for a name that nobody knows.
+    pub if_version: IfVersion,
 }
 
 impl From<&DeviceName> for NewDevice {
     fn from(name: &DeviceName) -> Self {
-        Self { name: name.clone(), group: None, attributes: Attributes::default() }
+        Self { name: name.clone(), group: None, attributes: Attributes::default(), if_version: None }
     }
 }
 
@@ -198,6 +200,11 @@ pub(crate) fn enlisted(
 ) -> Result<(Option<Device>, Device), ChangeError> {
     let before = one(connection, &new.name).map_err(WriteError::from)?;
     let mut after = before.clone().unwrap_or_else(|| Device::new(new.name.clone(), now));
+    if let Some(expected) = new.if_version
+        && before.as_ref().map_or(0, |before| before.version) != expected
+    {
+        return Err(ChangeError::Stale { name: new.name.clone(), expected, actual: after.version });
+    }
     after.is_added = true;
     after.removal = None;
     if let Some(group) = &new.group {
@@ -305,6 +312,12 @@ impl Identity {
     #[must_use]
     pub fn groups_of(&self, device: &DeviceName) -> Vec<GroupPath> {
         self.parts.fleet.groups_of(device)
+    }
+
+    /// Where a device is: its home group. A look into memory.
+    #[must_use]
+    pub fn home(&self, device: &DeviceName) -> Option<GroupPath> {
+        self.parts.fleet.home(device)
     }
 
     /// What is said of a device. A look into memory.

@@ -169,6 +169,12 @@ impl Fleet {
         groups
     }
 
+    /// The home of a device.
+    pub(crate) fn home(&self, device: &DeviceName) -> Option<GroupPath> {
+        let inner = self.inner.read();
+        inner.devices.get(device)?.home.map(|id| inner.paths.path(id).clone())
+    }
+
     /// What is said of a device.
     pub(crate) fn attributes(&self, device: &DeviceName) -> Attributes {
         let inner = self.inner.read();

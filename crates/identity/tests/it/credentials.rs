@@ -97,7 +97,7 @@ async fn no_device_takes_the_local_users_name() {
         fixture.identity.add_device_with_password(&Actor::inside(), &local).await.err(),
         Some(reserved.clone())
     );
-    assert_eq!(fixture.identity.set_password(&Actor::inside(), &local).await.err(), Some(reserved));
+    assert_eq!(fixture.identity.set_password(&Actor::inside(), &local, None).await.err(), Some(reserved));
 }
 
 #[tokio::test]
@@ -111,7 +111,7 @@ async fn a_new_password_ends_the_old_one_and_the_sessions_opened_with_it() {
 
     let mut changes = identity.changes();
     changes.borrow_and_update();
-    let new = identity.set_password(&Actor::inside(), &device).await.expect("known");
+    let new = identity.set_password(&Actor::inside(), &device, None).await.expect("known");
     assert!(changes.has_changed().expect("the register lives"));
     assert!(!identity.stands(&who));
     assert!(identity.authenticate(Some(&device), Some(old.reveal().as_bytes())).is_err());
@@ -132,7 +132,9 @@ async fn of_many_new_passwords_at_once_memory_and_disk_keep_the_same_one() {
     fixture.identity.add_device(&Actor::inside(), &device).await.expect("added");
     let rotations = (0..50).map(|_| {
         let (identity, device) = (fixture.identity.clone(), device.clone());
-        tokio::spawn(async move { identity.set_password(&Actor::inside(), &device).await.expect("known") })
+        tokio::spawn(
+            async move { identity.set_password(&Actor::inside(), &device, None).await.expect("known") },
+        )
     });
     let passwords: Vec<_> =
         futures::future::join_all(rotations).await.into_iter().map(|made| made.expect("ends")).collect();

@@ -33,7 +33,8 @@ async fn a_device_is_added_once_and_gets_a_password_once() {
 #[tokio::test]
 async fn a_device_that_is_not_there_gets_no_password() {
     let (fixture, _dir) = fresh();
-    let error = fixture.identity.set_password(&Actor::inside(), &name("ghost")).await.expect_err("unknown");
+    let error =
+        fixture.identity.set_password(&Actor::inside(), &name("ghost"), None).await.expect_err("unknown");
     assert_eq!((error.kind(), error.to_string().as_str()), (Kind::NotFound, "there is no device `ghost`"));
     assert!(error.hint().is_some());
     assert_eq!(fixture.identity.device(&name("ghost")).await, Ok(None));

@@ -117,6 +117,7 @@ async fn at_most_one_of_a_hundred_is_quarantined_by_itself_in_an_hour_and_none_t
                 name: name(&format!("{}-{n}", group.replace('/', "-"))),
                 group: Some(path(group)),
                 attributes: Attributes::new([("control", (n == 0).to_string())]).expect("one"),
+                if_version: None,
             },
             memberships: vec![],
             password: false,

@@ -171,7 +171,10 @@ async fn a_page_is_of_those_that_every_filter_wants() {
         let group = path(if n % 2 == 0 { "hq/a" } else { "hq/b" });
         let attributes = Attributes::new([("third", (n % 3 == 0).to_string())]).expect("one");
         let name = name(&format!("d-{n:02}"));
-        identity.add_device(&by, NewDevice { name, group: Some(group), attributes }).await.expect("added");
+        identity
+            .add_device(&by, NewDevice { name, group: Some(group), attributes, if_version: None })
+            .await
+            .expect("added");
     }
     identity.join_group(&by, &name("d-01"), &path("trial"), None).await.expect("joined");
     identity.quarantine_device(&by, &name("d-03"), "odd", None).await.expect("quarantined");

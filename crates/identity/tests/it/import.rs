@@ -8,7 +8,7 @@ use crate::{fresh, name, open, path};
 
 fn row(text: &str, group: Option<&str>, password: bool) -> ImportRow {
     let attributes = Attributes::new([("model", "TX")]).expect("one");
-    let new = NewDevice { name: name(text), group: group.map(path), attributes };
+    let new = NewDevice { name: name(text), group: group.map(path), attributes, if_version: None };
     ImportRow { new, memberships: vec![], password }
 }
 

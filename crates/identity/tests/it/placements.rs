@@ -54,17 +54,17 @@ async fn a_device_that_replaces_another_is_where_that_was_from_the_same_moment_o
         identity.add_group(&by, &path(group)).await.expect("made");
     }
     let attributes = Attributes::new([("serial", "1"), ("floor", "3")]).expect("two");
-    let old = NewDevice { name: name("old"), group: Some(path("hq/room")), attributes };
+    let old = NewDevice { name: name("old"), group: Some(path("hq/room")), attributes, if_version: None };
     let password = identity.add_device_with_password(&by, old).await.expect("added");
     identity.join_group(&by, &name("old"), &path("trial"), None).await.expect("joined");
     let attributes = Attributes::new([("serial", "2")]).expect("one");
-    let new = NewDevice { name: name("new"), group: Some(path("store")), attributes };
+    let new = NewDevice { name: name("new"), group: Some(path("store")), attributes, if_version: None };
     identity.add_device(&by, new).await.expect("added");
 
     let who = identity.authenticate(Some("old"), Some(password.reveal().as_bytes())).expect("right");
     let mut changes = identity.changes();
     changes.mark_unchanged();
-    let now = identity.replace_device(&by, &name("old"), &name("new"), None).await.expect("replaced");
+    let now = identity.replace_device(&by, &name("old"), &name("new"), None, None).await.expect("replaced");
     assert!(changes.has_changed().expect("alive"));
     assert!(!identity.stands(&who), "its session is cut");
     assert!(identity.authenticate(Some("old"), Some(password.reveal().as_bytes())).is_err());
@@ -95,8 +95,9 @@ async fn what_cannot_be_replaced_is_said_and_nothing_changes() {
     let (fixture, _dir) = fresh();
     let (identity, by) = (&fixture.identity, Actor::inside());
     identity.add_device(&by, &name("a")).await.expect("added");
-    let replace =
-        async |old: &str, new: &str| identity.replace_device(&by, &name(old), &name(new), None).await.err();
+    let replace = async |old: &str, new: &str| {
+        identity.replace_device(&by, &name(old), &name(new), None, None).await.err()
+    };
     assert_eq!(replace("a", "a").await, Some(ChangeError::Itself(name("a"))));
     assert_eq!(replace("ghost", "b").await, Some(ChangeError::Unknown(name("ghost"))));
     assert_eq!(replace("a", "local").await, Some(ChangeError::Reserved(name("local"))));
@@ -115,7 +116,7 @@ async fn a_device_that_was_removed_keeps_its_history_and_can_come_back() {
     let password = identity.add_device_with_password(&by, new.clone()).await.expect("added");
     identity.remove_device(&by, &pump, None).await.expect("removed");
     assert!(identity.authenticate(Some("pump-1"), Some(password.reveal().as_bytes())).is_err());
-    let error = identity.set_password(&by, &pump).await.expect_err("it was removed");
+    let error = identity.set_password(&by, &pump, None).await.expect_err("it was removed");
     assert_eq!((error.kind(), error), (Kind::Conflict, ChangeError::Removed(pump.clone())));
     assert_is_history(&history(identity, "pump-1").await, None);
     assert!(identity.groups_of(&pump).is_empty());
@@ -167,7 +168,9 @@ async fn walk(steps: Vec<Step>) {
                 identity.add_device(&by, new).await
             }
             Step::Move(n, to) => identity.move_device(&by, &device(n), group(to), None).await,
-            Step::Replace(old, new) => identity.replace_device(&by, &device(old), &device(new), None).await,
+            Step::Replace(old, new) => {
+                identity.replace_device(&by, &device(old), &device(new), None, None).await
+            }
             Step::Remove(n) => identity.remove_device(&by, &device(n), None).await,
             Step::Set(n) => {
                 let set = Attributes::new([("k", n.to_string())]).expect("one");
@@ -234,4 +237,27 @@ async fn the_clock_may_be_set_back() {
     let there = identity.placements(&pump).await.expect("read");
     assert_eq!(there.len(), 3);
     assert_is_history(&there, Some(&path("a")));
+}
+
+#[tokio::test]
+async fn what_was_not_there_when_it_was_judged_is_neither_added_nor_put_in_a_place() {
+    let (fixture, _dir) = fresh();
+    let (identity, by) = (&fixture.identity, Actor::inside());
+    identity.add_group(&by, &path("a")).await.expect("made");
+    let old = NewDevice { group: Some(path("a")), ..NewDevice::from(&name("old")) };
+    identity.add_device(&by, old).await.expect("added");
+    let expecting = |if_version| NewDevice { if_version, ..NewDevice::from(&name("new")) };
+    let early = identity.add_device(&by, expecting(Some(3))).await;
+    assert!(matches!(early, Err(ChangeError::Stale { expected: 3, .. })), "{early:?}");
+    let new = identity.add_device(&by, expecting(Some(0))).await.expect("nobody knew it");
+    let stale = identity.add_device_with_password(&by, expecting(Some(0))).await;
+    assert!(matches!(stale, Err(ChangeError::Stale { expected: 0, .. })), "it came in between");
+    let replace = async |if_new| identity.replace_device(&by, &name("old"), &name("new"), None, if_new).await;
+    for seen in [0, new.version + 1] {
+        assert!(matches!(replace(Some(seen)).await, Err(ChangeError::Stale { .. })), "{seen}");
+    }
+    let password = identity.set_password(&by, &name("new"), Some(new.version + 1)).await;
+    assert!(matches!(password, Err(ChangeError::Stale { .. })));
+    let done = replace(Some(new.version)).await.expect("as it was seen");
+    assert_eq!(done.group, Some(path("a")));
 }

@@ -262,7 +262,7 @@ async fn what_was_attached_goes_with_a_device_that_is_removed_and_over_to_one_th
     identity.attach_policy(&by, &policy("own"), &target("d1")).await.expect("attached");
     identity.set_children(&by, &name("d1"), &[name("child")]).await.expect("listed");
     identity.set_children(&by, &name("gateway"), &[name("d1")]).await.expect("listed");
-    identity.replace_device(&by, &name("d1"), &name("d2"), None).await.expect("replaced");
+    identity.replace_device(&by, &name("d1"), &name("d2"), None, None).await.expect("replaced");
     let check = |identity: &Identity| {
         assert_eq!(identity.policies_of(&target("d1")), []);
         assert_eq!(identity.policies_of(&target("d2")), [policy("own")]);

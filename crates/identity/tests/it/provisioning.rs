@@ -417,6 +417,7 @@ async fn what_is_there_is_overridden_as_the_template_says() {
             name: name(&format!("pump-{how}")),
             group: Some(path("hq/hall-2")),
             attributes: identity::Attributes::new([("old", "x"), ("type", "Valve")]).expect("attributes"),
+            if_version: None,
         };
         house.identity.add_device(&Actor::inside(), device).await.expect("added");
         let (_, token) = house.waiting(&who).await;
