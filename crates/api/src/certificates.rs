@@ -8,12 +8,16 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use identity::{Actor, Certificate, CertificateFilter, CertificateId, CertificateStatus, Issued, NewKey};
+use identity::{
+    Actor, Certificate, CertificateFilter, CertificateId, CertificateStatus, Issued, NewKey, Role,
+};
 use model::{DeviceName, Kind};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::body::{self, Body};
+use crate::caller::Caller;
+use crate::devices::one::reached;
 use crate::problem::Problem;
 
 /// The register cannot be read: a problem document of it. (`api` does not know the catalog's types by name.)
@@ -114,20 +118,35 @@ pub(crate) struct Page {
 /// A page of certificates, by id.
 pub(crate) async fn list(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let device = wanted.device.as_deref().map(name).transpose()?;
+    match &device {
+        Some(device) => may_look(&parts, &caller, device).await?,
+        None => caller.require(Role::Viewer, "")?,
+    }
     page(&parts, wanted, device).await
 }
 
 /// A page of the certificates of one device.
 pub(crate) async fn list_of(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Path(device): Path<String>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let device = name(&device)?;
+    may_look(&parts, &caller, &device).await?;
     page(&parts, wanted, Some(device)).await
+}
+
+/// Whoever looks everywhere looks at names that nobody knows too: certificates outlive their devices.
+async fn may_look(parts: &Parts, caller: &Caller, device: &DeviceName) -> Result<(), Problem> {
+    if caller.is_bound(Role::Viewer) {
+        reached(parts, caller, Role::Viewer, device).await?;
+    }
+    Ok(())
 }
 
 async fn page(parts: &Parts, wanted: Wanted, device: Option<DeviceName>) -> Result<Json<Page>, Problem> {
@@ -146,11 +165,17 @@ async fn page(parts: &Parts, wanted: Wanted, device: Option<DeviceName>) -> Resu
 /// One certificate.
 pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Path(text): Path<String>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let id = id(&text)?;
     let found = parts.identity.certificate(&id).await.map_err(unread!())?;
-    match found {
+    let may_look = |found: &Certificate| {
+        let home = found.device.as_ref().and_then(|device| parts.identity.home(device));
+        caller.rights().holds(Role::Viewer, home.as_deref().unwrap_or_default())
+    };
+    // One of a device that he may not look at is, for him, none.
+    match found.filter(may_look) {
         Some(certificate) => Ok(Json(Shown::from(certificate))),
         None => Err(refused(&identity::CertificateError::Unknown(id))),
     }

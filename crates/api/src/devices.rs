@@ -12,12 +12,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use identity::{Actor, Attributes, NewDevice};
+use identity::{Actor, Attributes, NewDevice, Role};
 use model::Kind;
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::body::{self, Body};
+use crate::caller::Caller;
 use crate::certificates;
 use crate::problem::Problem;
 
@@ -53,7 +54,30 @@ impl New {
             group: self.group.as_deref().map(shown::group).transpose()?,
             attributes: Attributes::new(&self.attributes)
                 .map_err(|error| Problem::new(error.kind(), "identity.attribute", error.to_string()))?,
+            if_version: None,
         })
+    }
+
+    /// The device, if the caller may add it: into a group where he is operator, and not one that is elsewhere. For one whose
+    /// role is bound, what was judged is what is changed.
+    async fn judged(&self, parts: &Parts, caller: &Caller) -> Result<NewDevice, Problem> {
+        let mut device = self.device()?;
+        if !caller.is_bound(Role::Operator) {
+            return Ok(device);
+        }
+        let known = parts.identity.device(&device.name).await.map_err(|error| {
+            Problem::new(error.kind(), "identity.read", error.to_string()).hint(error.hint())
+        })?;
+        let home = known.as_ref().map(|known| known.group.as_deref().unwrap_or_default());
+        match (home, device.group.as_deref()) {
+            (None, group) => caller.require(Role::Operator, group.unwrap_or_default())?,
+            (Some(home), group) => {
+                caller.require_at(Role::Operator, &device.name, Some(home))?;
+                group.map_or(Ok(()), |group| caller.require(Role::Operator, group))?;
+            }
+        }
+        device.if_version = Some(known.map_or(0, |known| known.version));
+        Ok(device)
     }
 }
 
@@ -67,6 +91,7 @@ pub(crate) struct Added {
 pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     body: Body<New>,
 ) -> Result<Response, Problem> {
     let new = body::read(body)?;
@@ -79,7 +104,7 @@ pub(crate) async fn add(
             )
             .hint(Some("add it with a certificate, then ask for a password with `\"replace\": true`")));
         }
-        let device = new.device()?;
+        let device = new.judged(&parts, &caller).await?;
         let name = device.name.clone();
         let key = certificates::key(new.csr.as_deref());
         let issued = parts.identity.add_device_with_certificate(&by, device, key).await;
@@ -95,10 +120,10 @@ pub(crate) async fn add(
         )
         .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, or send a request as `csr`")));
     }
-    let device = new.device()?;
+    let device = new.judged(&parts, &caller).await?;
     let name = device.name.clone();
     let made = if new.replace {
-        parts.identity.set_password(&by, &name).await
+        parts.identity.set_password(&by, &name, device.if_version).await
     } else {
         parts.identity.add_device_with_password(&by, device).await
     };

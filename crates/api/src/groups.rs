@@ -6,7 +6,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use identity::{Actor, Reach, Role};
+use identity::{Actor, Role};
 use model::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -70,19 +70,27 @@ pub(crate) async fn list(
     Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let after = wanted.after.as_deref().filter(|after| !after.is_empty()).map(parse).transpose()?;
+    let mut after = wanted.after.as_deref().filter(|after| !after.is_empty()).map(parse).transpose()?;
     let within = wanted.within.as_deref().map(parse).transpose()?;
-    let found = parts.identity.groups(within, after, wanted.limit).await;
-    let found = found.map_err(|error| unread(error.kind(), &error))?;
-    let reach = caller.reach(Role::Viewer);
-    let may_look = |group: &identity::Group| match &reach {
-        Reach::Everywhere => true,
-        Reach::Groups(_) => caller.require(Role::Viewer, &group.path).is_ok(),
-    };
-    Ok(Json(Groups {
-        next: found.next.map(|path| path.to_string()),
-        groups: found.groups.into_iter().filter(may_look).map(Group::from).collect(),
-    }))
+    let limit = wanted.limit.clamp(1, identity::PAGE_GROUPS_MAX);
+    let page = if caller.is_bound(Role::Viewer) { identity::PAGE_GROUPS_MAX } else { limit + 1 };
+    // One more than is shown says whether there are more. What he may not look into is not named by `next` either.
+    let mut shown: Vec<identity::Group> = Vec::new();
+    while shown.len() <= limit {
+        let found = parts.identity.groups(within.clone(), after, page).await;
+        let found = found.map_err(|error| unread(error.kind(), &error))?;
+        shown.extend(
+            found.groups.into_iter().filter(|group| caller.rights().holds(Role::Viewer, &group.path)),
+        );
+        after = found.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    let has_more = shown.len() > limit;
+    shown.truncate(limit);
+    let next = shown.last().filter(|_| has_more).map(|last| last.path.to_string());
+    Ok(Json(Groups { next, groups: shown.into_iter().map(Group::from).collect() }))
 }
 
 /// One group.

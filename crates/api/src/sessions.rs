@@ -9,13 +9,14 @@ use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use futures::future::BoxFuture;
-use identity::Actor;
+use identity::{Actor, Role};
 use model::{DeviceName, Kind, TopicFilter, TopicName};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::Parts;
 use crate::audit::{note, notice_payloads};
+use crate::caller::Caller;
 use crate::problem::Problem;
 
 /// Most entries of a page.
@@ -159,11 +160,13 @@ pub(crate) struct Sessions {
 /// A page of sessions, by client id.
 pub(crate) async fn list(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Query(wanted): Query<WantedSessions>,
 ) -> Json<impl Serialize> {
     let all = (parts.operators.sessions)();
     let mut found = all.into_iter().filter(|session| {
-        session.client_id.as_str() > wanted.after.as_str()
+        may_look(&parts, &caller, session)
+            && session.client_id.as_str() > wanted.after.as_str()
             && session.client_id.starts_with(&wanted.prefix)
             && wanted.connected.is_none_or(|connected| session.connection.is_some() == connected)
     });
@@ -175,9 +178,19 @@ pub(crate) async fn list(
 /// One session with its subscriptions.
 pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Path(client_id): Path<String>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    (parts.operators.session)(client_id.clone()).map(Json).ok_or_else(|| unknown(&client_id))
+    let found = (parts.operators.session)(client_id.clone());
+    let found = found.filter(|session| may_look(&parts, &caller, session));
+    found.map(Json).ok_or_else(|| unknown(&client_id))
+}
+
+/// Whether the caller looks at this one: everywhere at all, in groups at those of the devices there.
+fn may_look(parts: &Parts, caller: &Caller, session: &Session) -> bool {
+    let device = session.device.as_ref().and_then(|device| DeviceName::parse(device.clone()).ok());
+    let home = device.and_then(|device| parts.identity.home(&device));
+    caller.rights().holds(Role::Viewer, home.as_deref().unwrap_or_default())
 }
 
 /// Ends the connection of a client; its session stays.

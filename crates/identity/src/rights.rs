@@ -15,9 +15,10 @@ use model::{GroupPath, GroupPathError};
 pub enum Role {
     /// May look.
     Viewer,
-    /// May also change what devices do and what is known of them.
+    /// May also change what devices do and what is known of them, and by which passwords and certificates they prove
+    /// themselves: whoever replaces a device in the field gives it these.
     Operator,
-    /// May also decide who may: users, tokens, policies, certificates, keys.
+    /// May also decide who may: users, tokens, policies, provisioning, keys, the certificate authority.
     Admin,
 }
 

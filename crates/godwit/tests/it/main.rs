@@ -11,6 +11,7 @@ mod alerts;
 mod aws_sdk;
 mod backup;
 mod bad_input;
+mod bound;
 mod bridge;
 mod certificates;
 mod commands;

@@ -282,14 +282,13 @@ fn a_change_whose_client_hangs_up_is_done_to_its_end() {
     let home = Home::new();
     let server = home.start();
     let by = [bearer(&server.token)];
-    let keys = || curl(&server, "GET", "/api/v1/keys", &[&by[0]], None).body["ring"].as_array().map_or(0, Vec::len);
+    let keys =
+        || curl(&server, "GET", "/api/v1/keys", &[&by[0]], None).body["ring"].as_array().map_or(0, Vec::len);
     let before = keys();
     for n in 1..=3 {
         let mut client = std::net::TcpStream::connect(server.http).expect("connected");
-        let asked = format!(
-            "POST /api/v1/keys/rotate HTTP/1.1\r\nhost: x\r\n{}\r\ncontent-length: 0\r\n\r\n",
-            by[0]
-        );
+        let asked =
+            format!("POST /api/v1/keys/rotate HTTP/1.1\r\nhost: x\r\n{}\r\ncontent-length: 0\r\n\r\n", by[0]);
         client.write_all(asked.as_bytes()).expect("written");
         drop(client);
         crate::mosquitto::wait_for("the keys are rotated", || keys() == before + n);
