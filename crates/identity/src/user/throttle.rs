@@ -116,7 +116,7 @@ impl Throttle {
     /// Takes a try, or says how many seconds to wait.
     pub(super) fn take(&self, name: &str, address: IpAddr, now: u64) -> Result<(), u64> {
         let mut state = self.state.lock();
-        let (name, network) = (state.hash(name), network(address));
+        let (name, network) = (state.hash(name), host::neighbourhood(address));
         let is_familiar = state.familiar.contains(&(name, network));
         let mut wait_s = state.addresses.wait_s(&network, now);
         if !is_familiar {
@@ -135,7 +135,7 @@ impl Throttle {
     /// The try was right: it is given back, and the address is remembered.
     pub(super) fn was_right(&self, name: &str, address: IpAddr, now: u64) {
         let mut state = self.state.lock();
-        let (name, network) = (state.hash(name), network(address));
+        let (name, network) = (state.hash(name), host::neighbourhood(address));
         state.addresses.give_back(&network, now);
         if !state.familiar.contains(&(name, network)) {
             state.names.give_back(&name, now);
@@ -159,14 +159,6 @@ impl Throttle {
 impl State {
     fn hash(&self, name: &str) -> u64 {
         std::hash::BuildHasher::hash_one(&self.hasher, name)
-    }
-}
-
-/// What one subscriber has of IPv6 is a /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & (u128::MAX << 64)).into()),
     }
 }
 
@@ -228,8 +220,8 @@ mod tests {
     fn one_subscriber_of_ipv6_is_one_address() {
         let one: IpAddr = "2001:db8:1:2::1".parse().expect("an address");
         let other: IpAddr = "2001:db8:1:2:ffff::9".parse().expect("an address");
-        assert_eq!(network(one), network(other));
+        assert_eq!(host::neighbourhood(one), host::neighbourhood(other));
         let mapped: IpAddr = "::ffff:10.0.0.1".parse().expect("an address");
-        assert_eq!(network(mapped), v4(0x0a00_0001));
+        assert_eq!(host::neighbourhood(mapped), v4(0x0a00_0001));
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Pending {
 impl Pending {
     /// Takes a connection in, until what this returns is dropped; `None` when there are too many.
     pub(crate) fn add(self: &Arc<Self>, address: IpAddr) -> Option<Waiting> {
-        let address = network(address);
+        let address = host::neighbourhood(address);
         let mut by_address = self.by_address.lock();
         if by_address.values().sum::<usize>() >= PENDING_MAX {
             return None;
@@ -54,14 +54,6 @@ impl Drop for Waiting {
                 by_address.remove(&self.address);
             }
         }
-    }
-}
-
-/// What one subscriber of IPv6 has is a /64.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6((u128::from(address) & (u128::MAX << 64)).into()),
     }
 }
 
