@@ -70,7 +70,8 @@ async fn to_its_end(row: &Row, next: Next, request: Request) -> Response {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, method = %row.method, path = row.path, "a request was not answered");
-            Problem::new(Kind::Broken, "api.broken", "the server failed to answer; its log says why").into_response()
+            Problem::new(Kind::Broken, "api.broken", "the server failed to answer; its log says why")
+                .into_response()
         }
     }
 }

@@ -386,5 +386,9 @@ fn a_question_that_is_dear_to_answer_holds_up_nobody_else() {
     let refused = ask(&"a".repeat(70_000), "x");
     assert_eq!((refused.status, refused.code()), (400, "api.topic"), "{}", refused.body);
     let refused = ask("a/+", "x");
-    assert!(refused.body["detail"].as_str().is_some_and(|said| said.contains("wildcard")), "{}", refused.body);
+    assert!(
+        refused.body["detail"].as_str().is_some_and(|said| said.contains("wildcard")),
+        "{}",
+        refused.body
+    );
 }

@@ -26,20 +26,20 @@ print(said.count("judged"), said.count("waits"), len(said), set(said))
 fn a_password_is_guessed_by_sql_no_faster_than_by_http_and_tokens_are_not_held_up() {
     let home = Home::new();
     let server = home.start();
-    let password = add_user(&server, "vera", &["viewer"]);
+    add_user(&server, "vera", &["viewer"]);
     let token = add_token(&server, "vera", "grafana", &["readings:read"]);
     let port = server.postgres.expect("served").port().to_string();
     let said = python::run(GUESS, &[&port]);
     let counts: Vec<u32> = said.split(' ').filter_map(|word| word.parse().ok()).collect();
     // Ten at once, and one more for every six seconds that the test takes.
     assert!((10..=20).contains(&counts[0]) && counts[0] + counts[1] == counts[2], "{said}");
-    let credentials = json!({ "name": "vera", "password": password });
-    let login = curl(&server, "POST", "/api/v1/login", &[], Some(&credentials));
-    assert_eq!(login.status, 429, "the doors count together: {}", login.body);
+    // A bucket that was not touched has ten tries.
+    let wrong = json!({ "name": "vera", "password": "a wrong password" });
+    let log_in = |_| curl(&server, "POST", "/api/v1/login", &[], Some(&wrong)).status;
+    assert!((0..6).map(log_in).any(|status| status == 429), "the doors count together");
     assert_eq!(psql(&server, "vera:grafana", &token, "SELECT 1").as_deref(), Ok("1\n"));
     assert_eq!(psql(&server, "local", &server.token, "SELECT 1").as_deref(), Ok("1\n"));
-    let log = server.ok(&["audit", "list", "--action", "user.login", "--outcome", "refused"]);
-    assert!(log.contains("throttled"), "{log}");
+    assert!(home.log().contains("throttled"), "{}", home.log());
 }
 
 #[test]
@@ -111,9 +111,9 @@ def run():
         said.append("another password" in str(error))
 thread = threading.Thread(target=run)
 thread.start()
-ask("POST", "/api/v1/users/vera/password", {"password": "quite another one"})
+ask("POST", "/api/v1/users/vera/password", {"password": "quite-another-one"})
 thread.join(30)
-print(ends(idle), said, works(by_token), works(local_one), works(connect("vera", "quite another one")))
+print(ends(idle), said, works(by_token), works(local_one), works(connect("vera", "quite-another-one")))
 ask("DELETE", f"/api/v1/tokens/{token_id}")
 print(ends(by_token), works(local_one))
 "#;

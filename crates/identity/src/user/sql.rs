@@ -42,7 +42,9 @@ impl SqlDenied {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::Gone(_) => "log in again; an admin adds users and tokens: godwit user add, godwit token add",
+            Self::Gone(_) => {
+                "log in again; an admin adds users and tokens: godwit user add, godwit token add"
+            }
             Self::Groups(_) => "an admin gives the role everywhere: godwit user role NAME viewer",
             Self::Scope(_) => "godwit token add USER NAME --scope readings:read",
             Self::Throttled { .. } => "programs log in as `USER:TOKEN` with that token, which is not held up",

@@ -15,7 +15,6 @@ use pgwire::tokio::server::{PgWireMessageServerCodec, process_error, process_mes
 use tokio::net::TcpStream;
 use tokio_util::codec::{Framed, FramedParts};
 
-use super::{Shared, SqlAsk};
 use super::fault::Fault;
 use super::handler::Handler;
 use super::login::Login;
