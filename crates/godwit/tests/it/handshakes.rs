@@ -31,6 +31,9 @@ fn der(dir: &Path, pair: &Pair) -> Vec<u8> {
     std::fs::read(dir.join("shown.der")).expect("read")
 }
 
+/// What is done to the bytes of a certificate.
+type Change = fn(&mut [u8]);
+
 /// Somebody on the way to the server, for one connection: what passes of `shown` towards it is changed. Before TLS 1.3 a
 /// client's certificate passes in the clear.
 fn meddler(to: SocketAddr, shown: Vec<u8>, change: impl FnOnce(&mut [u8]) + Send + 'static) -> SocketAddr {
@@ -69,12 +72,12 @@ fn bytes_that_are_no_certificate_end_the_handshake_and_the_log_says_so() {
     let pair = add(&home, &server, "pump-1");
     let shown = der(dir, &pair);
     assert_eq!(shown[..2], [0x30, 0x82], "a SEQUENCE whose length has two bytes");
-    let through = |change: fn(&mut [u8])| {
+    let through = |change: Change| {
         let address = meddler(address, shown.clone(), change);
         answer(&home, address, Some(&pair), 5, "-tls1_2")
     };
     assert_eq!(through(|_| ()).map(|(code, _)| code), Some(0), "whoever changes nothing is not noticed");
-    let wrong: [(&str, fn(&mut [u8])); 4] = [
+    let wrong: [(&str, Change); 4] = [
         ("garbage", |der| der.fill(0xa5)),
         ("it says that it is longer than it is", |der| der[2] += 1),
         ("it says that it is shorter: something follows", |der| der[3] = der[3].wrapping_sub(9)),
