@@ -35,9 +35,9 @@ pub type Clearing = BoxFuture<'static, Result<usize, NotCleared>>;
 pub struct Operators {
     /// Every session, by client id.
     pub sessions: Box<dyn Fn() -> Vec<Session> + Send + Sync>,
-    /// One session with its subscriptions.
-    pub session: Ask<String, Option<Session>>,
-    /// Ends the connection of a client; `false`: it has none.
+    /// The sessions of a client id with their subscriptions: each principal may have one.
+    pub session: Ask<String, Vec<Session>>,
+    /// Ends the connections of a client id; `false`: it has none.
     pub kick: Box<dyn Fn(&str) -> bool + Send + Sync>,
     /// Ends the sessions of a device that was removed, and what waits for it.
     pub end_sessions_of: Box<dyn Fn(&DeviceName) + Send + Sync>,
@@ -63,11 +63,14 @@ pub struct NotCleared {
 pub struct Session {
     /// Its client id.
     pub client_id: String,
-    /// Whose it is, in words: `anonymous`, `user:local`, `device:office-1`.
+    /// Who connected last, in words: `anonymous`, `user:local`, `device:office-1`.
     pub principal: String,
-    /// The device that this principal is.
+    /// The device that it belongs to; to the principal when there is none. The same client id of another owner is another session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+    /// Its device is in quarantine or its certificate is expired: what it has beside this waits in another session.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confined: bool,
     /// Its connection, if it has one.
     pub connection: Option<Connection>,
     /// How many subscriptions it has.
@@ -170,9 +173,30 @@ pub(crate) async fn list(
             && session.client_id.starts_with(&wanted.prefix)
             && wanted.connected.is_none_or(|connected| session.connection.is_some() == connected)
     });
-    let sessions: Vec<_> = found.by_ref().take(wanted.limit.clamp(1, PAGE_MAX)).collect();
+    let mut sessions: Vec<_> = found.by_ref().take(wanted.limit.clamp(1, PAGE_MAX)).collect();
+    let mut found = found.peekable();
+    // One client id may have a session of each owner: a page ends behind all of them.
+    while let Some(same) =
+        found.next_if(|next| sessions.last().is_some_and(|last| last.client_id == next.client_id))
+    {
+        sessions.push(same);
+    }
     let next = found.next().and_then(|_| sessions.last()).map(|last| last.client_id.clone());
     Json(Sessions { sessions, next })
+}
+
+/// Which of several sessions of one client id.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WantedSession {
+    /// The device that it belongs to, or the principal when it is no device's, as the list has them.
+    owner: Option<String>,
+}
+
+impl Session {
+    fn owner(&self) -> &str {
+        self.device.as_ref().unwrap_or(&self.principal)
+    }
 }
 
 /// One session with its subscriptions.
@@ -180,10 +204,26 @@ pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
     Extension(caller): Extension<Caller>,
     Path(client_id): Path<String>,
+    Query(wanted): Query<WantedSession>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let found = (parts.operators.session)(client_id.clone());
-    let found = found.filter(|session| may_look(&parts, &caller, session));
-    found.map(Json).ok_or_else(|| unknown(&client_id))
+    let mut found = (parts.operators.session)(client_id.clone());
+    found.retain(|session| {
+        may_look(&parts, &caller, session)
+            && wanted.owner.as_deref().is_none_or(|owner| session.owner() == owner)
+    });
+    // What a confined device has now, and not what waits for it.
+    found.sort_by_key(|session| (session.owner().to_owned(), !session.confined));
+    found.dedup_by(|later, kept| later.owner() == kept.owner());
+    match found.len() {
+        0 => Err(unknown(&client_id)),
+        1 => Ok(Json(found.remove(0))),
+        _ => {
+            let owners: Vec<String> = found.iter().map(|session| format!("`{}`", session.owner())).collect();
+            let said = format!("`{client_id}` is the client id of several: {}", owners.join(", "));
+            let hint = "name one of them: `?owner=`, `--owner`";
+            Err(Problem::new(Kind::Conflict, "broker.several_sessions", said).hint(Some(hint)))
+        }
+    }
 }
 
 /// Whether the caller looks at this one: everywhere at all, in groups at those of the devices there.
@@ -193,7 +233,7 @@ fn may_look(parts: &Parts, caller: &Caller, session: &Session) -> bool {
     caller.rights().holds(Role::Viewer, home.as_deref().unwrap_or_default())
 }
 
-/// Ends the connection of a client; its session stays.
+/// Ends the connections of a client id; its sessions stay.
 pub(crate) async fn kick(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
@@ -204,9 +244,9 @@ pub(crate) async fn kick(
         note(&parts, &by, "session.kick", format!("session:{client_id}"), None).await;
         return Ok(StatusCode::NO_CONTENT);
     }
-    match (parts.operators.session)(client_id.clone()) {
-        None => Err(unknown(&client_id)),
-        Some(_) => {
+    match (parts.operators.session)(client_id.clone()).is_empty() {
+        true => Err(unknown(&client_id)),
+        false => {
             let said = format!("`{client_id}` is not connected");
             Err(Problem::new(Kind::Conflict, "broker.not_connected", said))
         }

@@ -58,6 +58,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     },
     Migration { room: "broker", version: 2, sql: crate::store::SQL },
     Migration { room: "broker", version: 3, sql: crate::store::SQL_STEPS },
+    Migration { room: "broker", version: 4, sql: crate::store::SQL_OWNERS },
 ];
 
 /// How far the retained messages in memory have followed the journal, and who waits for them.

@@ -157,11 +157,11 @@ impl Broker {
         views
     }
 
-    /// A session and its subscriptions, by client id.
+    /// The sessions of a client id and their subscriptions: one, unless several principals use the same.
     #[must_use]
-    pub fn session(&self, client_id: &str) -> Option<(SessionView, Vec<FilterView>)> {
-        let session = self.shared.sessions.find(client_id)?;
-        Some((session.view(), session.filters()))
+    pub fn sessions_of(&self, client_id: &str) -> Vec<(SessionView, Vec<FilterView>)> {
+        let sessions = self.shared.sessions.of_client(client_id);
+        sessions.iter().map(|session| (session.view(), session.filters())).collect()
     }
 
     /// The retained messages that `filter` matches, by topic; those of `$SYS/` when it names them.
@@ -201,10 +201,12 @@ impl Broker {
         Ok(cleared)
     }
 
-    /// Ends the connection of a client (MQTT 5: 0x98, Administrative action). Its session stays. `false`: it has none.
+    /// Ends the connections of a client id (MQTT 5: 0x98, Administrative action), whoever uses it. Its sessions stay.
+    /// `false`: it has none.
     pub fn kick(&self, client_id: &str) -> bool {
-        let link = self.shared.sessions.find(client_id).and_then(|session| session.state().link.clone());
-        link.inspect(|link| link.end(End::Kicked)).is_some()
+        let sessions = self.shared.sessions.of_client(client_id);
+        let links = sessions.iter().filter_map(|session| session.state().link.clone());
+        links.inspect(|link| link.end(End::Kicked)).count() > 0
     }
 
     /// Ends the sessions of a device that is no more: its subscriptions and what waits for it. One that is connected ends
@@ -212,7 +214,7 @@ impl Broker {
     pub fn end_sessions_of(&self, device: &model::DeviceName) {
         let now = self.shared.host.clock.mono_micros();
         for session in self.shared.sessions.all() {
-            if session.who.device.as_ref() != Some(device) {
+            if session.owner.device() != Some(device) {
                 continue;
             }
             let mut state = session.state();
@@ -304,8 +306,9 @@ async fn watch_rights(shared: Arc<Shared>) {
     }
 }
 
-/// Sessions without a connection are judged by what their clients may do now: what they may not receive any more is not
-/// queued for them. Their subscriptions are looked at when they come back.
+/// Sessions without a connection are judged by what their clients may do once they are let in as before: what they may not
+/// receive any more is not queued for them, and what comes while a device is in quarantine waits for its end. Their
+/// subscriptions, and what is queued, are looked at when they come back.
 async fn look_at_the_absent(shared: &Shared) {
     for (at, session) in shared.sessions.all().into_iter().enumerate() {
         if at % ABSENT_AT_ONCE == ABSENT_AT_ONCE - 1 {
@@ -319,7 +322,8 @@ async fn look_at_the_absent(shared: &Shared) {
             || Circumstances::of(session.client_id.clone()),
             |compiled| compiled.context().circumstances.clone(),
         );
-        let changed = shared.identity.permissions_again(&session.who, &circumstances, &state.permissions);
+        let permissions = Some(&state.permissions);
+        let changed = shared.identity.standing_permissions(&state.who, &circumstances, permissions);
         if let Some(permissions) = changed {
             state.permissions = permissions;
         }

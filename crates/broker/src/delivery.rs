@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use identity::Action;
 use journal::{Chains, Consumer, ReadError, Reader, SkipReason};
 use model::{Door, Message, Qos};
 use tokio::task::JoinHandle;
@@ -210,6 +211,12 @@ fn take_back(shared: &Shared, session: &Session, batch: &journal::Batch) -> Opti
         let Some(record) = records.peek() else { break Some(wanted) };
         if record.seq > wanted {
             trimmed(state.outbox.forget_left_before(record.seq));
+            continue;
+        }
+        if !state.permissions.may(Action::Receive, &record.message.topic).is_permitted() {
+            let gone = state.outbox.forget_left_before(record.seq + 1);
+            shared.tallies.left_messages.down(gone as u64);
+            shared.tallies.dropped(Drop::NotReceivable).add(gone as u64);
             continue;
         }
         let left = state.outbox.left_front().expect("one is wanted");

@@ -82,9 +82,11 @@ pub(crate) fn deliver(
 ) {
     let mut matches: SmallVec<[(Key, Subscriber); 8]> = SmallVec::new();
     subscriptions.read().matches(&message.topic, |key, subscriber| {
-        // MQTT 5.0, section 3.8.3.1: No Local goes by the client id, whatever connection it has.
+        // MQTT 5.0, section 3.8.3.1: No Local goes by the client id, whatever connection it has; here each owner has his own.
         let is_own = matches!(subscriber, Subscriber::Session(own)
-            if own.no_local && message.origin.client_id == own.session.client_id);
+            if own.no_local
+                && message.origin.client_id == own.session.client_id
+                && own.session.owner.sent(&message.origin));
         if !is_own {
             matches.push((key, subscriber.clone()));
         }

@@ -61,6 +61,7 @@ mod link;
 mod listener;
 mod logbook;
 mod outbox;
+mod owner;
 mod prepared;
 #[doc(hidden)]
 pub mod probe;

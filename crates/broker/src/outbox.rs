@@ -15,6 +15,7 @@
 //!   not fit there either is handed back with its reason, for the caller to count.
 
 mod saved;
+mod withdrawn;
 
 use std::collections::{HashSet, VecDeque};
 use std::num::NonZeroU32;
@@ -28,6 +29,7 @@ use crate::tally::Drop;
 use crate::trie::Key;
 
 pub(crate) use self::saved::{Back, OnRecord, Saved};
+pub(crate) use self::withdrawn::Withdrawn;
 
 /// Numbers of packet ids: 1 to 65,535 (MQTT 5.0, section 2.2.1).
 const PACKET_IDS: u64 = 65_535;

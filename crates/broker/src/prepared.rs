@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use model::{Message, Qos};
-use mqtt::{Decoder, Delivery, Packet, PublishTemplate, Side, Version};
+use model::{Message, Qos, TopicName};
+use mqtt::{Decoder, Delivery, Packet, Publish, PublishTemplate, Side, Version};
 
 use crate::outbox::{Left, Outgoing, Source};
 
@@ -52,6 +52,23 @@ impl Prepared {
     /// The QoS of the delivery.
     pub(crate) fn qos(&self) -> Qos {
         self.qos
+    }
+
+    /// Its topic. Taken from the packet: it is asked for when rights change, and otherwise never.
+    pub(crate) fn topic(&self) -> TopicName {
+        self.taken_apart(0).topic.expect("a template names its topic")
+    }
+
+    fn taken_apart(&self, packet_id: u16) -> Publish {
+        let mut bytes = BytesMut::new();
+        // Any id makes a packet of QoS 1 or 2; QoS 0 has none.
+        self.template.write(if self.qos == Qos::AtMostOnce { 0 } else { packet_id.max(1) }, &mut bytes);
+        let mut decoder = Decoder::new(Side::Client, usize::MAX);
+        decoder.set_version(self.version);
+        match decoder.decode(&mut bytes) {
+            Ok(Some(Packet::Publish(publish))) => publish,
+            other => unreachable!("what a template writes is a PUBLISH: {other:?}"),
+        }
     }
 
     /// Size of the packet.
@@ -167,13 +184,7 @@ pub(crate) fn write(outgoing: &Outgoing, version: Version, now_mono: u64, out: &
         prepared.template.write(outgoing.packet_id, out);
         return;
     }
-    let mut bytes = BytesMut::new();
-    prepared.template.write(outgoing.packet_id, &mut bytes);
-    let mut decoder = Decoder::new(Side::Client, usize::MAX);
-    decoder.set_version(prepared.version);
-    let Ok(Some(Packet::Publish(mut publish))) = decoder.decode(&mut bytes) else {
-        unreachable!("what a template writes is a PUBLISH");
-    };
+    let mut publish = prepared.taken_apart(outgoing.packet_id);
     publish.dup = outgoing.dup;
     if version == Version::V311 {
         publish.properties = None;

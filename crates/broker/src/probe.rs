@@ -13,6 +13,7 @@ use parking_lot::RwLock;
 use crate::fanout::{self, Subscriber, Subscriptions, Touched};
 use crate::link::Link;
 use crate::outbox::Bounds;
+use crate::owner::Owner;
 use crate::session::{Filter, Limits, Session};
 use crate::tally::Tallies;
 use crate::trie::Trie;
@@ -57,8 +58,10 @@ impl Probe {
         let link = Arc::new(Link::new(key, peer, &connect, connect.client_id.clone(), now, 100));
         let client_id = connect.client_id.clone();
         let permissions = self.permissions.clone();
-        let session =
-            Arc::new(Session::new(key, client_id, Who::anonymous(), Version::V311, permissions, 0, 0, false));
+        let who = Who::anonymous();
+        let owner = Owner::of(&who);
+        let session = Session::new(key, client_id, owner, who, Version::V311, permissions, 0, 0, false);
+        let session = Arc::new(session);
         session.state().link = Some(Arc::clone(&link));
         let filter_of = Filter {
             qos_max: Qos::AtLeastOnce,

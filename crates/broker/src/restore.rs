@@ -18,6 +18,7 @@ use crate::delivery::is_delivered_at_once;
 use crate::fanout::{self, Subscriber, Touched};
 use crate::group;
 use crate::outbox::Source;
+use crate::owner::Owner;
 use crate::prepared::Variants;
 use crate::session::{Filter, Session};
 use crate::sessions::Dues;
@@ -180,10 +181,13 @@ fn bring_back(
         return None;
     }
     let who = shared.identity.recall(&row.principal);
-    let permissions = shared.identity.permissions(&who, &row.client_id);
+    let owner = row.device.map_or_else(|| Owner::of(&who), Owner::Device);
+    let circumstances = Circumstances::of(row.client_id.clone());
+    let permissions = shared.identity.standing_permissions(&who, &circumstances, None);
+    let permissions = permissions.unwrap_or_else(|| shared.identity.permissions_of(&who, &circumstances));
     let session = shared.sessions.bring_back(|key| {
         let session =
-            Session::new(key, row.client_id, who, row.version, permissions, row.id, row.since, true);
+            Session::new(key, row.client_id, owner, who, row.version, permissions, row.id, row.since, true);
         let mut state = session.state();
         state.expiry_s = row.expiry_s;
         state.filters_revision = row.filters_revision;
@@ -330,7 +334,7 @@ pub(crate) fn took(shared: &Shared, record: &journal::Record, is_start: bool) {
     if message.qos != Qos::ExactlyOnce || message.packet_id == 0 || message.origin.door != Door::Mqtt {
         return;
     }
-    let session = shared.sessions.find(&message.origin.client_id);
+    let session = shared.sessions.find(&Owner::of_origin(&message.origin), &message.origin.client_id);
     if let Some(session) = session.filter(|session| session.is_durable && record.seq > session.since) {
         let mut state = session.state();
         if is_start {

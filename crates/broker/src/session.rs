@@ -18,7 +18,8 @@ use parking_lot::Mutex;
 use crate::group::Group;
 use crate::incoming::Incoming;
 use crate::link::{Link, OUTBOX};
-use crate::outbox::{Bounds, Left, Next, Outbox, Pushed, Received, Source, Steps};
+use crate::outbox::{Bounds, Left, Next, Outbox, Pushed, Received, Source, Steps, Withdrawn};
+use crate::owner::Owner;
 use crate::prepared::{self, Variants};
 use crate::retained::Kept;
 use crate::store::Snapshot;
@@ -33,7 +34,9 @@ pub(crate) struct Session {
     pub(crate) key: Key,
     pub(crate) client_id: ByteString,
     /// Whose it is.
-    pub(crate) who: Who,
+    pub(crate) owner: Owner,
+    /// Of a client that is confined.
+    pub(crate) is_confined: bool,
     /// Its row in the catalog, if [`is_durable`](Self::is_durable).
     pub(crate) id: u64,
     /// The journal's end when it began.
@@ -61,6 +64,8 @@ pub(crate) struct Filter {
 pub(crate) struct State {
     /// The connection that holds it.
     pub(crate) link: Option<Arc<Link>>,
+    /// Who connected last.
+    pub(crate) who: Who,
     /// The version its client speaks, or spoke last.
     pub(crate) version: Version,
     pub(crate) outbox: Outbox,
@@ -147,6 +152,7 @@ impl Session {
     pub(crate) fn new(
         key: Key,
         client_id: ByteString,
+        owner: Owner,
         who: Who,
         version: Version,
         permissions: Permissions,
@@ -157,13 +163,15 @@ impl Session {
         Self {
             key,
             client_id,
-            who,
+            owner,
+            is_confined: !is_durable && who.is_confined(),
             id,
             since,
             is_durable,
             is_dirty: AtomicBool::new(false),
             state: Mutex::new(State {
                 link: None,
+                who,
                 version,
                 outbox: if is_durable { Outbox::recording() } else { Outbox::default() },
                 incoming: Incoming::default(),
@@ -415,8 +423,9 @@ impl Session {
         let state = self.state.lock();
         SessionView {
             client_id: self.client_id.clone(),
-            principal: self.who.principal.clone(),
-            device: self.who.device.clone(),
+            principal: state.who.principal.clone(),
+            device: self.owner.device().cloned(),
+            is_confined: self.is_confined,
             connection: state.link.as_ref().map(|link| ConnectionView {
                 id: link.id,
                 peer: link.peer,
@@ -591,6 +600,20 @@ impl State {
         tallies.queued_messages.down((queued - outbox.queued()) as u64);
         tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
         tallies.inflight.down((inflight - outbox.inflight()) as u64);
+        given
+    }
+
+    /// What its client may not be sent any more goes; gives what other members of its groups may have.
+    pub(crate) fn withdraw(&mut self, tallies: &Tallies) -> Vec<(Key, u64)> {
+        let outbox = &mut self.outbox;
+        let (queued, bytes, inflight) = (outbox.queued(), outbox.queued_bytes(), outbox.inflight());
+        let permissions = &self.permissions;
+        let Withdrawn { dropped, given } =
+            outbox.withdraw(|topic| permissions.may(Action::Receive, topic).is_permitted());
+        tallies.queued_messages.down((queued - outbox.queued()) as u64);
+        tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
+        tallies.inflight.down((inflight - outbox.inflight()) as u64);
+        tallies.dropped(Drop::NotReceivable).add(dropped as u64);
         given
     }
 

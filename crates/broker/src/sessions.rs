@@ -4,9 +4,12 @@
 //! is to be done (a connection to end, a will to publish, subscriptions to take away) is handed to the caller. The
 //! laws:
 //!
-//! - One client id, one session, one connection (MQTT 5.0, section 3.1.4, MQTT-3.1.4-3).
+//! - One owner and client id, one session, one connection (MQTT 5.0, section 3.1.4, MQTT-3.1.4-3).
 //! - A session is gone on with by the device that it belongs to, whichever of its certificates or passwords it shows; by the
-//!   same principal when that has no device; and by nobody else.
+//!   same principal when that has no device. The same client id of anybody else is another session: whoever takes a name that
+//!   is not his ends, hears and holds up nothing.
+//! - It is judged by who connected last, not by who made it.
+//! - Whoever is confined has a session of its own, that ends with its connection; the other one waits as it is.
 //! - Sessions are bounded in number, and each ends at last.
 
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use model::TopicFilter;
 use parking_lot::Mutex;
 
 use crate::link::Link;
+use crate::owner::Owner;
 use crate::session::{Filter, Session};
 use crate::tally::Tallies;
 use crate::trie::Key;
@@ -26,11 +30,59 @@ use crate::will::Will;
 
 const SECOND_MICROS: u64 = 1_000_000;
 
-/// Every session, by client id.
+/// Every session, by owner and then by client id.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    by_client: Mutex<HashMap<ByteString, Arc<Session>>>,
+    table: Mutex<Table>,
     key_next: AtomicU64,
+}
+
+#[derive(Default)]
+struct Table {
+    by_owner: HashMap<Owner, HashMap<Name, Arc<Session>>>,
+    count: usize,
+}
+
+/// How an owner's sessions are told apart.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Name {
+    /// Of a client that is confined (`Who::is_confined`): what it had before waits in its other session until it is not.
+    is_confined: bool,
+    client_id: ByteString,
+}
+
+impl Name {
+    fn of(session: &Session) -> Self {
+        Self { is_confined: session.is_confined, client_id: session.client_id.clone() }
+    }
+}
+
+impl Table {
+    fn find(&self, owner: &Owner, name: &Name) -> Option<&Arc<Session>> {
+        self.by_owner.get(owner)?.get(name)
+    }
+
+    fn put(&mut self, session: &Arc<Session>) {
+        let of_owner = self.by_owner.entry(session.owner.clone()).or_default();
+        self.count += usize::from(of_owner.insert(Name::of(session), Arc::clone(session)).is_none());
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.by_owner.values().flat_map(HashMap::values)
+    }
+
+    fn remove(&mut self, session: &Arc<Session>, tallies: &Tallies) {
+        let name = Name::of(session);
+        let Some(of_owner) = self.by_owner.get_mut(&session.owner) else { return };
+        if of_owner.get(&name).is_some_and(|known| Arc::ptr_eq(known, session)) {
+            of_owner.remove(&name);
+            if of_owner.is_empty() {
+                self.by_owner.remove(&session.owner);
+            }
+            self.count -= 1;
+            tallies.sessions.down(1);
+        }
+    }
 }
 
 /// What a new connection asks for.
@@ -51,6 +103,8 @@ pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
     /// An older session goes on.
     pub(crate) is_present: bool,
+    /// … by another proof than before: its row is to say so.
+    pub(crate) is_proved_anew: bool,
     /// The connection that held the client id until now: it is to end.
     pub(crate) taken_over: Option<Arc<Link>>,
     /// The will that its end, or the end of the older session, brings about.
@@ -86,8 +140,6 @@ pub(crate) struct Dues {
 pub(crate) enum NoSession {
     /// There are as many as there may be.
     Full,
-    /// The client id is connected as somebody else.
-    OtherPrincipal,
 }
 
 /// What is to be done after a connection let go of its session, or a time came.
@@ -111,23 +163,20 @@ impl Sessions {
         sessions_max: usize,
         tallies: &Tallies,
     ) -> Result<Attached, NoSession> {
-        let mut by_client = self.by_client.lock();
-        let Some(older) = by_client.get(&ask.link.client_id).cloned() else {
-            if by_client.len() >= sessions_max {
+        let mut table = self.table.lock();
+        let name = Name { is_confined: ask.who.is_confined(), client_id: ask.link.client_id.clone() };
+        let Some(older) = table.find(&Owner::of(&ask.who), &name).cloned() else {
+            if table.count >= sessions_max {
                 return Err(NoSession::Full);
             }
             tallies.sessions.up(1);
-            return Ok(self.make(&mut by_client, ask));
+            return Ok(self.make(&mut table, ask));
         };
         let mut state = older.state();
-        let is_own = older.who.is_same_as(&ask.who);
-        if !is_own && state.link.is_some() {
-            return Err(NoSession::OtherPrincipal);
-        }
         let taken_over = state.link.take();
         let dues = Dues { will: state.will_due.take(), end: state.ends_due.take() };
         let will = state.will.take();
-        if is_own && !ask.clean_start && state.expiry_s > 0 {
+        if !ask.clean_start && state.expiry_s > 0 {
             // MQTT 5.0, section 3.1.3.2.2: a will that would have waited is not sent to a session that goes on; one
             // that would not have waited was due when the older connection went.
             let (will, over) = match will {
@@ -135,6 +184,8 @@ impl Sessions {
                 will => (None, will),
             };
             let will_over = over.map(|will| will.row);
+            let is_proved_anew = state.who.principal != ask.who.principal;
+            state.who = ask.who;
             state.version = ask.link.version;
             state.permissions = ask.permissions;
             state.expiry_s = ask.expiry_s;
@@ -147,6 +198,7 @@ impl Sessions {
             return Ok(Attached {
                 session: older,
                 is_present: true,
+                is_proved_anew,
                 taken_over,
                 will,
                 ended,
@@ -157,16 +209,17 @@ impl Sessions {
         }
         let (filters, given) = state.end(tallies);
         drop(state);
-        let made = self.make(&mut by_client, ask);
+        let made = self.make(&mut table, ask);
         Ok(Attached { taken_over, will, ended: Some(Ended { session: older, filters }), given, dues, ..made })
     }
 
-    fn make(&self, by_client: &mut HashMap<ByteString, Arc<Session>>, ask: Ask) -> Attached {
+    fn make(&self, table: &mut Table, ask: Ask) -> Attached {
         let key = self.key_next.fetch_add(1, Ordering::Relaxed);
         let client_id = ask.link.client_id.clone();
         let session = Session::new(
             key,
-            client_id.clone(),
+            client_id,
+            Owner::of(&ask.who),
             ask.who,
             ask.link.version,
             ask.permissions,
@@ -181,10 +234,11 @@ impl Sessions {
             state.link = Some(ask.link);
         }
         let session = Arc::new(session);
-        by_client.insert(client_id, Arc::clone(&session));
+        table.put(&session);
         Attached {
             session,
             is_present: false,
+            is_proved_anew: false,
             taken_over: None,
             will: None,
             ended: None,
@@ -204,7 +258,7 @@ impl Sessions {
         now_mono: u64,
         tallies: &Tallies,
     ) -> After {
-        let mut by_client = self.by_client.lock();
+        let mut table = self.table.lock();
         let mut state = session.state();
         if !state.is_held_by(link) {
             return After::default();
@@ -218,7 +272,7 @@ impl Sessions {
             let (filters, more) = state.end(tallies);
             drop(state);
             given.extend(more);
-            remove(&mut by_client, session, tallies);
+            table.remove(session, tallies);
             let ended = Some(Ended { session: Arc::clone(session), filters });
             return After { will, ended, given, will_over, ..After::default() };
         }
@@ -234,7 +288,7 @@ impl Sessions {
 
     /// A time that was set for `session` has come: does what is due at `now_mono`.
     pub(crate) fn due(&self, session: &Arc<Session>, now_mono: u64, tallies: &Tallies) -> After {
-        let mut by_client = self.by_client.lock();
+        let mut table = self.table.lock();
         let mut state = session.state();
         let mut after = After::default();
         if state.is_ended || state.link.is_some() {
@@ -250,7 +304,7 @@ impl Sessions {
             let (filters, given) = state.end(tallies);
             drop(state);
             after.given = given;
-            remove(&mut by_client, session, tallies);
+            table.remove(session, tallies);
             after.ended = Some(Ended { session: Arc::clone(session), filters });
         }
         after
@@ -259,29 +313,28 @@ impl Sessions {
     /// Takes in a session of an earlier process, made for the key that it is given.
     pub(crate) fn bring_back(&self, make: impl FnOnce(Key) -> Session) -> Arc<Session> {
         let session = Arc::new(make(self.key_next.fetch_add(1, Ordering::Relaxed)));
-        self.by_client.lock().insert(session.client_id.clone(), Arc::clone(&session));
+        self.table.lock().put(&session);
         session
     }
 
     /// The sessions that changed since they were saved.
     pub(crate) fn dirty(&self) -> Vec<Arc<Session>> {
-        self.by_client.lock().values().filter(|session| session.is_dirty()).cloned().collect()
+        self.table.lock().all().filter(|session| session.is_dirty()).cloned().collect()
     }
 
     /// Every session, in no order.
     pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.by_client.lock().values().cloned().collect()
+        self.table.lock().all().cloned().collect()
     }
 
-    /// The session of a client id.
-    pub(crate) fn find(&self, client_id: &str) -> Option<Arc<Session>> {
-        self.by_client.lock().get(client_id).cloned()
+    /// The session that outlives the connections of this owner's client.
+    pub(crate) fn find(&self, owner: &Owner, client_id: &ByteString) -> Option<Arc<Session>> {
+        let name = Name { is_confined: false, client_id: client_id.clone() };
+        self.table.lock().find(owner, &name).cloned()
     }
-}
 
-fn remove(by_client: &mut HashMap<ByteString, Arc<Session>>, session: &Arc<Session>, tallies: &Tallies) {
-    if by_client.get(&session.client_id).is_some_and(|known| Arc::ptr_eq(known, session)) {
-        by_client.remove(&session.client_id);
-        tallies.sessions.down(1);
+    /// The sessions of a client id, of whichever owners. Walks all of them: for operators.
+    pub(crate) fn of_client(&self, client_id: &str) -> Vec<Arc<Session>> {
+        self.table.lock().all().filter(|session| *session.client_id == *client_id).cloned().collect()
     }
 }

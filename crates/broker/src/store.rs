@@ -10,8 +10,8 @@
 //! - Queues pin nothing: a `seq` that retention took is counted when it is missed.
 //!
 //! ```sql
-//! broker_sessions (id, client_id, principal, principal_name, version, expiry_s, ends_at, since,
-//!                  filters, filters_revision, queue, owed)    ends_at: NULL while connected
+//! broker_sessions (id, client_id, principal, principal_name, device, version, expiry_s, ends_at, since,
+//!                  filters, filters_revision, queue, owed)    ends_at: NULL while connected; device: NULL when it is none's
 //! broker_released (session, packet_id, seq)                   PUBREL came for the message with this record
 //! broker_outgoing (session, serial, is_received, delivery)    QoS 2 on its way out
 //! broker_backlog  (owner, chunk, first, entries)              what waits, of a session or a group
@@ -68,6 +68,21 @@ pub(crate) const SQL_STEPS: &str = "
         session BIGINT NOT NULL, due BIGINT, packet BYTEA NOT NULL);
 ";
 
+/// One client id may have a session of each owner.
+pub(crate) const SQL_OWNERS: &str = "
+    CREATE TABLE broker_sessions_of_owners (
+        id BIGINT PRIMARY KEY, client_id TEXT NOT NULL, principal BIGINT NOT NULL, principal_name BYTEA NOT NULL, device TEXT,
+        version BIGINT NOT NULL, expiry_s BIGINT NOT NULL, ends_at BIGINT, since BIGINT NOT NULL,
+        filters BYTEA NOT NULL, filters_revision BIGINT NOT NULL, queue BYTEA NOT NULL, owed BYTEA);
+    INSERT INTO broker_sessions_of_owners (id, client_id, principal, principal_name, device, version, expiry_s, ends_at, since,
+        filters, filters_revision, queue, owed)
+        SELECT id, client_id, principal, principal_name, NULL, version, expiry_s, ends_at, since,
+            filters, filters_revision, queue, owed FROM broker_sessions;
+    DROP TABLE broker_sessions;
+    ALTER TABLE broker_sessions_of_owners RENAME TO broker_sessions;
+    CREATE INDEX broker_sessions_client ON broker_sessions (client_id);
+";
+
 /// What of a session changed since it was saved last, as of one moment.
 pub(crate) struct Snapshot {
     pub(crate) session: Arc<Session>,
@@ -82,24 +97,41 @@ pub(crate) struct Snapshot {
     pub(crate) released: Vec<(u16, u64)>,
 }
 
-/// Makes the row of a new session, in place of an older one of its client id; durable when it returns.
-pub(crate) async fn create(shared: &Shared, session: &Session) -> Result<(), WriteError> {
+/// Makes the row of a new session, in place of an older one of its owner and client id, and of the row `over`; durable when it
+/// returns.
+pub(crate) async fn create(shared: &Shared, session: &Session, over: Option<u64>) -> Result<(), WriteError> {
     let (id, client_id, since) = (session.id, session.client_id.to_string(), session.since);
-    let (kind, name) = principal(&session.who.principal);
-    let (version, expiry_s) = {
+    let device = session.owner.device().map(ToString::to_string);
+    let ((kind, name), version, expiry_s) = {
         let state = session.state();
-        (state.version, state.expiry_s)
+        (principal(&state.who.principal), state.version, state.expiry_s)
     };
     let empty = (form::filters(&HashMap::new()), form::queue(&Saved::default(), &[]));
     let write = move |transaction: &Transaction<'_>| {
-        let older = "SELECT id FROM broker_sessions WHERE client_id = $1";
-        if let Some(older) = transaction.query_one(older, params![client_id], |row| row.get(0))? {
+        let older = "SELECT id FROM broker_sessions WHERE client_id = $1
+            AND (device = $2 OR (device IS NULL AND principal = $3 AND principal_name = $4))";
+        let older = transaction.query(older, params![client_id, device, kind, name], |row| row.get(0))?;
+        for older in older.into_iter().chain(over) {
             forget(transaction, older)?;
         }
         transaction.execute(
-            "INSERT INTO broker_sessions (id, client_id, principal, principal_name, version, expiry_s, ends_at, since,
-               filters, filters_revision, queue) VALUES ($1, $2, $3, $4, $5, $6, NULL, $7, $8, 0, $9)",
-            params![id, client_id, kind, name, version.level(), expiry_s, since, empty.0, empty.1],
+            "INSERT INTO broker_sessions (id, client_id, principal, principal_name, device, version, expiry_s, ends_at, since,
+               filters, filters_revision, queue) VALUES ($1, $2, $3, $4, $5, $6, $7, NULL, $8, $9, 0, $10)",
+            params![id, client_id, kind, name, device, version.level(), expiry_s, since, empty.0, empty.1],
+        )?;
+        Ok(())
+    };
+    shared.catalog.write(write).await
+}
+
+/// Notes who goes on with a session; durable when it returns.
+pub(crate) async fn save_proof(shared: &Shared, session: &Session) -> Result<(), WriteError> {
+    let (id, device) = (session.id, session.owner.device().map(ToString::to_string));
+    let (kind, name) = principal(&session.state().who.principal);
+    let write = move |transaction: &Transaction<'_>| {
+        transaction.execute(
+            "UPDATE broker_sessions SET principal = $2, principal_name = $3, device = $4 WHERE id = $1",
+            params![id, kind, name, device],
         )?;
         Ok(())
     };
@@ -430,6 +462,40 @@ fn principal(principal: &Principal) -> (u8, Vec<u8>) {
 mod tests {
     use super::load::principal_of;
     use super::*;
+
+    #[test]
+    fn sessions_of_before_come_back_as_their_principals_and_may_share_a_client_id() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, machine) = (dir.path().join("catalog.db"), host::sim::Machine::new(1));
+        let all = crate::archive::MIGRATIONS;
+        let row = |id: u64, name: &str| {
+            let (queue, filters) = (form::queue(&Saved::default(), &[]), form::filters(&HashMap::new()));
+            (id, name.as_bytes().to_vec(), filters, queue)
+        };
+        let insert = |catalog: &catalog::Catalog, id: u64, name: &str| {
+            let (id, name, filters, queue) = row(id, name);
+            let sql = "INSERT INTO broker_sessions (id, client_id, principal, principal_name, version, expiry_s, ends_at, since,
+                filters, filters_revision, queue) VALUES ($1, 'c', 1, $2, 5, 60, NULL, 7, $3, 2, $4)";
+            let write = move |transaction: &Transaction<'_>| {
+                transaction.execute(sql, params![id, name, filters, queue])?;
+                Ok(())
+            };
+            let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+            runtime.block_on(catalog.write(write)).expect("written");
+        };
+        let host = host::Host { disk: Arc::new(host::SystemDisk), ..machine.host() };
+        let catalog = catalog::Catalog::open(&file, &all[..3], &host).expect("as it was");
+        insert(&catalog, 1, "u");
+        drop(catalog);
+        let catalog = catalog::Catalog::open(&file, all, &host).expect("as it is");
+        insert(&catalog, 2, "v");
+        let mut rows = catalog.read(load).expect("read").sessions;
+        rows.sort_by_key(|row| row.id);
+        let rows: Vec<_> =
+            rows.into_iter().map(|row| (row.id, row.principal, row.device, row.since)).collect();
+        let user = |name: &'static str| Principal::User(name.into());
+        assert_eq!(rows, [(1, user("u"), None, 7), (2, user("v"), None, 7)]);
+    }
 
     #[test]
     fn a_principal_comes_back() {

@@ -14,10 +14,12 @@ use mqtt::Version;
 pub struct SessionView {
     /// Its client id.
     pub client_id: ByteString,
-    /// Whose it is.
+    /// Who connected last.
     pub principal: Principal,
-    /// The device of that principal.
+    /// The device that it belongs to; if none, it belongs to that principal.
     pub device: Option<DeviceName>,
+    /// Its client is in quarantine, or its certificate expired: what it has beside this session waits in another one.
+    pub is_confined: bool,
     /// Its connection, if it has one.
     pub connection: Option<ConnectionView>,
     /// Subscriptions.

@@ -14,7 +14,8 @@ pub(crate) fn of(broker: &Arc<Broker>) -> Operators {
     Operators {
         sessions: Box::new(move || all.sessions().into_iter().map(|view| session(view, None)).collect()),
         session: Box::new(move |client_id| {
-            one.session(&client_id).map(|(view, filters)| session(view, Some(filters)))
+            let all = one.sessions_of(&client_id).into_iter();
+            all.map(|(view, filters)| session(view, Some(filters))).collect()
         }),
         kick: Box::new(move |client_id| kicked.kick(client_id)),
         end_sessions_of: Box::new(move |device| ended.end_sessions_of(device)),
@@ -46,6 +47,7 @@ fn session(view: SessionView, filters: Option<Vec<FilterView>>) -> Session {
             Principal::Inside => "godwit".to_owned(),
         },
         device: view.device.map(|device| device.to_string()),
+        confined: view.is_confined,
         connection: view.connection.map(|connection| Connection {
             peer: connection.peer.to_string(),
             version: connection.version.to_string(),

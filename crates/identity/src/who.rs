@@ -64,6 +64,13 @@ impl Who {
         }
     }
 
+    /// Whether the proof reaches only as far as the way back: a device in quarantine, or one whose certificate is expired. What
+    /// such a one may do is not what it may do once it is let in as before.
+    #[must_use]
+    pub fn is_confined(&self) -> bool {
+        self.scope != Scope::Full
+    }
+
     pub(crate) fn of(principal: Principal, device: Option<DeviceName>, password: u64) -> Self {
         Self { principal, device, password, token: None, scope: Scope::Full, certificate: None }
     }

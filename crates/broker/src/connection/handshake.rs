@@ -170,7 +170,11 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         // MQTT 3.1.1 sets no end to a session that is not clean.
         (Version::V311, false) => u32::MAX,
     };
-    let expiry_s = asked_s.min(expiry_max_s(settings));
+    // What a confined device has beside this waits in its other session; a claim makes a device and is not heard of again.
+    let expiry_s = match who.is_confined() || shared.identity.is_claim(&who) {
+        true => 0,
+        false => asked_s.min(expiry_max_s(settings)),
+    };
     let will = connect.will.take().map(|will| {
         let row = shared.host.random.number() >> 1;
         let circumstances = Circumstances { has_will: true, ..circumstances(&connect, peer) };
@@ -203,7 +207,8 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         Ok(attached) => attached,
         Err(no) => return Err((stream, no_session(no, settings, &connect))),
     };
-    let Attached { session, is_present, taken_over, will, ended, dues, will_over, given: _ } = attached;
+    let Attached { session, is_present, is_proved_anew, taken_over, will, ended, dues, will_over, given: _ } =
+        attached;
     shared.tallies.connected.one();
     shared.identity.connected(&who, peer.ip(), &link.client_id);
     let connected = {
@@ -229,7 +234,8 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     shared.carry_out(After { will, ended, will_over, ..After::default() });
     // MQTT 5.0, section 4.1: what CONNACK says of the session is true after a crash too.
     let kept = match forgotten {
-        _ if !is_present && held.session.is_durable => store::create(shared, &held.session).await,
+        _ if !is_present && held.session.is_durable => store::create(shared, &held.session, forgotten).await,
+        _ if is_proved_anew && held.session.is_durable => store::save_proof(shared, &held.session).await,
         Some(id) => store::remove(shared, id).await,
         None => Ok(()),
     };
@@ -293,7 +299,7 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         connection.becomes_bridge();
     }
     if is_present {
-        connection.drop_withdrawn_filters();
+        connection.drop_withdrawn();
         connection.has_outgoing = true;
         let state = connection.held.session.state();
         let (unreleased, due) = (state.incoming.len(), Due::of(&state.owed));
@@ -397,6 +403,11 @@ fn authorize(
     };
     let permissions = shared.identity.permissions_of(&who, &circumstances(connect, peer));
     match permissions.may(Action::Connect, &connect.client_id) {
+        Decision::Permitted if shared.identity.names_another(&who, &connect.client_id) => {
+            let text = "the client id is the name of another device".to_owned();
+            let hint = "Give it its own name as client id, or one that is no device's".to_owned();
+            refused(Refusal::ClientId, Reason::ClientIdentifierNotValid, text, hint)
+        }
         Decision::Permitted => Ok((who, permissions)),
         Decision::Refused(why) => {
             shared.identity.refused(&who, Action::Connect, &connect.client_id);
@@ -464,12 +475,6 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refu
             Reason::QuotaExceeded,
             format!("there are {} sessions", settings.sessions_max),
             "Raise `mqtt.sessions_max`, or let clients connect with clean sessions".to_owned(),
-        ),
-        NoSession::OtherPrincipal => (
-            Refusal::ClientId,
-            Reason::ClientIdentifierNotValid,
-            "the client id is connected as somebody else".to_owned(),
-            "Give each device a client id of its own".to_owned(),
         ),
     };
     Box::new(Refused {

@@ -40,6 +40,7 @@ use crate::tally::{Drop as Dropped, End, Refusal};
 
 use self::batches::{Answers, Batches};
 use self::due::Due;
+use self::publish::Twos;
 pub(crate) use self::rate::Bucket;
 use self::rate::Rate;
 use self::topics::{Aliases, Known};
@@ -107,6 +108,7 @@ pub(crate) struct Connection<S> {
 struct Waiting {
     number: u64,
     batch: Vec<Message>,
+    twos: Twos,
     room: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 

@@ -435,14 +435,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Err(Goodbye::new(End::Withdrawn, Reason::NotAuthorized));
         }
         if is_changed {
-            self.drop_withdrawn_filters();
+            self.drop_withdrawn();
         }
         Ok(())
     }
 
-    /// Takes away subscriptions that are not permitted any more (CVE-2021-34434 kept them).
-    pub(super) fn drop_withdrawn_filters(&mut self) {
-        let withdrawn: Vec<TopicFilter> = {
+    /// Takes away subscriptions that are not permitted any more (CVE-2021-34434 kept them), and what waits and may not be
+    /// received any more.
+    pub(super) fn drop_withdrawn(&mut self) {
+        let shared = Arc::clone(self.shared());
+        let moving = shared.groups.moving.read();
+        let (withdrawn, given): (Vec<TopicFilter>, _) = {
             let mut state = self.session().state();
             if !state.is_held_by(self.link()) {
                 return;
@@ -451,8 +454,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let may = |name: &&TopicFilter| {
                 self.permissions.may(Action::Subscribe, &group::topics(name)).is_permitted()
             };
-            state.filters.keys().filter(|filter| !may(filter)).cloned().collect()
+            let withdrawn = state.filters.keys().filter(|filter| !may(filter)).cloned().collect();
+            (withdrawn, state.withdraw(&shared.tallies))
         };
+        self.session().touch();
+        shared.groups.take_back(&shared, given);
+        drop(moving);
         for filter in withdrawn {
             if self.unsubscribe_one(&filter) {
                 self.shared().tallies.refused(Refusal::Subscribe).one();

@@ -369,25 +369,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.batch.is_empty() && self.answers.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        let twos = Twos::of(&batch, self.session());
+        if !self.session().is_durable {
+            // Ids of a session that ends with its connection are nobody's in the journal, least of all another session's of
+            // this client id.
+            batch.iter_mut().for_each(|message| message.packet_id = 0);
+        }
         let answers = std::mem::take(&mut self.answers);
         self.pubacks = 0;
         let number = self.batches.open(answers, std::mem::take(&mut self.batch_bytes), batch.is_empty());
         if !batch.is_empty() {
-            self.hand_over(number, batch);
+            self.hand_over(number, batch, twos);
         }
     }
 
     /// Gives a batch to the journal, or keeps it until the journal has room: meanwhile nothing more is read.
-    pub(super) fn hand_over(&mut self, number: u64, batch: Vec<Message>) {
+    pub(super) fn hand_over(&mut self, number: u64, batch: Vec<Message>, twos: Twos) {
         let link = Arc::clone(self.link());
         let shared = Arc::clone(self.shared());
         let acknowledged = batch.iter().filter(|message| message.qos != Qos::AtMostOnce).count() as u64;
         let zeros = batch.len() as u64 - acknowledged;
-        let twos = Twos::of(&batch, self.session());
+        let settled = twos.clone();
         let received_mono = batch.first().map_or(0, |message| message.received_mono);
         let done = move |result: Result<Vec<Outcome>, AppendError>| {
-            twos.settle(result.as_deref().ok());
+            settled.settle(result.as_deref().ok());
             let failed = match result {
                 Ok(outcomes) => {
                     let now_mono = shared.host.clock.mono_micros();
@@ -410,13 +416,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.shared().tallies.waited.one();
             let journal = self.shared().journal.clone();
             let room = Box::pin(async move { journal.room().await });
-            self.waiting = Some(Box::new(Waiting { number, batch, room }));
+            self.waiting = Some(Box::new(Waiting { number, batch, twos, room }));
         }
     }
 }
 
 /// The QoS 2 messages of a batch: their places in it and their packet ids.
-struct Twos {
+#[derive(Clone)]
+pub(super) struct Twos {
     session: Arc<Session>,
     ids: Vec<(usize, u16)>,
 }

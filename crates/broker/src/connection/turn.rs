@@ -253,7 +253,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.waiting = Some(waiting);
                 return;
             }
-            self.hand_over(waiting.number, waiting.batch);
+            self.hand_over(waiting.number, waiting.batch, waiting.twos);
         }
     }
 

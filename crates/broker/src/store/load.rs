@@ -20,6 +20,8 @@ pub(crate) struct Row {
     pub(crate) id: u64,
     pub(crate) client_id: ByteString,
     pub(crate) principal: Principal,
+    /// The device that it belongs to. Rows of before have none: it is the principal's.
+    pub(crate) device: Option<DeviceName>,
     pub(crate) version: Version,
     pub(crate) expiry_s: u32,
     pub(crate) ends_at: Option<Timestamp>,
@@ -117,12 +119,13 @@ pub(crate) fn load(connection: &catalog::Connection<'_>) -> Result<Loaded, catal
     }
     let sessions = connection.query(
         "SELECT id, client_id, principal, principal_name, version, expiry_s, ends_at, since, filters, queue,
-           filters_revision, owed FROM broker_sessions",
+           filters_revision, owed, device FROM broker_sessions",
         params![],
         |row| {
             let (id, client_id, name): (u64, String, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(3)?);
             let (filters, queue): (Vec<u8>, Vec<u8>) = (row.get(8)?, row.get(9)?);
             let owed: Option<Vec<u8>> = row.get(11)?;
+            let device: Option<String> = row.get(12)?;
             let parts = (
                 principal_of(row.get(2)?, &name),
                 version_of(row.get(4)?),
@@ -145,6 +148,7 @@ pub(crate) fn load(connection: &catalog::Connection<'_>) -> Result<Loaded, catal
                 id,
                 client_id: client_id.into(),
                 principal,
+                device: device.and_then(|device| DeviceName::parse(device).ok()),
                 version,
                 expiry_s: row.get(5)?,
                 ends_at: row.get(6)?,

@@ -1,6 +1,7 @@
 //! The door from outside: real sockets, our own codec by hand for what no client would send, and a stranger's client.
 
 mod bounds;
+mod certified;
 mod client;
 mod conformance;
 mod crashes;
@@ -11,6 +12,7 @@ mod explained;
 mod groups;
 mod hostile;
 mod house;
+mod owners;
 mod persistence;
 mod protocol;
 mod retained;

@@ -154,30 +154,6 @@ async fn a_session_that_was_to_end_with_its_connection_ends_with_it() {
 }
 
 #[tokio::test]
-async fn a_session_belongs_to_its_principal() {
-    let house = House::open().await;
-    let names = ["office-1", "office-2"].map(|name| DeviceName::parse(name).expect("a name"));
-    let mut asks = Vec::new();
-    for name in &names {
-        let password = house.identity.add_device_with_password(&Actor::inside(), name).await.expect("added");
-        let mut ask = persistent(Version::V5, "shared-id");
-        ask.username = Some(name.as_str().into());
-        ask.password = Some(password.reveal().to_owned().into());
-        asks.push(ask);
-    }
-    let (mut first, _) = Client::with(house.password(), asks[0].clone()).await;
-    first.subscribe("cmd/office-1/#", Qos::AtLeastOnce).await;
-    let (_, refused) = Client::ask(house.password(), asks[1].clone()).await;
-    assert_eq!(refused.map(|answer| answer.reason), Some(Reason::ClientIdentifierNotValid));
-    first.expect_nothing().await;
-    first.leave().await;
-    house.until("it is away", |stats| stats.connections == 0).await;
-    let (_, is_present) = Client::with(house.password(), asks[1].clone()).await;
-    assert!(!is_present, "nobody goes on with somebody else's session");
-    assert_eq!(house.broker.stats().subscriptions, 0);
-}
-
-#[tokio::test]
 async fn who_does_not_prove_who_they_are_is_told_so() {
     let house = House::open().await;
     let name = DeviceName::parse("office-1").expect("a name");

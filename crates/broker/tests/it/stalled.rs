@@ -1,57 +1,20 @@
 //! Clients that begin a handshake and leave it lying.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Refusal, Settings};
-use identity::{Actor, NewKey};
-use model::DeviceName;
-use mqtt::{Packet, Reason, Version};
+use mqtt::Version;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection};
 
-use crate::client::{Client, connect};
+use crate::certified::{device, here, with_certificate};
+use crate::client::connect;
 use crate::house::{House, Plan};
 
-/// A client that trusts the house; with the certificate of `device`, which is added for it.
-async fn device(house: &House, device: &str) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(house.root.as_bytes()).expect("PEM")).expect("a root");
-    let name = DeviceName::parse(device).expect("a name");
-    let by = Actor::inside();
-    let issued = house.identity.add_device_with_certificate(&by, &name, NewKey::Made).await;
-    let issued = issued.expect("a certificate");
-    let key = issued.private_key.expect("it was made here");
-    let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes()).expect("a key");
-    let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
-    let config = ClientConfig::builder_with_provider(Arc::new(provider))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has both")
-        .with_root_certificates(roots)
-        .with_client_auth_cert(vec![issued.certificate.der.into()], key);
-    Arc::new(config.expect("a certificate and its key"))
-}
-
-fn here() -> ServerName<'static> {
-    ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST))
-}
-
-/// Mutual TLS, CONNECT and CONNACK.
 async fn is_let_in(house: &House, config: Arc<ClientConfig>, name: &str) {
-    let socket = TcpStream::connect(house.certificates()).await.expect("connected");
-    let stream = TlsConnector::from(config).connect(here(), socket).await.expect("a handshake");
-    let mut client = Client::on(stream, Version::V5);
-    client.send(&Packet::Connect(Box::new(connect(Version::V5, name)))).await;
-    match client.receive().await {
-        Some(Packet::ConnAck(answer)) => assert_eq!(answer.reason, Reason::Success),
-        other => panic!("{other:?}"),
-    }
-    client.leave().await;
+    with_certificate(house, config, connect(Version::V5, name)).await.0.leave().await;
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::http::{ServerArgs, encoded};
 
 /// What `--help` says behind the flags.
-const HELP: &str = r#"A session is what the server knows of one client id: its subscriptions, and what is still to be sent to it. It
-outlives its connection for as long as the client asked.
+const HELP: &str = r#"A session is what the server knows of one client id of one device or user: its subscriptions, and what is still to be
+sent to it. It outlives its connection for as long as the client asked.
 
 Examples:
   godwit session list
@@ -25,7 +25,7 @@ pub(crate) enum Args {
     List(List),
     /// Show one session and its subscriptions
     Show(One),
-    /// End the connection of a client (MQTT 5: reason 0x98, administrative action)
+    /// End the connections of a client id (MQTT 5: reason 0x98, administrative action)
     Kick(Kick),
 }
 
@@ -53,6 +53,9 @@ pub(crate) struct List {
 pub(crate) struct One {
     /// The MQTT client id
     client_id: String,
+    /// Of several sessions of this client id the one of this device, or principal
+    #[arg(long, value_name = "NAME")]
+    owner: Option<String>,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -79,6 +82,9 @@ struct Page {
 struct Session {
     client_id: String,
     principal: String,
+    device: Option<String>,
+    #[serde(default)]
+    confined: bool,
     connection: Option<Connection>,
     subscriptions: usize,
     #[serde(default)]
@@ -162,7 +168,8 @@ async fn list(args: List) -> anyhow::Result<()> {
 }
 
 async fn show(args: One) -> anyhow::Result<()> {
-    let path = format!("/api/v1/sessions/{}", encoded(&args.client_id));
+    let owner = args.owner.map(|owner| format!("?owner={}", encoded(&owner))).unwrap_or_default();
+    let path = format!("/api/v1/sessions/{}{owner}", encoded(&args.client_id));
     let server = args.server.find()?;
     let value: serde_json::Value = server.json(Method::GET, &path, None).await?;
     let mut out = std::io::stdout().lock();
@@ -174,6 +181,10 @@ async fn show(args: One) -> anyhow::Result<()> {
     let mut line = |what: &str, said: String| writeln!(out, "{what:<14}{said}");
     line("client id", shown(&session.client_id))?;
     line("principal", shown(&session.principal))?;
+    if let Some(device) = &session.device {
+        let confined = if session.confined { ", in quarantine or by an expired certificate" } else { "" };
+        line("device", format!("{}{confined}", shown(device)))?;
+    }
     match &session.connection {
         None => line("connection", format!("none; the session lives {} s without one", session.expiry_s))?,
         Some(Connection { peer, version, connected_at, bridge }) => {

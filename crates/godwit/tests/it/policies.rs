@@ -170,7 +170,7 @@ fn a_device_with_a_right_proof_reaches_no_other_device_whatever_it_writes() {
         for topic in
             [format!("dt/{other}/flow"), format!("cmd/{other}/open"), format!("$aws/things/{other}/x")]
         {
-            // With the client id of the one that it would be.
+            // With a client id like that of the one that it would be.
             for retained in [false, true] {
                 let mut raw = Raw::open(door);
                 assert_eq!(raw.say_connect(&format!("pump-2-{at}"), Some(login)), 0);
@@ -185,8 +185,11 @@ fn a_device_with_a_right_proof_reaches_no_other_device_whatever_it_writes() {
                 }
                 assert!(raw.packet().is_none(), "{topic} is refused");
             }
+            // With the client id of the one that it would be it is not even let in.
             let mut raw = Raw::open(door);
-            assert_eq!(raw.say_connect("pump-2", Some(login)), 0);
+            assert_eq!(raw.say_connect("pump-2", Some(login)), 2);
+            let mut raw = Raw::open(door);
+            assert_eq!(raw.say_connect("pump-2x", Some(login)), 0);
             for filter in [
                 format!("cmd/{other}/#"),
                 format!("$share/g/cmd/{other}/#"),
@@ -202,7 +205,7 @@ fn a_device_with_a_right_proof_reaches_no_other_device_whatever_it_writes() {
                     // What is no filter ends the connection.
                     None => {
                         raw = Raw::open(door);
-                        assert_eq!(raw.say_connect("pump-2", Some(login)), 0);
+                        assert_eq!(raw.say_connect("pump-2x", Some(login)), 0);
                     }
                 }
             }

@@ -27,7 +27,52 @@ impl Identity {
         if let Some(permissions) = Permissions::by_nature(who) {
             return permissions;
         }
-        let policies = self.policies_that_judge(who);
+        self.by_policies(self.policies_that_judge(who), who, circumstances)
+    }
+
+    /// What `who` may do once it is let in as before, quarantine and a certificate that is expired left aside: what is kept for a
+    /// client that is not connected is judged by it. Compiled; `None` when it is what `permissions` are.
+    #[must_use]
+    pub fn standing_permissions(
+        &self,
+        who: &Who,
+        circumstances: &Circumstances,
+        permissions: Option<&Permissions>,
+    ) -> Option<Permissions> {
+        let is_by_policies = !self.is_person(who) && Permissions::by_nature(who).is_none();
+        if !is_by_policies {
+            return match permissions {
+                Some(permissions) => self.permissions_again(who, circumstances, permissions),
+                None => Some(self.permissions_of(who, circumstances)),
+            };
+        }
+        let policies = self.standing_policies(who.device.as_ref(), certificate(who));
+        let is_same = permissions.is_some_and(|permissions| match policies.is_empty() {
+            true => permissions.compiled().is_none(),
+            false => permissions.is_of(&policies, &self.context(who, circumstances)),
+        });
+        (!is_same).then(|| self.by_policies(policies, who, circumstances))
+    }
+
+    /// Whether `client_id` is the name of another device that is registered, and `who` no gateway of it. Policies may look at
+    /// client ids (`${iot:ClientId}`), and people do when they read a log: a name is its device's.
+    #[must_use]
+    pub fn names_another(&self, who: &Who, client_id: &str) -> bool {
+        if !matches!(who.principal, Principal::DevicePassword(_) | Principal::Certificate(_)) {
+            return false;
+        }
+        let Ok(name) = DeviceName::parse(client_id) else { return false };
+        let is_registered = matches!(self.state(&name), Some(DeviceState::Active | DeviceState::Quarantined));
+        let is_child = || who.device.as_ref().is_some_and(|device| self.children(device).contains(&name));
+        is_registered && who.device.as_ref() != Some(&name) && !is_child()
+    }
+
+    fn by_policies(
+        &self,
+        policies: Arc<[Arc<Policy>]>,
+        who: &Who,
+        circumstances: &Circumstances,
+    ) -> Permissions {
         if policies.is_empty() {
             return Permissions::none();
         }
@@ -73,11 +118,20 @@ impl Identity {
         device: Option<&DeviceName>,
         certificate: Option<[u8; 32]>,
     ) -> Arc<[Arc<Policy>]> {
+        match device.and_then(|device| self.state(device)) {
+            Some(DeviceState::Quarantined) => Arc::clone(&self.parts.policies.quarantine_only),
+            _ => self.standing_policies(device, certificate),
+        }
+    }
+
+    /// The same, whether or not the device is in quarantine.
+    fn standing_policies(
+        &self,
+        device: Option<&DeviceName>,
+        certificate: Option<[u8; 32]>,
+    ) -> Arc<[Arc<Policy>]> {
         if let Some(only) = certificate.and_then(|certificate| self.parts.claims.policies(&certificate)) {
             return only;
-        }
-        if device.and_then(|device| self.state(device)) == Some(DeviceState::Quarantined) {
-            return Arc::clone(&self.parts.policies.quarantine_only);
         }
         let own = device.cloned().map(Target::Device);
         let groups = device.map(|device| self.groups_of(device)).unwrap_or_default();

@@ -97,6 +97,12 @@ impl Claims {
 }
 
 impl Identity {
+    /// Whether `who` is a claim: it provisions devices, and does nothing else.
+    #[must_use]
+    pub fn is_claim(&self, who: &Who) -> bool {
+        self.parts.claims.template(who).is_some()
+    }
+
     /// Makes a claim: a certificate, with a key made here that is kept nowhere, for `days` days and `devices` devices.
     ///
     /// # Errors
