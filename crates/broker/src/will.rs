@@ -1,7 +1,7 @@
 //! What a client wants said when it goes without a word (MQTT 5.0, section 3.1.2.5).
 //!
 //! A will is a publish like any other: reserved topics, permissions, routes and the journal judge it when it is
-//! published, by what its client may do then. It is durable before its client hears that it is connected, so that the end of the
+//! published, by what its client may do then; one of a client whose proof is worth nothing any more is not published. It is durable before its client hears that it is connected, so that the end of the
 //! server without a word ends nobody's will. Not here: when it is published (`sessions`).
 
 use std::sync::Arc;
@@ -91,6 +91,11 @@ impl Will {
                 drop(Drop::TopicNotAccepted, why);
                 return None;
             }
+        }
+        if !shared.identity.stands(&who) {
+            shared.identity.notice_no_will(&who, &will.topic);
+            drop(Drop::WillNotPermitted, "what its client proved is not accepted any more");
+            return None;
         }
         let permissions = shared.identity.permissions_of(&who, &circumstances);
         let mut actions = [Action::Publish].into_iter().chain(will.retain.then_some(Action::RetainPublish));

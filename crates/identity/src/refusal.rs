@@ -125,6 +125,14 @@ impl Identity {
         let (by, object) = (Actor::of(who, Some(address)), format!("device:{device}"));
         self.notice(&by, "device.refuse", object, Outcome::Refused, Some(json!({ "why": "connect" })));
     }
+
+    /// Writes down that what a device left to be said in its absence is not said: its proof is worth nothing any more.
+    pub fn notice_no_will(&self, who: &Who, topic: &str) {
+        let Some(device) = &who.device else { return };
+        let (by, object) = (Actor::of(who, None), format!("device:{device}"));
+        let detail = json!({ "why": "will", "topic": topic.chars().take(SHOWN_CHARS).collect::<String>() });
+        self.notice(&by, "device.refuse", object, Outcome::Refused, Some(detail));
+    }
 }
 
 /// A device name to type. `NAME` when none can be made, or when the command line would take it for a flag.

@@ -140,3 +140,44 @@ async fn no_will_is_published_because_the_server_stops() {
     client.expect_end(Reason::ServerShuttingDown).await;
     assert_eq!(house.journal.durable_seq(), 0);
 }
+
+#[tokio::test]
+async fn a_device_whose_proof_is_withdrawn_leaves_no_will() {
+    let by = Actor::inside();
+    let house = House::open().await;
+    let mut watcher = watcher(&house).await;
+    let mut count = 0;
+    for (delay_s, is_removed) in [(0, true), (1, true), (0, false)] {
+        count += 1;
+        let name = DeviceName::parse(format!("pump-{count}")).expect("a name");
+        let password = house.identity.add_device_with_password(&by, &name).await.expect("added");
+        let mut ask = persistent(Version::V5, name.as_str());
+        ask.username = Some(name.as_str().into());
+        ask.password = Some(password.reveal().to_owned().into());
+        ask.will = Some(mqtt::Will { delay_s, ..will(&format!("dt/{name}/state"), "gone") });
+        let (mut pump, _) = Client::with(house.password(), ask).await;
+        if !is_removed {
+            // One whose device stands is said.
+            pump.vanish().await;
+            assert_eq!(watcher.take().await.payload, "gone");
+            continue;
+        }
+        if delay_s > 0 {
+            // It waits when the device is removed.
+            pump.vanish().await;
+            house.until("it is away", |stats| stats.connections == 1).await;
+            house.identity.remove_device(&by, &name, None).await.expect("removed");
+        } else {
+            house.identity.remove_device(&by, &name, None).await.expect("removed");
+            pump.expect_end(Reason::NotAuthorized).await;
+        }
+        house.until("not said", |stats| stats.dropped(Drop::WillNotPermitted) == count).await;
+        watcher.expect_nothing().await;
+    }
+    let filter =
+        identity::AuditFilter { action: "device.refuse".to_owned(), ..identity::AuditFilter::default() };
+    let page = identity::AuditPage { is_oldest_first: true, after: None, limit: 10 };
+    let (noted, _) = house.identity.audit(filter, page).await.expect("read");
+    let noted: Vec<_> = noted.iter().map(|entry| entry.object.as_str()).collect();
+    assert_eq!(noted, ["device:pump-1", "device:pump-2"]);
+}
