@@ -20,7 +20,7 @@ use bytes::BytesMut;
 use catalog::{Catalog, Migration, WriteError, params};
 use hashbrown::HashMap;
 use journal::{Chains, Consumer, Hold, Journal, ReadError, Reader};
-use model::{Lane, Message, Origin, Qos, Timestamp, TopicName};
+use model::{DeviceName, Lane, Message, Origin, Qos, Timestamp, TopicName};
 use mqtt::{Decoder, Packet, Publish, PublishProperties, Side, Version};
 use parking_lot::Mutex;
 
@@ -59,6 +59,7 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { room: "broker", version: 2, sql: crate::store::SQL },
     Migration { room: "broker", version: 3, sql: crate::store::SQL_STEPS },
     Migration { room: "broker", version: 4, sql: crate::store::SQL_OWNERS },
+    Migration { room: "broker", version: 5, sql: "ALTER TABLE broker_retained ADD COLUMN device TEXT;" },
 ];
 
 /// How far the retained messages in memory have followed the journal, and who waits for them.
@@ -118,10 +119,10 @@ impl Archive {
         let failed = |error: catalog::ReadError| StartError::Retained(Box::new(error));
         let (position, rows) = shared.catalog.read(read_table).map_err(failed)?;
         let (now, now_mono) = (shared.host.clock.now(), shared.host.clock.mono_micros());
-        let origin = Arc::new(Origin::inside(shared.host.boot));
+        let boot = shared.host.boot;
         for row in rows {
             let seq = row.seq;
-            if let Some(message) = row.message(now, now_mono, &origin) {
+            if let Some(message) = row.message(now, now_mono, boot) {
                 shared.retained.apply(&message, seq, &shared.tallies);
             }
         }
@@ -255,13 +256,23 @@ struct Row {
     received_at: Timestamp,
     expires_at: Option<Timestamp>,
     packet: Option<Vec<u8>>,
+    /// Whose it is, if a device's.
+    device: Option<String>,
 }
 
 impl Row {
     fn of(topic: &TopicName, kept: Option<&Kept>, now: Timestamp, now_mono: u64) -> Self {
         let topic = topic.clone();
         let Some(Kept { message, seq }) = kept else {
-            return Self { topic, seq: 0, qos: 0, received_at: now, expires_at: None, packet: None };
+            return Self {
+                topic,
+                seq: 0,
+                qos: 0,
+                received_at: now,
+                expires_at: None,
+                packet: None,
+                device: None,
+            };
         };
         let publish = Publish {
             dup: false,
@@ -288,11 +299,12 @@ impl Row {
             received_at: message.received_at,
             expires_at,
             packet: is_packet.then(|| packet.to_vec()),
+            device: message.origin.device.as_ref().map(ToString::to_string),
         }
     }
 
     /// The message as it was, for the clocks of this start; `None` when its time is over or the row is no packet.
-    fn message(self, now: Timestamp, now_mono: u64, origin: &Arc<Origin>) -> Option<Message> {
+    fn message(self, now: Timestamp, now_mono: u64, boot: u32) -> Option<Message> {
         let mut packet = BytesMut::from(self.packet?.as_slice());
         let mut decoder = Decoder::new(Side::Server, usize::MAX);
         decoder.set_version(Version::V5);
@@ -323,7 +335,10 @@ impl Row {
             message_id: None,
             trace_id: None,
             to: None,
-            origin: Arc::clone(origin),
+            origin: Arc::new(Origin {
+                device: self.device.and_then(|device| DeviceName::parse(device).ok()),
+                ..Origin::inside(boot)
+            }),
         })
     }
 }
@@ -335,7 +350,7 @@ fn read_table(connection: &catalog::Connection<'_>) -> Result<(u64, Vec<Row>), c
         |row| row.get(0),
     )?;
     let rows = connection.query(
-        "SELECT topic, seq, qos, received_at, expires_at, packet FROM broker_retained",
+        "SELECT topic, seq, qos, received_at, expires_at, packet, device FROM broker_retained",
         params![],
         |row| {
             let topic: String = row.get(0)?;
@@ -348,6 +363,7 @@ fn read_table(connection: &catalog::Connection<'_>) -> Result<(u64, Vec<Row>), c
                 received_at: row.get(3)?,
                 expires_at: row.get(4)?,
                 packet: row.get(5)?,
+                device: row.get(6)?,
             }))
         },
     )?;
@@ -360,18 +376,19 @@ async fn write_table(catalog: &Catalog, rows: Vec<Row>, position: u64) -> Result
             for row in &rows {
                 match &row.packet {
                     Some(packet) => transaction.execute(
-                        "INSERT INTO broker_retained (topic, seq, qos, received_at, expires_at, packet)
-                         VALUES ($1, $2, $3, $4, $5, $6)
+                        "INSERT INTO broker_retained (topic, seq, qos, received_at, expires_at, packet, device)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7)
                          ON CONFLICT (topic) DO UPDATE SET seq = excluded.seq, qos = excluded.qos,
                            received_at = excluded.received_at, expires_at = excluded.expires_at,
-                           packet = excluded.packet",
+                           packet = excluded.packet, device = excluded.device",
                         params![
                             row.topic.as_str(),
                             row.seq,
                             row.qos,
                             row.received_at,
                             row.expires_at,
-                            *packet
+                            *packet,
+                            row.device
                         ],
                     )?,
                     None => transaction.execute(

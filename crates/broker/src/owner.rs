@@ -45,9 +45,4 @@ impl Owner {
             Self::Principal(_) => None,
         }
     }
-
-    /// Whether it is one thing in the field, of which there are many, and not people and their programs.
-    pub(crate) fn is_in_the_field(&self) -> bool {
-        matches!(self, Self::Device(_) | Self::Principal(Principal::Certificate(_)))
-    }
 }

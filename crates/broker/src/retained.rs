@@ -1,15 +1,16 @@
 //! The last retained message of each topic, found by filter (MQTT 5.0, section 3.3.1.3).
 //!
 //! Memory only: the durable copy is [`archive`](crate::archive)'s. Topics are a tree of levels, so that a filter walks
-//! only what it can match. The laws: bounded in messages and bytes; an older record never replaces a newer one; an
+//! only what it can match. The laws: bounded in messages and bytes, and in messages of one device; an older record never replaces a newer one; an
 //! empty payload takes the message away; a kept message pins no network buffer.
 
-use std::collections::BTreeMap;
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use model::{Message, TopicName};
+use model::{DeviceName, Message, TopicName};
 use parking_lot::RwLock;
 
 use crate::tally::{Drop, Tallies};
@@ -63,6 +64,8 @@ fn bytes_of(message: &Message) -> usize {
 pub(crate) struct Bounds {
     pub(crate) messages_max: usize,
     pub(crate) bytes_max: usize,
+    /// Of one device.
+    pub(crate) per_device_max: usize,
 }
 
 /// All retained messages.
@@ -76,6 +79,8 @@ struct Tree {
     root: Node,
     messages: usize,
     bytes: usize,
+    /// How many of `messages` are of this device.
+    of: HashMap<DeviceName, usize>,
 }
 
 #[derive(Default)]
@@ -92,14 +97,18 @@ impl Retained {
     /// Whether `message` would exceed the bounds. A look from the door, so that the sender can be told.
     pub(crate) fn is_full_for(&self, message: &Message) -> bool {
         let tree = self.tree.read();
-        let bytes = bytes_of(message);
-        if message.payload.is_empty() || self.bounds.fits(tree.messages + 1, tree.bytes + bytes) {
+        let (bytes, owner) = (bytes_of(message), device_of(message));
+        let of_owner = owner.and_then(|owner| tree.of.get(owner)).copied().unwrap_or(0);
+        let fits = self.bounds.fits(tree.messages + 1, tree.bytes + bytes);
+        if message.payload.is_empty() || (fits && of_owner < self.bounds.per_device_max) {
             return false;
         }
         let older = tree.root.find(&message.topic);
         let (messages, older_bytes) =
             older.map_or((tree.messages + 1, 0), |kept| (tree.messages, kept.bytes()));
+        let is_own = owner.is_some() && older.is_some_and(|kept| device_of(&kept.message) == owner);
         !self.bounds.fits(messages, tree.bytes + bytes - older_bytes)
+            || (!is_own && of_owner >= self.bounds.per_device_max)
     }
 
     /// Takes the effect of a record whose retain flag is set. `false`: it exceeds the bounds and was not kept.
@@ -111,22 +120,24 @@ impl Retained {
         let levels: Vec<&str> = message.topic.split('/').collect();
         let older = tree.root.take(&levels);
         if let Some(older) = &older {
-            tree.messages -= 1;
-            tree.bytes -= older.bytes();
-            tallies.retained_messages.down(1);
-            tallies.retained_bytes.down(older.bytes() as u64);
+            tree.forget(older, tallies);
         }
         if message.payload.is_empty() {
             return true;
         }
-        let bytes = bytes_of(message);
-        if !self.bounds.fits(tree.messages + 1, tree.bytes + bytes) {
+        let (bytes, owner) = (bytes_of(message), device_of(message));
+        let of_owner = owner.and_then(|owner| tree.of.get(owner)).copied().unwrap_or(0);
+        let fits = self.bounds.fits(tree.messages + 1, tree.bytes + bytes);
+        if !fits || of_owner >= self.bounds.per_device_max {
             // The older one is gone all the same: it is not the last one any more.
             tallies.dropped(Drop::NotRetained).one();
             return false;
         }
         tree.messages += 1;
         tree.bytes += bytes;
+        if let Some(owner) = owner {
+            *tree.of.entry(owner.clone()).or_default() += 1;
+        }
         tallies.retained_messages.up(1);
         tallies.retained_bytes.up(bytes as u64);
         tree.root.put(&levels, Arc::new(Kept { message: unpinned(message), seq }));
@@ -163,15 +174,35 @@ impl Retained {
         over.retain(|(topic, seq)| {
             let is_same = tree.root.find(topic).is_some_and(|kept| kept.seq == *seq);
             if is_same && let Some(gone) = tree.root.take(&topic.split('/').collect::<Vec<_>>()) {
-                tree.messages -= 1;
-                tree.bytes -= gone.bytes();
-                tallies.retained_messages.down(1);
-                tallies.retained_bytes.down(gone.bytes() as u64);
+                tree.forget(&gone, tallies);
             }
             is_same
         });
         over.into_iter().map(|(topic, _)| topic).collect()
     }
+}
+
+impl Tree {
+    /// A message was taken out of the tree.
+    fn forget(&mut self, gone: &Kept, tallies: &Tallies) {
+        self.messages -= 1;
+        self.bytes -= gone.bytes();
+        tallies.retained_messages.down(1);
+        tallies.retained_bytes.down(gone.bytes() as u64);
+        if let Some(owner) = device_of(&gone.message)
+            && let Entry::Occupied(mut of_owner) = self.of.entry(owner.clone())
+        {
+            *of_owner.get_mut() -= 1;
+            if *of_owner.get() == 0 {
+                of_owner.remove();
+            }
+        }
+    }
+}
+
+/// The device that sent it: people and their programs are bounded all together.
+fn device_of(message: &Message) -> Option<&DeviceName> {
+    message.origin.device.as_ref()
 }
 
 impl Bounds {
@@ -270,7 +301,7 @@ mod tests {
     use super::*;
     use crate::prepared::tests::message;
 
-    const BOUNDS: Bounds = Bounds { messages_max: 3, bytes_max: 10_000 };
+    const BOUNDS: Bounds = Bounds { messages_max: 3, bytes_max: 10_000, per_device_max: 2 };
 
     fn retain(topic: &str, payload: &[u8]) -> Message {
         Message { payload: Bytes::copy_from_slice(payload), retain: true, ..message(topic, Qos::AtLeastOnce) }
@@ -310,6 +341,32 @@ mod tests {
     }
 
     #[test]
+    fn one_device_cannot_take_all_places_and_gives_back_what_it_took() {
+        let tallies = Tallies::new();
+        let retained = Retained::new(BOUNDS);
+        let of = |device: &str, topic: &str| {
+            let device = model::DeviceName::parse(device).expect("a name");
+            let origin = model::Origin { device: Some(device), ..model::Origin::inside(1) };
+            Message { origin: Arc::new(origin), ..retain(topic, b"x") }
+        };
+        for (seq, topic) in ["a", "b"].iter().enumerate() {
+            assert!(retained.apply(&of("pump-1", topic), seq as u64 + 1, &tallies));
+        }
+        assert!(retained.is_full_for(&of("pump-1", "c")));
+        assert!(!retained.apply(&of("pump-1", "c"), 3, &tallies));
+        assert!(!retained.is_full_for(&of("pump-1", "a")), "another in place of its own");
+        assert!(retained.apply(&of("pump-1", "a"), 4, &tallies));
+        assert!(!retained.is_full_for(&of("pump-2", "c")) && !retained.is_full_for(&retain("c", b"x")));
+        // What somebody else puts in its place is his.
+        assert!(retained.apply(&of("pump-2", "a"), 5, &tallies));
+        assert!(retained.apply(&of("pump-1", "c"), 6, &tallies));
+        for (seq, topic) in ["a", "b", "c"].iter().enumerate() {
+            retained.apply(&retain(topic, b""), seq as u64 + 7, &tallies);
+        }
+        assert!(retained.tree.read().of.is_empty(), "nothing stays behind");
+    }
+
+    #[test]
     fn what_is_over_its_time_is_not_sent_and_goes() {
         let tallies = Tallies::new();
         let retained = Retained::new(BOUNDS);
@@ -329,7 +386,7 @@ mod tests {
             filter in "([ab+]?)(/[ab+]?){0,3}(/#)?",
         ) {
             let tallies = Tallies::new();
-            let retained = Retained::new(Bounds { messages_max: 100, bytes_max: 1_000_000 });
+            let retained = Retained::new(Bounds { messages_max: 100, bytes_max: 1_000_000, ..BOUNDS });
             let mut model = BTreeMap::new();
             for (seq, topic) in kept.iter().filter(|topic| !topic.is_empty()).enumerate() {
                 retained.apply(&retain(topic, b"x"), seq as u64 + 1, &tallies);

@@ -67,6 +67,24 @@ impl Table {
         self.count += usize::from(of_owner.insert(Name::of(session), Arc::clone(session)).is_none());
     }
 
+    /// The session that is to end when this owner gets another one: it is away, and has been for the longest.
+    fn crowded_out(&self, owner: &Owner, most: usize) -> Result<Option<Arc<Session>>, NoSession> {
+        let Some(of_owner) = self.by_owner.get(owner).filter(|of_owner| of_owner.len() >= most) else {
+            return Ok(None);
+        };
+        // A claim is of a whole batch of devices, a user of many programs.
+        if owner.device().is_none() {
+            return Ok(None);
+        }
+        let away = of_owner.values().filter_map(|session| {
+            let state = session.state();
+            let since = state.ends_due?.saturating_sub(u64::from(state.expiry_s) * SECOND_MICROS);
+            state.link.is_none().then(|| (since, session))
+        });
+        let longest = away.min_by_key(|(since, _)| *since);
+        longest.map(|(_, session)| Some(Arc::clone(session))).ok_or(NoSession::DeviceFull)
+    }
+
     fn all(&self) -> impl Iterator<Item = &Arc<Session>> {
         self.by_owner.values().flat_map(HashMap::values)
     }
@@ -98,6 +116,14 @@ pub(crate) struct Ask {
     pub(crate) since: u64,
 }
 
+/// How many sessions there may be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Most {
+    pub(crate) all: usize,
+    /// Of one device.
+    pub(crate) per_device: usize,
+}
+
 /// What it got, and what is to be done for it.
 pub(crate) struct Attached {
     pub(crate) session: Arc<Session>,
@@ -109,7 +135,7 @@ pub(crate) struct Attached {
     pub(crate) taken_over: Option<Arc<Link>>,
     /// The will that its end, or the end of the older session, brings about.
     pub(crate) will: Option<Box<Will>>,
-    /// The older session ended: its subscriptions are to go.
+    /// The older session ended, or one of the same device that is away for longer than all others: its subscriptions are to go.
     pub(crate) ended: Option<Ended>,
     /// What it had of its groups.
     pub(crate) given: Given,
@@ -140,6 +166,8 @@ pub(crate) struct Dues {
 pub(crate) enum NoSession {
     /// There are as many as there may be.
     Full,
+    /// There are as many of this device as there may be, and all are connected.
+    DeviceFull,
 }
 
 /// What is to be done after a connection let go of its session, or a time came.
@@ -157,20 +185,31 @@ pub(crate) struct After {
 
 impl Sessions {
     /// Gives `ask.link` the session of its client id: the older one when there is one that may go on, else a new one.
-    pub(crate) fn attach(
-        &self,
-        ask: Ask,
-        sessions_max: usize,
-        tallies: &Tallies,
-    ) -> Result<Attached, NoSession> {
+    pub(crate) fn attach(&self, ask: Ask, most: Most, tallies: &Tallies) -> Result<Attached, NoSession> {
         let mut table = self.table.lock();
         let name = Name { is_confined: ask.who.is_confined(), client_id: ask.link.client_id.clone() };
         let Some(older) = table.find(&Owner::of(&ask.who), &name).cloned() else {
-            if table.count >= sessions_max {
+            let over = table.crowded_out(&Owner::of(&ask.who), most.per_device)?;
+            if table.count - usize::from(over.is_some()) >= most.all {
                 return Err(NoSession::Full);
             }
+            let over = over.map(|over| {
+                let mut state = over.state();
+                let dues = Dues { will: state.will_due.take(), end: state.ends_due.take() };
+                let will = state.will.take();
+                let (filters, given) = state.end(tallies);
+                drop(state);
+                table.remove(&over, tallies);
+                (dues, will, given, Ended { session: over, filters })
+            });
             tallies.sessions.up(1);
-            return Ok(self.make(&mut table, ask));
+            let made = self.make(&mut table, ask);
+            return Ok(match over {
+                None => made,
+                Some((dues, will, given, ended)) => {
+                    Attached { will, ended: Some(ended), given, dues, ..made }
+                }
+            });
         };
         let mut state = older.state();
         let taken_over = state.link.take();

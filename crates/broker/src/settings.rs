@@ -48,6 +48,9 @@ pub struct Settings {
     pub session_expiry_max: Duration,
     /// Most sessions, connected or not. Default: 200,000. Beyond it a new client is refused.
     pub sessions_max: usize,
+    /// Most sessions of one device, connected or not. Default: 16. Beyond it the one that is away for the longest ends; while all
+    /// are connected the new client is refused.
+    pub sessions_per_device_max: usize,
     /// How many QoS 1 and 2 messages a client may send before they are acknowledged, QoS 2 before they are released
     /// (Receive Maximum). Default: 1,000. Beyond it an MQTT 3.1.1 connection is read no further until some of QoS 1 are
     /// durable; with as many of QoS 2 that it does not release it is closed.
@@ -83,6 +86,9 @@ pub struct Settings {
     pub inflight_max: u16,
     /// Most retained messages. Default: 100,000.
     pub retained_messages_max: usize,
+    /// Most retained messages of one device. Default: 1,000, so that one cannot take all places; a gateway that retains for
+    /// more things connects as a user.
+    pub retained_messages_per_device_max: usize,
     /// Most bytes of retained messages, topics included. Default: 64 MiB.
     pub retained_bytes_max: usize,
     /// How often `$SYS/broker/...` is brought up to date. Default: 10 s; 0 s: there are no such topics.
@@ -107,6 +113,7 @@ impl Default for Settings {
             keep_alive_s_max: 3_600,
             session_expiry_max: Duration::from_secs(30 * 86_400),
             sessions_max: 200_000,
+            sessions_per_device_max: 16,
             receive_maximum: 1_000,
             bytes_in_flight_max: 1024 * 1024,
             topic_aliases_max: 32,
@@ -122,6 +129,7 @@ impl Default for Settings {
             left_total_max: 10_000_000,
             inflight_max: 256,
             retained_messages_max: 100_000,
+            retained_messages_per_device_max: 1_000,
             retained_bytes_max: 64 * 1024 * 1024,
             sys_interval: Duration::from_secs(10),
             close_wait: Duration::from_secs(5),
@@ -162,6 +170,7 @@ impl Settings {
         // Acknowledgements out of order are looked for one by one: the window stays small.
         within("inflight_max", self.inflight_max.into(), 1, 4_096)?;
         within("keep_alive_s_max", self.keep_alive_s_max.into(), 1, u16::MAX.into())?;
+        within("sessions_per_device_max", self.sessions_per_device_max, 1, 1_000_000)?;
         within("handshakes_per_address_max", self.handshakes_per_address_max, 1, 65_536)?;
         within("connects_per_second_max", self.connects_per_second_max as usize, 1, 1_000_000)?;
         let messages = self.publish_messages_per_second_max as usize;

@@ -77,6 +77,7 @@ impl Shared {
             retained: Retained::new(retained::Bounds {
                 messages_max: settings.retained_messages_max,
                 bytes_max: settings.retained_bytes_max,
+                per_device_max: settings.retained_messages_per_device_max,
             }),
             sys: Sys::default(),
             applied: Applied::default(),

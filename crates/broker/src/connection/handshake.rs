@@ -28,7 +28,7 @@ use crate::link::{Link, RIGHTS};
 use crate::logbook::shown;
 use crate::scratch;
 use crate::session::Session;
-use crate::sessions::{After, Ask, Attached, NoSession};
+use crate::sessions::{After, Ask, Attached, Most, NoSession};
 use crate::settings::Auth;
 use crate::shared::Shared;
 use crate::store::{self, KeptWill};
@@ -195,9 +195,10 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         id: shared.host.random.number() >> 1,
         since: shared.journal.durable_seq(),
     };
+    let most = Most { all: settings.sessions_max, per_device: settings.sessions_per_device_max };
     let attached = {
         let _moving = shared.groups.moving.read();
-        let mut attached = shared.sessions.attach(ask, settings.sessions_max, &shared.tallies);
+        let mut attached = shared.sessions.attach(ask, most, &shared.tallies);
         if let Ok(attached) = &mut attached {
             shared.groups.take_back(shared, std::mem::take(&mut attached.given));
         }
@@ -221,6 +222,14 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
     // Rights that changed meanwhile were told to those who were connected then.
     if shared.identity.revision() != revision {
         held.link.signal.raise(RIGHTS);
+    }
+    if let Some(over) = ended.as_ref().filter(|ended| ended.session.client_id != held.link.client_id) {
+        tracing::warn!(
+            client_id = ?held.link.client_id, ended = ?over.session.client_id,
+            "a device has more than {} sessions: the one that was away for the longest ended. Give its client one client id, or \
+             raise `mqtt.sessions_per_device_max`",
+            settings.sessions_per_device_max
+        );
     }
     let old_key = ended.as_ref().map_or(held.session.key, |ended| ended.session.key);
     shared.timetable.forget(old_key, dues);
@@ -475,6 +484,12 @@ fn no_session(no: NoSession, settings: &Settings, connect: &Connect) -> Box<Refu
             Reason::QuotaExceeded,
             format!("there are {} sessions", settings.sessions_max),
             "Raise `mqtt.sessions_max`, or let clients connect with clean sessions".to_owned(),
+        ),
+        NoSession::DeviceFull => (
+            Refusal::SessionsFull,
+            Reason::QuotaExceeded,
+            format!("{} clients of this device are connected", settings.sessions_per_device_max),
+            "Raise `mqtt.sessions_per_device_max`, or look for who else has its key".to_owned(),
         ),
     };
     Box::new(Refused {

@@ -164,7 +164,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let text = explain::text(self.link(), || why.clone());
                 self.refusals.extend(text.map(|text| (packet_id, text)));
                 self.log_refusal(Refusal::Retained, || {
-                    let hint = "Raise `mqtt.retained_messages_max` or `mqtt.retained_bytes_max`, or clear topics with an empty payload";
+                    let hint = "Raise `mqtt.retained_messages_max`, `mqtt.retained_messages_per_device_max` or `mqtt.retained_bytes_max`, or clear \
+                                topics with an empty payload";
                     (why, hint.to_owned())
                 });
                 self.promise_refusal(qos, packet_id, Reason::QuotaExceeded);

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use identity::{Actor, NewKey};
+use identity::{Actor, Issued, NewKey};
 use model::DeviceName;
 use mqtt::{Connect, Packet, Reason};
 use tokio::net::TcpStream;
@@ -17,20 +17,24 @@ use crate::house::House;
 
 /// A client that trusts the house, with a certificate of `device`, which is added if it has none.
 pub(crate) async fn device(house: &House, device: &str) -> Arc<ClientConfig> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(house.root.as_bytes()).expect("PEM")).expect("a root");
     let name = DeviceName::parse(device).expect("a name");
     let by = Actor::inside();
     let issued = house.identity.add_device_with_certificate(&by, &name, NewKey::Made).await;
-    let issued = issued.expect("a certificate");
-    let key = issued.private_key.expect("it was made here");
+    showing(house, &issued.expect("a certificate"))
+}
+
+/// A client that trusts the house and shows this certificate.
+pub(crate) fn showing(house: &House, issued: &Issued) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(house.root.as_bytes()).expect("PEM")).expect("a root");
+    let key = issued.private_key.as_ref().expect("it was made here");
     let key = PrivateKeyDer::from_pem_slice(key.reveal().as_bytes()).expect("a key");
     let provider = tokio_rustls::rustls::crypto::aws_lc_rs::default_provider();
     let config = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()
         .expect("the provider has both")
         .with_root_certificates(roots)
-        .with_client_auth_cert(vec![issued.certificate.der.into()], key);
+        .with_client_auth_cert(vec![issued.certificate.der.clone().into()], key);
     Arc::new(config.expect("a certificate and its key"))
 }
 

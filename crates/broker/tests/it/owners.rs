@@ -7,10 +7,11 @@ use broker::{Drop, End, Refusal, Settings};
 use host::sim::SimClock;
 use identity::Actor;
 use identity::policy::{Expected, PolicyName, Target};
+use identity::provisioning::TemplateName;
 use model::{DeviceName, Qos};
 use mqtt::{Connect, Packet, Publish, PublishProperties, Reason, SubscribeOptions, Version};
 
-use crate::certified::{device, with_certificate};
+use crate::certified::{device, showing, with_certificate};
 use crate::client::{Client, connect, persistent, publish};
 use crate::exactly_once::{ack, twice};
 use crate::house::{House, Plan};
@@ -297,4 +298,89 @@ async fn a_session_is_judged_by_who_connected_last_after_a_crash_too() {
     assert_eq!(pump.take().await.payload, "floor 3");
     let stats = house.broker.stats();
     assert_eq!((stats.dropped(Drop::NotReceivable), stats.ended(End::Withdrawn)), (0, 0));
+}
+
+#[tokio::test]
+async fn a_device_with_ever_new_client_ids_ends_its_own_oldest_session_and_nobody_elses() {
+    let clock = Arc::new(SimClock::new());
+    let settings = Settings { sessions_per_device_max: 3, ..Settings::default() };
+    let plan = Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::with(settings) };
+    let house = House::with(plan).await;
+    let (one, two) = (login(&house, "office-1").await, login(&house, "office-2").await);
+    let names = || house.broker.sessions().iter().map(|view| view.client_id.to_string()).collect::<Vec<_>>();
+    Client::with(house.password(), two(persistent(Version::V5, "other"))).await.0.leave().await;
+    for id in ["d", "c", "b", "a"] {
+        let (mut client, _) = Client::with(house.password(), one(persistent(Version::V5, id))).await;
+        client.subscribe("cmd/office-1/#", Qos::AtLeastOnce).await;
+        client.leave().await;
+        house.until("it is away", |stats| stats.connections == 0).await;
+        clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(names(), ["a", "b", "c", "other"]);
+    assert_eq!(house.broker.stats().subscriptions, 3);
+    // While all of them are connected, one more is too many.
+    let mut held = Vec::new();
+    for id in ["a", "b", "c"] {
+        held.push(Client::with(house.password(), one(persistent(Version::V5, id))).await.0);
+    }
+    let (_, refused) = Client::ask(house.password(), one(connect(Version::V5, "d"))).await;
+    assert_eq!(refused.map(|answer| answer.reason), Some(Reason::QuotaExceeded));
+    assert_eq!(names(), ["a", "b", "c", "other"]);
+    // People and their programs share the bound of all.
+    for id in 0..5 {
+        Client::with(house.anonymous(), persistent(Version::V5, &format!("p{id}"))).await.0.leave().await;
+    }
+    assert_eq!(house.broker.stats().sessions, 9);
+}
+
+#[tokio::test]
+async fn one_device_cannot_retain_everything_after_a_restart_neither() {
+    let plan = || Plan::with(Settings { retained_messages_per_device_max: 2, ..Settings::default() });
+    let house = House::with(plan()).await;
+    let login = login(&house, "pump-1").await;
+    let retain = |topic: &str, id| Publish { retain: true, ..publish(topic, id, "x") };
+    let ask = || login(connect(Version::V5, "pump-1"));
+    let (mut pump, _) = Client::with(house.password(), ask()).await;
+    for (id, topic) in [(1, "dt/pump-1/a"), (2, "dt/pump-1/b")] {
+        pump.publish(retain(topic, id)).await;
+        pump.expect_puback(id, Reason::Success).await;
+    }
+    house.until("kept", |stats| stats.retained_messages == 2).await;
+    pump.publish(retain("dt/pump-1/c", 3)).await;
+    pump.expect_puback(3, Reason::QuotaExceeded).await;
+    pump.leave().await;
+    let house = house.restart(plan()).await;
+    let (mut pump, _) = Client::with(house.password(), ask()).await;
+    pump.publish(retain("dt/pump-1/c", 1)).await;
+    pump.expect_puback(1, Reason::QuotaExceeded).await;
+    pump.publish(retain("dt/pump-1/a", 2)).await;
+    pump.expect_puback(2, Reason::Success).await;
+    let mut office = Client::open(house.anonymous(), Version::V5, "office").await;
+    office.publish(retain("dt/pump-1/c", 1)).await;
+    office.expect_puback(1, Reason::Success).await;
+}
+
+#[tokio::test]
+async fn a_claim_keeps_no_session_and_serves_a_whole_batch() {
+    let by = Actor::inside();
+    let house = House::with(Plan::with(Settings { sessions_per_device_max: 2, ..Settings::default() })).await;
+    let template = TemplateName::parse("pumps").expect("a name");
+    let body = r#"{"Parameters": {"SerialNumber": {"Type": "String"}}, "Resources": {
+        "thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": {"Ref": "SerialNumber"}}},
+        "certificate": {"Type": "AWS::IoT::Certificate", "Properties": {"CertificateId": {"Ref": "AWS::IoT::Certificate::Id"}}}}}"#;
+    house.identity.put_template(&by, &template, body).await.expect("put");
+    let claim = house.identity.make_claim(&by, &template, 1, 10).await.expect("a claim");
+    let config = showing(&house, &claim);
+    let mut held = Vec::new();
+    for id in ["box-1", "box-2", "box-3"] {
+        let (client, is_present) =
+            with_certificate(&house, Arc::clone(&config), persistent(Version::V5, id)).await;
+        assert!(!is_present);
+        held.push(client);
+    }
+    assert!(house.broker.sessions().iter().all(|view| view.expiry_s == 0));
+    for client in held {
+        client.vanish().await;
+    }
+    house.until("nothing stays", |stats| stats.sessions == 0).await;
 }
