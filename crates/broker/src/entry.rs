@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use host::Turn;
 use identity::{Authority, AuthorityError, ClientCertificates};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::LazyConfigAcceptor;
@@ -27,12 +28,14 @@ pub(crate) struct Entry {
     pub(crate) asked: ClientCertificates,
     /// What the client showed.
     pub(crate) certificate: Option<CertificateDer<'static>>,
+    /// The turn of its handshake: held until it is let in, for whoever shows any certificate comes through a handshake.
+    pub(crate) turn: Option<Turn>,
 }
 
 impl Entry {
     /// Without TLS, or with TLS that somebody else did.
     pub(crate) fn plain(auth: Auth) -> Self {
-        Self { auth, asked: ClientCertificates::None, certificate: None }
+        Self { auth, asked: ClientCertificates::None, certificate: None, turn: None }
     }
 }
 

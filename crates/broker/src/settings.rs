@@ -20,8 +20,8 @@ pub struct Settings {
     #[serde(with = "humantime_serde")]
     pub connect_timeout: Duration,
     /// Most TLS and WebSocket handshakes of one address at one time. Default: 256. More of it wait for their turn, within
-    /// `connect_timeout`, and while they wait those that take longer than a second are ended; other addresses wait for none
-    /// of them.
+    /// `connect_timeout`, and while they wait those that are not let in after half of it are ended; other addresses wait for
+    /// none of them.
     pub handshakes_per_address_max: usize,
     /// Most connections at one time. Default: 100,000: at 4 KB each they fit a small machine.
     pub connections_max: usize,

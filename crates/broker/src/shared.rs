@@ -82,7 +82,7 @@ impl Shared {
             sys: Sys::default(),
             applied: Applied::default(),
             timetable: Timetable::default(),
-            handshakes: Turns::new(settings.handshakes_per_address_max),
+            handshakes: Turns::new(settings.handshakes_per_address_max, settings.connect_timeout / 2),
             admission: Admission::new(
                 settings.connections_max,
                 settings.connections_per_address_max,

@@ -11,6 +11,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use host::Turn;
+
 use crate::admission::Place;
 use crate::connection;
 use crate::entry::{Entry, Failure, Tls};
@@ -50,39 +52,50 @@ impl Transport {
         let Some(tls) = self.tls.clone() else {
             return self.upgrade(shared, stream, peer, Entry::plain(auth), place).await;
         };
-        match Box::pin(shake_hands(&shared, peer, tls.accept(stream))).await {
-            Some((stream, certificate)) => {
-                let entry = Entry { auth, asked: tls.asked(), certificate };
+        match Box::pin(shake_hands(&shared, peer, None, tls.accept(stream))).await {
+            Some(((stream, certificate), turn)) => {
+                let entry = Entry { auth, asked: tls.asked(), certificate, turn: Some(turn) };
                 self.upgrade(shared, stream, peer, entry, place).await;
             }
             None => drop(place),
         }
     }
 
-    async fn upgrade<S>(self, shared: Arc<Shared>, stream: S, peer: SocketAddr, entry: Entry, place: Place)
-    where
+    async fn upgrade<S>(
+        self,
+        shared: Arc<Shared>,
+        stream: S,
+        peer: SocketAddr,
+        mut entry: Entry,
+        place: Place,
+    ) where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let Some(path) = self.websocket else {
             return connection::serve(shared, stream, peer, entry, place).await;
         };
         let bytes_max = shared.settings.packet_bytes_max;
-        let accepted = shake_hands(&shared, peer, Box::pin(websocket::accept(stream, path, bytes_max))).await;
-        if let Some(stream) = accepted {
+        let upgrade = Box::pin(websocket::accept(stream, path, bytes_max));
+        if let Some((stream, turn)) = shake_hands(&shared, peer, entry.turn.take(), upgrade).await {
+            entry.turn = Some(turn);
             connection::serve(shared, Box::new(stream), peer, entry, place).await;
         }
     }
 }
 
-/// Waits for a turn and for the handshake; `None`: it failed, which is counted and logged.
+/// Waits for a turn, if there is none yet, and for the handshake; `None`: it failed, which is counted and logged.
 async fn shake_hands<T, E: Into<Failure>>(
     shared: &Shared,
     peer: SocketAddr,
+    turn: Option<Turn>,
     handshake: impl Future<Output = Result<T, E>>,
-) -> Option<T> {
+) -> Option<(T, Turn)> {
     let in_turn = async {
-        let turn = shared.handshakes.take(peer.ip()).await;
-        tokio::select! {
+        let turn = match turn {
+            Some(turn) => turn,
+            None => shared.handshakes.take(peer.ip()).await,
+        };
+        let shaken = tokio::select! {
             shaken = handshake => shaken.map_err(Into::into),
             () = turn.over() => {
                 let most = shared.settings.handshakes_per_address_max;
@@ -91,7 +104,8 @@ async fn shake_hands<T, E: Into<Failure>>(
                     hint: "Look for clients there that connect and stay silent, or raise `mqtt.handshakes_per_address_max`",
                 })
             }
-        }
+        };
+        shaken.map(|shaken| (shaken, turn))
     };
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(shared.settings.connect_timeout, in_turn) => shaken,

@@ -3,7 +3,8 @@
 //! For work that a stranger begins and may leave lying, as a handshake of TLS. Not here: the work. The laws:
 //!
 //! - Nobody waits for another address's turn, so that one stranger holds up himself and his neighbours alone.
-//! - A turn that is held for [`PATIENCE`] while others of its address wait is taken back: whoever dawdles gives way.
+//! - A turn that is held for longer than the caller's patience while others of its address wait is taken back: whoever dawdles
+//!   gives way.
 //! - Nothing is kept of an address that has no turn and waits for none.
 
 use std::collections::{BTreeMap, HashMap};
@@ -14,9 +15,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
-
-/// How long a turn is held undisturbed. A handshake over a slow radio takes less.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What is counted as one address: of IPv6 a network of 64 bits, which is the least that one customer is given (RFC 6177); a
 /// mapped IPv4 address is that address.
@@ -32,6 +30,7 @@ pub fn neighbourhood(address: IpAddr) -> IpAddr {
 #[derive(Clone)]
 pub struct Turns {
     per_address: usize,
+    patience: Duration,
     queues: Arc<Mutex<HashMap<IpAddr, Arc<Queue>>>>,
 }
 
@@ -50,10 +49,10 @@ struct State {
 }
 
 impl Turns {
-    /// So many of each address at a time.
+    /// So many of each address at a time, each held undisturbed for `patience`.
     #[must_use]
-    pub fn new(per_address: usize) -> Self {
-        Self { per_address, queues: Arc::default() }
+    pub fn new(per_address: usize, patience: Duration) -> Self {
+        Self { per_address, patience, queues: Arc::default() }
     }
 
     /// Waits for a turn of this address.
@@ -66,9 +65,9 @@ impl Turns {
             let oldest = guest.oldest().filter(|_| !has_sent_away);
             let dawdles = async {
                 match oldest {
-                    Some(since) => tokio::time::sleep_until(since + PATIENCE).await,
+                    Some(since) => tokio::time::sleep_until(since + self.patience).await,
                     // Or they have just come to their turns.
-                    None => tokio::time::sleep(PATIENCE).await,
+                    None => tokio::time::sleep(self.patience).await,
                 }
             };
             tokio::select! {
@@ -107,7 +106,7 @@ impl Guest {
     /// Tells one who has held his turn for too long to go; `false`: there is none.
     fn send_away(&self) -> bool {
         let mut state = self.queue.state.lock();
-        let is_due = |since: &Instant| since.elapsed() >= PATIENCE;
+        let is_due = |since: &Instant| since.elapsed() >= self.turns.patience;
         let oldest = state.holders.first_entry().filter(|oldest| is_due(&oldest.get().0));
         oldest.map(|oldest| oldest.remove().1.notify_one()).is_some()
     }
@@ -161,11 +160,12 @@ mod tests {
     use super::*;
 
     const STRANGER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
+    const PATIENCE: Duration = Duration::from_secs(1);
     const HONEST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
     #[tokio::test(start_paused = true)]
     async fn nobody_waits_for_the_turn_of_another_address() {
-        let turns = Turns::new(2);
+        let turns = Turns::new(2, PATIENCE);
         let held = (turns.take(STRANGER).await, turns.take(STRANGER).await);
         let waiting = tokio::time::timeout(PATIENCE / 2, turns.take(STRANGER));
         assert!(waiting.await.is_err(), "there are two");
@@ -178,7 +178,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn for_one_who_waits_one_gives_way() {
-        let turns = Turns::new(2);
+        let turns = Turns::new(2, PATIENCE);
         let (first, second) = (turns.take(STRANGER).await, turns.take(STRANGER).await);
         tokio::time::sleep(2 * PATIENCE).await;
         let (_turn, is_left_alone) = tokio::join!(turns.take(STRANGER), async {
@@ -193,7 +193,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_dawdles_gives_way_to_who_waits_and_to_nobody_else() {
-        let turns = Turns::new(1);
+        let turns = Turns::new(1, PATIENCE);
         let dawdler = turns.take(STRANGER).await;
         assert!(tokio::time::timeout(60 * PATIENCE, dawdler.over()).await.is_err(), "nobody waits");
         let next = tokio::spawn({

@@ -139,7 +139,7 @@ impl Https {
 /// Accepts for ever; each handshake in a task of its own.
 async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Stream, Peer)>) {
     let admission = Arc::new(Admission::default());
-    let turns = Turns::new(HANDSHAKES_PER_ADDRESS_MAX);
+    let turns = Turns::new(HANDSHAKES_PER_ADDRESS_MAX, HANDSHAKE_WAIT / 2);
     let refused = metrics::counter!("godwit_ingress_connections_refused_total");
     loop {
         let (stream, address) = match socket.accept().await {

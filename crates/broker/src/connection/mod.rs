@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use bytestring::ByteString;
+use host::Turn;
 use identity::{Permissions, Who};
 use model::{Message, Origin, Timestamp};
 use mqtt::{Decoder, Disconnect, DisconnectProperties, Packet, Reason, Version};
@@ -181,6 +182,7 @@ where
                 shared.settings.connect_timeout,
                 handshake::read(&shared.settings, &mut stream),
             ) => opening,
+            () = given_way(entry.turn.as_ref()) => return None,
             () = shared.closing.stopping() => return None,
         };
         let refused = match opening {
@@ -208,6 +210,14 @@ where
         connection.run().await;
     }
     drop(place);
+}
+
+/// Waits until the turn of its handshake is taken back, if it has one: others of its address wait.
+async fn given_way(turn: Option<&Turn>) {
+    match turn {
+        Some(turn) => turn.over().await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Sends the last bytes and closes. A client that does not take them is not waited for.

@@ -165,7 +165,7 @@ async fn stalled_handshakes_hold_up_nobody_and_end() {
     // The plain listener does not even notice.
     is_served(&house).await;
     let stats = house.until("ended", |stats| stats.connections == 0).await;
-    assert_eq!(stats.refused(Refusal::ConnectTimeout), 6);
+    assert_eq!(stats.refused(Refusal::ConnectTimeout) + stats.refused(Refusal::Handshake), 6);
     let mut client = Client::on(tls(&house, TLS).await, Version::V5);
     client.send(&Packet::Connect(Box::new(connect(Version::V5, "after")))).await;
     assert!(matches!(client.receive().await, Some(Packet::ConnAck(_))));
