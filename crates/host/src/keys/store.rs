@@ -454,7 +454,8 @@ mod tests {
         let store = open(&first, true).expect("made");
         let before = seal(&store);
         let next = store.rotate(NOW, &disk, &SystemRandom).expect("rotated").to_place.expect("to be placed");
-        let refused = store.rotate(NOW, &disk, &SystemRandom).expect_err("not before the first is in place");
+        let refused =
+            store.rotate(NOW, &disk, &SystemRandom).err().expect("not before the first is in place");
         assert!(matches!(refused, KeyError::NotPlaced { .. }), "{refused}");
         let old = open(&first, false).expect("the restart came before the operator");
         assert!(opens(&old, &seal(&store)), "what was sealed since opens, too");
