@@ -320,6 +320,12 @@ impl Identity {
         self.parts.fleet.home(device)
     }
 
+    /// The names of all devices that are not removed, in no order. A look into memory.
+    #[must_use]
+    pub fn known_devices(&self) -> Vec<DeviceName> {
+        self.parts.fleet.known().into_iter().collect()
+    }
+
     /// What is said of a device. A look into memory.
     #[must_use]
     pub fn attributes(&self, device: &DeviceName) -> Attributes {
