@@ -16,6 +16,7 @@ mod delivery;
 mod dispatcher;
 mod document;
 mod episode;
+mod evaluate;
 mod look_up;
 mod machine;
 mod steady;
@@ -30,6 +31,10 @@ pub use config::{CONFIG_BYTES_MAX, Config, INBOX, SHIPPED};
 pub use delivery::TRY_FOR_MICROS;
 pub use dispatcher::SILENCES_MAX;
 pub use episode::{Episode, EpisodeId, State};
+pub use evaluate::{
+    EVALUATION_MIGRATIONS, EvaluateError, EvaluateParts, Evaluation, RuleStatus, RuleVersion, Status, Tally,
+    URGENT_WITHIN,
+};
 pub use look_up::{Delivery, EpisodeFilter, Explained, InboxEntry, PAGE_MAX, Said, Shown, Suppressed};
 pub use machine::notice::{Cause, NOTICE_ALERTS_MAX, NoticeId, Why};
 pub use machine::silence::Silence;

@@ -5,6 +5,7 @@
 
 mod configuration;
 mod delivery;
+mod evaluation;
 mod house;
 mod mail;
 mod python;

@@ -1,0 +1,364 @@
+//! The rules in force, and the state of each for each key.
+//!
+//! Not here: where samples come from (`work`), and second looks (`look`). The laws: a topic is matched against the rules
+//! once, not once a message; what is remembered is bounded, and what finds no room is counted.
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+use identity::{DeviceState, Identity};
+use model::{DeviceName, Sample, Timestamp, TopicName};
+use rules::{AbsentFor, Changed, Counts, Fold, Key, Presence, Rule, Silence, Step, Subject, Transition};
+
+use super::told::{self, Learnt};
+
+/// Most topics whose rules are remembered; then it is begun anew.
+const TOPICS_MAX: usize = 100_000;
+
+/// Most keys of one rule. With 200 bytes each: 200 MB.
+pub(super) const KEYS_MAX: usize = 1_000_000;
+
+/// What a rule says of a key.
+pub(super) struct Said {
+    /// The place of the rule in the book.
+    pub(super) rule: usize,
+    pub(super) key: Key,
+    pub(super) transition: Transition,
+    pub(super) learnt: Learnt,
+    /// Not late any more: it still holds at a fresh sample.
+    pub(super) is_fresh_again: bool,
+}
+
+/// A stretch of time that must be looked at again.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    pub(super) changed: Changed,
+    /// When the server received the last sample that came late.
+    pub(super) received_at: Timestamp,
+    /// The records up to here must have been applied to what is read.
+    pub(super) seq: u64,
+    pub(super) failures: u32,
+}
+
+/// A state, and what is not stored yet.
+pub(super) struct Standing<T> {
+    pub(super) state: T,
+    pub(super) is_dirty: bool,
+    /// The episode that is firing and was late when it was learnt: a fresh sample makes it urgent.
+    pub(super) late: Option<Box<rules::Episode>>,
+}
+
+impl<T> Standing<T> {
+    pub(super) fn new(state: T) -> Self {
+        Self { state, is_dirty: true, late: None }
+    }
+}
+
+/// One rule and its states.
+pub(super) struct Entry {
+    pub(super) rule: Arc<Rule>,
+    /// Whether it came into force with states to be found in what is stored: its keys look back at their first sample.
+    pub(super) is_new: bool,
+    pub(super) subjects: HashMap<DeviceName, Option<Arc<Subject>>>,
+    pub(super) folds: HashMap<Key, Standing<Fold>>,
+    pub(super) silences: HashMap<Key, Standing<Silence>>,
+    pub(super) looks: HashMap<Key, Look>,
+    pub(super) counts: Counts,
+    pub(super) tally: Tally,
+}
+
+/// What became of the samples of a rule since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Samples that the rule looked at.
+    pub samples: u64,
+    /// Those that came after newer ones of their key, or said something else of the same time.
+    pub late: u64,
+    /// Those that were further behind than `lateness`.
+    pub too_late: u64,
+    /// Stretches of time that were looked at again.
+    pub looks: u64,
+    /// Those that could not be read.
+    pub looks_failed: u64,
+    /// Samples of keys beyond the most that are kept.
+    pub keys_refused: u64,
+}
+
+/// A sample on its way through the rules.
+#[derive(Clone, Copy)]
+pub(super) struct Arrived<'a> {
+    pub(super) sample: &'a Sample,
+    pub(super) received_at: Timestamp,
+    pub(super) seq: u64,
+}
+
+/// The rules in force.
+pub(super) struct Book {
+    pub(super) entries: Vec<Entry>,
+    by_topic: HashMap<Box<str>, Arc<[usize]>>,
+    urgent_within: i64,
+}
+
+impl Entry {
+    pub(super) fn new(rule: Arc<Rule>, is_new: bool) -> Self {
+        Self {
+            rule,
+            is_new,
+            subjects: HashMap::new(),
+            folds: HashMap::new(),
+            silences: HashMap::new(),
+            looks: HashMap::new(),
+            counts: Counts::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The device as the rule sees it; kept until what is known of devices changes.
+    pub(super) fn subject(&mut self, identity: &Identity, device: &DeviceName) -> Option<Arc<Subject>> {
+        if let Some(known) = self.subjects.get(device) {
+            return known.clone();
+        }
+        let subject = told::subject(identity, &self.rule, device).map(Arc::new);
+        self.subjects.insert(device.clone(), subject.clone());
+        subject
+    }
+
+    /// Takes in a sample; what it says is added to `said`, under the place `at` of this rule.
+    fn take(
+        &mut self,
+        at: usize,
+        identity: &Identity,
+        arrived: Arrived<'_>,
+        urgent_within: i64,
+        said: &mut Vec<Said>,
+    ) {
+        let sample = arrived.sample;
+        if !self.rule.sees(sample) {
+            return;
+        }
+        self.tally.samples += 1;
+        let Some(subject) = self.subject(identity, &sample.device) else { return };
+        let key = &subject.key;
+        if self.rule.absent_for().is_some() {
+            self.hear(at, key, arrived, said);
+            return;
+        }
+        let is_known = self.folds.contains_key(key);
+        if !is_known && self.folds.len() >= KEYS_MAX {
+            self.tally.keys_refused += 1;
+            return;
+        }
+        let standing = self.folds.entry(key.clone()).or_insert_with(|| Standing::new(Fold::new(&self.rule)));
+        if !is_known && self.is_new {
+            look_again(&mut self.looks, key, arrived);
+            return;
+        }
+        let mut transitions = Vec::new();
+        let step = standing.state.step(&self.rule, &subject, sample, &mut self.counts, &mut transitions);
+        match step {
+            Step::Folded => standing.is_dirty = true,
+            Step::Late => {
+                self.tally.late += 1;
+                look_again(&mut self.looks, key, arrived);
+            }
+            Step::TooLate => self.tally.too_late += 1,
+            Step::Unseen | Step::Repeated => {}
+        }
+        let learnt = Learnt { at: arrived.received_at, newest: sample.time };
+        for transition in transitions {
+            standing.note(&transition, learnt.is_stale(urgent_within));
+            said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
+        }
+        if step == Step::Folded && standing.late.is_some() && !learnt.is_stale(urgent_within) {
+            said.extend(standing.fresh_again().map(|episode| Said {
+                rule: at,
+                key: key.clone(),
+                transition: Transition::Fired(episode),
+                learnt,
+                is_fresh_again: true,
+            }));
+        }
+    }
+
+    fn hear(&mut self, at: usize, key: &Key, arrived: Arrived<'_>, said: &mut Vec<Said>) {
+        if !self.silences.contains_key(key) && self.silences.len() >= KEYS_MAX {
+            self.tally.keys_refused += 1;
+            return;
+        }
+        let standing = self
+            .silences
+            .entry(key.clone())
+            .or_insert_with(|| Standing::new(Silence::new(arrived.received_at)));
+        standing.is_dirty = true;
+        // What was received before is heard again after a crash: silence goes by the newest receipt.
+        if arrived.received_at < standing.state.heard() {
+            return;
+        }
+        if let Some(transition) = standing.state.hear(arrived.received_at, arrived.sample.time) {
+            let learnt = Learnt { at: arrived.received_at, newest: arrived.received_at };
+            said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
+        }
+    }
+
+    /// What fires because nothing comes, now that everything that came was read.
+    pub(super) fn tick(
+        &mut self,
+        at: usize,
+        identity: &Identity,
+        presence: &Presence,
+        now: Timestamp,
+        said: &mut Vec<Said>,
+    ) {
+        let learnt = Learnt { at: now, newest: now };
+        let mut say = |key: &Key, transition: Transition| {
+            said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
+        };
+        if let Some(absent_for) = self.rule.absent_for() {
+            for (key, standing) in &mut self.silences {
+                if is_gone(identity, key) {
+                    continue;
+                }
+                if let Some(transition) = standing.state.at(absent_for, presence, now) {
+                    standing.is_dirty = true;
+                    say(key, transition);
+                }
+            }
+        } else if self.rule.has_hold() {
+            for (key, standing) in &mut self.folds {
+                if let Some(transition) = standing.state.at(&self.rule, now) {
+                    standing.is_dirty = true;
+                    say(key, transition);
+                }
+            }
+        }
+    }
+
+    /// Devices that have not been heard are silent since they were made known, where the rule is about everything of a device.
+    pub(super) fn expect(&mut self, identity: &Identity, device: &DeviceName, created: Timestamp) {
+        if self.rule.absent_for().is_none() || !hears_all_of(self.rule.from().as_str(), device) {
+            return;
+        }
+        let Some(subject) = self.subject(identity, device) else { return };
+        if self.silences.len() < KEYS_MAX {
+            let silence = || Standing::new(Silence::new(created));
+            self.silences.entry(subject.key.clone()).or_insert_with(silence);
+        }
+    }
+
+    /// The longest that anything of it may be absent, for whoever shows the rule.
+    pub(super) fn absent_for(&self) -> Option<AbsentFor> {
+        self.rule.absent_for()
+    }
+
+    /// All devices of a key, as this rule sees them.
+    pub(super) fn members(&mut self, identity: &Identity, key: &Key) -> Vec<(DeviceName, Arc<Subject>)> {
+        let devices = match key.part("device") {
+            Some(name) => DeviceName::parse(name).ok().into_iter().collect(),
+            None => {
+                let spoken: HashSet<DeviceName> = self.subjects.keys().cloned().collect();
+                spoken.into_iter().chain(identity.known_devices()).collect::<HashSet<_>>()
+            }
+        };
+        let of_key = |device: DeviceName| {
+            let subject = self.subject(identity, &device).filter(|subject| subject.key == *key)?;
+            Some((device, subject))
+        };
+        devices.into_iter().filter_map(of_key).collect()
+    }
+}
+
+impl<T> Standing<T> {
+    /// Remembers what is late and open, so that a fresh sample can make it urgent.
+    pub(super) fn note(&mut self, transition: &Transition, is_stale: bool) {
+        self.late = match transition {
+            Transition::Fired(episode) if is_stale => Some(Box::new(episode.clone())),
+            _ => None,
+        };
+    }
+}
+
+impl Standing<Fold> {
+    /// The late episode, if it is still the one that holds.
+    fn fresh_again(&mut self) -> Option<rules::Episode> {
+        let late = self.late.take()?;
+        let holds = self.state.firing() == Some((late.start, late.fired_at));
+        holds.then_some(*late)
+    }
+}
+
+impl Book {
+    pub(super) fn new(urgent_within: i64) -> Self {
+        Self { entries: Vec::new(), by_topic: HashMap::new(), urgent_within }
+    }
+
+    /// Puts other rules in force.
+    pub(super) fn put(&mut self, entries: Vec<Entry>) {
+        self.entries = entries;
+        self.by_topic.clear();
+    }
+
+    /// Forgets what was known of devices, for it changed.
+    pub(super) fn forget_subjects(&mut self) {
+        for entry in &mut self.entries {
+            entry.subjects.clear();
+        }
+    }
+
+    /// The rules that listen to a topic, by their places.
+    pub(super) fn of(&mut self, topic: &TopicName) -> Arc<[usize]> {
+        if let Some(known) = self.by_topic.get(topic.as_str()) {
+            return Arc::clone(known);
+        }
+        if self.by_topic.len() >= TOPICS_MAX {
+            self.by_topic.clear();
+        }
+        let listens = |(at, entry): (usize, &Entry)| entry.rule.from().matches(topic).then_some(at);
+        let places: Arc<[usize]> = self.entries.iter().enumerate().filter_map(listens).collect();
+        // A copy: a topic may hold on to the buffer it came in.
+        self.by_topic.insert(topic.as_str().into(), Arc::clone(&places));
+        places
+    }
+
+    /// Hands a sample to the rules at `places`.
+    pub(super) fn take(
+        &mut self,
+        places: &[usize],
+        identity: &Identity,
+        arrived: Arrived<'_>,
+        said: &mut Vec<Said>,
+    ) {
+        for at in places {
+            self.entries[*at].take(*at, identity, arrived, self.urgent_within, said);
+        }
+    }
+
+    pub(super) fn has_looks(&self) -> bool {
+        self.entries.iter().any(|entry| !entry.looks.is_empty())
+    }
+}
+
+fn look_again(looks: &mut HashMap<Key, Look>, key: &Key, arrived: Arrived<'_>) {
+    let time = arrived.sample.time;
+    match looks.get_mut(key) {
+        Some(look) => {
+            look.changed = look.changed.and(time);
+            look.received_at = look.received_at.max(arrived.received_at);
+            look.seq = look.seq.max(arrived.seq);
+        }
+        None => {
+            let (changed, received_at) = (Changed::at(time), arrived.received_at);
+            looks.insert(key.clone(), Look { changed, received_at, seq: arrived.seq, failures: 0 });
+        }
+    }
+}
+
+/// A device that was removed is not missed.
+fn is_gone(identity: &Identity, key: &Key) -> bool {
+    let device = key.part("device").and_then(|name| DeviceName::parse(name).ok());
+    device.is_some_and(|device| identity.state(&device) == Some(DeviceState::Removed))
+}
+
+/// Whether a filter takes everything that the device says by the default route: `#`, `dt/+/#`, `dt/{device}/#`.
+fn hears_all_of(filter: &str, device: &DeviceName) -> bool {
+    filter == "#" || filter == "dt/#" || filter == "dt/+/#" || filter == format!("dt/{device}/#")
+}

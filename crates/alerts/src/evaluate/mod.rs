@@ -1,0 +1,179 @@
+//! Rules at work: the consumer of the journal that feeds samples to rules and stores the episodes they tell.
+//!
+//! ```text
+//! evaluate   the room's face: start, other rules, status, close
+//! work       the thread: journal ─> samples ─> rules ─> transitions ─> catalog
+//! book       rules in force and their states by key
+//! look       second looks at what is stored, when a sample came late
+//! told       from the fold's words to the stored episode
+//! keep       states and positions in the catalog
+//! ```
+//!
+//! Not here: conditions and episodes as such (`rules`), who hears of them (`machine`). The laws: evaluation never waits for
+//! the past; the episodes of a key are those of its samples in the order of their times, whenever each arrived; after a crash
+//! the same episodes come out, once.
+
+mod book;
+mod keep;
+mod look;
+mod status;
+mod told;
+mod work;
+
+pub use book::Tally;
+pub use keep::{EVALUATION_MIGRATIONS, RuleVersion};
+pub use status::{RuleStatus, Status};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::{Catalog, ReadError, WriteError};
+use host::Host;
+use identity::Identity;
+use journal::{Hold, Journal};
+use model::Routes;
+use parking_lot::Mutex;
+use rules::Rule;
+use series::Series;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::book::Book;
+use self::work::{Order, Work};
+use crate::Wake;
+
+/// Name of the consumer in the journal.
+const CONSUMER: &str = "rules";
+
+/// An alert whose newest sample is older than this when it is learnt pages nobody.
+pub const URGENT_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// What the evaluation stands on.
+#[derive(Clone)]
+pub struct EvaluateParts {
+    /// Clock, randomness, keys.
+    pub host: Host,
+    /// Where episodes and states are stored.
+    pub catalog: Catalog,
+    /// What is read.
+    pub journal: Journal,
+    /// What is looked back on.
+    pub series: Series,
+    /// Groups and attributes of devices.
+    pub identity: Identity,
+    /// What topics mean.
+    pub routes: Arc<Routes>,
+    /// Rung when there is something to tell.
+    pub wake: Wake,
+    /// An alert whose newest sample is older than this when it is learnt is late. Default: [`URGENT_WITHIN`].
+    pub urgent_within: Duration,
+}
+
+struct Shared {
+    status: Mutex<Status>,
+    /// Everything up to this `seq` is judged, second looks too.
+    judged: watch::Sender<u64>,
+}
+
+/// Why the evaluation does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EvaluateError {
+    /// What it has stored cannot be read.
+    #[error("the states of rules cannot be read")]
+    Read(#[from] ReadError),
+    /// Nothing can be stored.
+    #[error("the beginning of the evaluation cannot be stored")]
+    Write(#[from] WriteError),
+    /// The machine gives no thread.
+    #[error("cannot start the thread of rules")]
+    Thread(#[source] std::io::Error),
+}
+
+/// The evaluation at work. Cheap to clone; [`Self::close`] ends it.
+#[derive(Clone)]
+pub struct Evaluation {
+    parts: EvaluateParts,
+    shared: Arc<Shared>,
+    orders: mpsc::Sender<Order>,
+    stopping: watch::Sender<bool>,
+    thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+}
+
+impl Evaluation {
+    /// Starts where it was when it was stopped, with `rules` in force.
+    ///
+    /// # Errors
+    /// [`EvaluateError`].
+    pub async fn start(parts: EvaluateParts, rules: Vec<Arc<Rule>>) -> Result<Self, EvaluateError> {
+        let host = parts.host.clone();
+        let read = parts.catalog.read_async(move |connection| {
+            let marks = keep::marks(connection)?;
+            let states = keep::states(connection, &host)?;
+            Ok::<_, ReadError>((marks, states, keep::firing(connection)?, keep::noted_versions(connection)?))
+        });
+        let (mut marks, states, firing, known) = read.await?;
+        if marks.alive_at.is_none() {
+            // It has never run: what lies in the journal from before was nobody's alarm. Rules look back on what is stored.
+            let end = parts.journal.durable_seq();
+            (marks.urgent, marks.regular, marks.alive_at) = (end, end, Some(parts.host.clock.now()));
+            let first = marks.clone();
+            parts.catalog.write(move |tx| Ok(keep::save_marks(tx, &first)?)).await?;
+        }
+        let urgent_within = i64::try_from(parts.urgent_within.as_micros()).unwrap_or(i64::MAX);
+        let mut book = Book::new(urgent_within);
+        book.put(work::restored(rules, states, &firing, &known));
+        let shared = Arc::new(Shared { status: Mutex::default(), judged: watch::Sender::new(0) });
+        let work = Work::new(parts.clone(), Arc::clone(&shared), marks, book);
+        work.end_what_is_not_in_force().await;
+        let consumer = parts.journal.consumer(CONSUMER, Hold::Builtin);
+        let (orders, asked) = mpsc::channel(1);
+        let stopping = watch::Sender::new(false);
+        let stopped = stopping.subscribe();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let runtime = runtime.map_err(EvaluateError::Thread)?;
+        let thread = std::thread::Builder::new()
+            .name("rules".to_owned())
+            .spawn(move || runtime.block_on(work.run(asked, stopped, consumer)))
+            .map_err(EvaluateError::Thread)?;
+        Ok(Self { parts, shared, orders, stopping, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    /// Puts `rules` in force instead of those that are; waits until they are. A rule whose text is the same goes on where it
+    /// is; of one whose text changed the open episodes end, and the new text looks back on what is stored.
+    pub async fn replace(&self, rules: Vec<Arc<Rule>>) {
+        let (done, told) = oneshot::channel();
+        if self.orders.send(Order::Rules(rules, done)).await.is_ok() {
+            let _ = told.await;
+        }
+    }
+
+    /// Waits until every record up to `at_least` is judged, and its episodes are stored. For ever, when the journal never comes
+    /// so far.
+    pub async fn caught_up(&self, at_least: u64) {
+        let mut judged = self.shared.judged.subscribe();
+        // The sender lives as long as `self`.
+        let _ = judged.wait_for(|judged| *judged >= at_least).await;
+    }
+
+    /// How it stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.status.lock().clone()
+    }
+
+    /// Every text of a rule that was ever in force, the last one first.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn versions(&self, rule: &str) -> Result<Vec<RuleVersion>, ReadError> {
+        let rule = rule.to_owned();
+        self.parts.catalog.read_async(move |connection| Ok(keep::versions(connection, &rule)?)).await
+    }
+
+    /// Stops, and stores where it is.
+    pub async fn close(&self) {
+        self.stopping.send_replace(true);
+        let Some(thread) = self.thread.lock().take() else { return };
+        let joined = tokio::task::spawn_blocking(move || thread.join());
+        let _ = joined.await;
+    }
+}

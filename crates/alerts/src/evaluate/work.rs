@@ -1,0 +1,746 @@
+//! The thread that reads the journal and feeds the rules.
+//!
+//! ```text
+//! urgent chain ──┐ first
+//!                ├─> decode ─> rules that listen to the topic ─> what they say ─> one transaction ─> bell
+//! regular chain ─┘ in slices        └─> looks, when a sample came late ──────────────┘
+//! every second: what fires because nothing came; every few seconds: states, then positions
+//! ```
+//!
+//! Not here: conditions (`rules`), who hears of it (`machine`). The laws: what is urgent never waits behind more than a slice
+//! of the backlog; a position is stored after everything it covers; what cannot be stored is tried again before anything
+//! else is read.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use catalog::WriteError;
+use hashbrown::HashMap;
+use host::Host;
+use journal::{Chains, Consumer, Reader, Record};
+use model::{Keep, Names, Timestamp};
+use rules::{Difference, Fold, Key, Presence, Rule, Silence, Transition};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::book::{Arrived, Book, Entry, Look, Said, Standing};
+use super::keep::{self, Marks};
+use super::look::{self, Question};
+use super::status::{RuleStatus, Status};
+use super::told::{self, Learnt};
+use super::{EvaluateParts, Shared};
+use crate::store;
+
+/// Records of the backlog between two looks at what is urgent.
+const SLICE: usize = 256;
+
+/// How often it is seen what fires because nothing came.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often states and positions are stored: so much is read again after a crash.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// States in one transaction.
+const STATES_AT_ONCE: usize = 1_000;
+
+/// How long is waited before what failed is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A look that cannot be read so often is given up.
+const LOOK_FAILURES_MAX: u32 = 30;
+
+/// A step of the wall clock against the steady one from which on it was set.
+const CLOCK_STEP: i64 = 30 * Timestamp::SECOND;
+
+/// How often devices that were never heard are asked for.
+const EXPECT_EVERY: Duration = Duration::from_secs(60);
+
+/// What is asked of the thread.
+pub(super) enum Order {
+    /// These rules are in force from now on.
+    Rules(Vec<Arc<Rule>>, oneshot::Sender<()>),
+}
+
+pub(super) struct Work {
+    parts: EvaluateParts,
+    shared: Arc<Shared>,
+    book: Book,
+    marks: Marks,
+    presence: Presence,
+    is_caught_up: bool,
+    /// Where the journal ended at the start: from there on it has caught up.
+    catch_up_to: u64,
+    names: Names,
+    backlog: VecDeque<Record>,
+    /// The `seq` that the regular reader has given; those in the backlog are not read yet.
+    revision: u64,
+    urgent_within: i64,
+    clocks: (Timestamp, u64),
+    last: Instants,
+}
+
+/// By the steady clock.
+#[derive(Default)]
+struct Instants {
+    tick: u64,
+    save: u64,
+    expect: Option<u64>,
+}
+
+impl Work {
+    pub(super) fn new(parts: EvaluateParts, shared: Arc<Shared>, marks: Marks, book: Book) -> Self {
+        let urgent_within = i64::try_from(parts.urgent_within.as_micros()).unwrap_or(i64::MAX);
+        let (now, mono) = (parts.host.clock.now(), parts.host.clock.mono_micros());
+        let mut presence = Presence::default();
+        for (from, to) in &marks.absences {
+            presence.absent(*from, *to);
+        }
+        presence.absent(marks.alive_at.unwrap_or(now), now);
+        let catch_up_to = parts.journal.durable_seq();
+        let revision = parts.identity.revision();
+        Self {
+            parts,
+            shared,
+            book,
+            marks,
+            presence,
+            is_caught_up: false,
+            catch_up_to,
+            names: Names::new(),
+            backlog: VecDeque::new(),
+            revision,
+            urgent_within,
+            clocks: (now, mono),
+            last: Instants::default(),
+        }
+    }
+
+    /// Works until told to stop; then stores where it is.
+    pub(super) async fn run(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        mut stopping: watch::Receiver<bool>,
+        consumer: Consumer,
+    ) {
+        let mut urgent = self.parts.journal.reader(self.marks.urgent + 1, Chains::Urgent);
+        let mut regular = self.parts.journal.reader(self.marks.regular + 1, Chains::Regular);
+        consumer.report(self.marks.urgent.min(self.marks.regular));
+        loop {
+            if *stopping.borrow() {
+                break;
+            }
+            self.drain_urgent(&mut urgent).await;
+            if self.backlog.is_empty() {
+                let waiting = self.wait(&mut urgent, &mut regular, &mut orders, &mut stopping).await;
+                if let Waited::Stop = waiting {
+                    break;
+                }
+            } else {
+                self.slice().await;
+            }
+            self.look_again().await;
+            self.see_where_it_is(&urgent, &regular);
+            self.clock().await;
+            self.save_if_due(&consumer).await;
+        }
+        self.save(&consumer).await;
+    }
+
+    /// Waits for the next thing to do, and does it, but for the backlog, which is set aside.
+    async fn wait(
+        &mut self,
+        urgent: &mut Reader,
+        regular: &mut Reader,
+        orders: &mut mpsc::Receiver<Order>,
+        stopping: &mut watch::Receiver<bool>,
+    ) -> Waited {
+        let next = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => return Waited::Stop,
+            order = orders.recv() => match order {
+                Some(order) => Next::Order(order),
+                None => return Waited::Stop,
+            },
+            batch = urgent.next() => Next::Urgent(batch),
+            batch = regular.next() => Next::Regular(batch),
+            () = tokio::time::sleep(TICK) => Next::Nothing,
+        };
+        match next {
+            Next::Order(Order::Rules(rules, done)) => {
+                self.replace(rules).await;
+                // Whoever asked may be gone.
+                let _ = done.send(());
+            }
+            Next::Urgent(Ok(batch)) => {
+                skipped(&batch);
+                self.take(&batch.records).await;
+                self.marks.urgent = urgent.position();
+            }
+            Next::Regular(Ok(batch)) => {
+                skipped(&batch);
+                self.backlog.extend(batch.records.iter().cloned());
+                if self.backlog.is_empty() {
+                    self.marks.regular = regular.position();
+                }
+            }
+            Next::Urgent(Err(error)) | Next::Regular(Err(error)) => {
+                if matches!(error, journal::ReadError::Closed) {
+                    return Waited::Stop;
+                }
+                tracing::error!(
+                    error = model::in_one_line(&error),
+                    "rules cannot read the journal; trying again"
+                );
+                tokio::time::sleep(PAUSE).await;
+            }
+            Next::Nothing => {}
+        }
+        Waited::Done
+    }
+
+    async fn drain_urgent(&mut self, urgent: &mut Reader) {
+        while let Ok(Some(batch)) = urgent.try_next() {
+            skipped(&batch);
+            self.take(&batch.records).await;
+            self.marks.urgent = urgent.position();
+        }
+    }
+
+    /// A slice of the backlog.
+    async fn slice(&mut self) {
+        let some = SLICE.min(self.backlog.len());
+        let records: Vec<Record> = self.backlog.drain(..some).collect();
+        self.take(&records).await;
+        if let Some(last) = records.last() {
+            self.marks.regular = self.marks.regular.max(last.seq);
+        }
+    }
+
+    /// Judges records, and stores what the rules say of them.
+    async fn take(&mut self, records: &[Record]) {
+        let revision = self.parts.identity.revision();
+        if revision != self.revision {
+            self.revision = revision;
+            self.book.forget_subjects();
+        }
+        let mut said = Vec::new();
+        for record in records {
+            self.judge(record, &mut said);
+        }
+        self.say(said).await;
+        let latency = metrics::histogram!("godwit_rules_verdict_seconds");
+        let now = self.parts.host.clock.now();
+        if let Some(last) = records.last() {
+            #[expect(clippy::cast_precision_loss, reason = "a latency")]
+            latency.record(now.micros_since(last.message.received_at).max(0) as f64 / 1e6);
+        }
+    }
+
+    fn judge(&mut self, record: &Record, said: &mut Vec<Said>) {
+        let message = &record.message;
+        if message.to.is_some() {
+            return;
+        }
+        let Some(route) = self.parts.routes.find(&message.topic) else { return };
+        if route.keep() != Keep::All {
+            return;
+        }
+        let places = self.book.of(&message.topic);
+        if places.is_empty() {
+            return;
+        }
+        // What cannot be decoded is counted and shown by `series`.
+        let Ok(decoded) = route.decode(message, &mut self.names) else { return };
+        for sample in &decoded.samples {
+            let arrived = Arrived { sample, received_at: message.received_at, seq: record.seq };
+            self.book.take(&places, &self.parts.identity, arrived, said);
+        }
+    }
+
+    /// Stores what was said; tries until it is stored.
+    async fn say(&mut self, said: Vec<Said>) {
+        if said.is_empty() {
+            return;
+        }
+        let transitions: Vec<store::Transition> = said.iter().map(|said| self.told(said)).collect();
+        self.store(transitions).await;
+    }
+
+    fn told(&self, said: &Said) -> store::Transition {
+        let rule = &self.book.entries[said.rule].rule;
+        let episode = |episode: &rules::Episode| {
+            told::episode(&self.parts.identity, rule, &said.key, episode, said.learnt, self.urgent_within)
+        };
+        match &said.transition {
+            Transition::Fired(fired) if said.is_fresh_again => store::Transition::Changed(episode(fired)),
+            Transition::Fired(fired) => store::Transition::Fired(episode(fired)),
+            Transition::Resolved(resolved) => {
+                // Whether it came late was decided when it was learnt of, while it held: this says nothing about it.
+                store::Transition::Resolved(crate::Episode { late: true, ..episode(resolved) })
+            }
+        }
+    }
+
+    async fn store(&self, transitions: Vec<store::Transition>) {
+        if transitions.is_empty() {
+            return;
+        }
+        let transitions = Arc::new(transitions);
+        loop {
+            let (host, given) = (self.parts.host.clone(), Arc::clone(&transitions));
+            let now = host.clock.now();
+            let written = self.parts.catalog.write(move |tx| {
+                for transition in given.iter() {
+                    store::transition(tx, &host, now, transition)?;
+                }
+                Ok(())
+            });
+            match written.await {
+                Ok(()) => break,
+                Err(WriteError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(
+                        error = model::in_one_line(&error),
+                        "alerts cannot be stored; trying again"
+                    );
+                    tokio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        metrics::counter!("godwit_rules_transitions_total").increment(transitions.len() as u64);
+        self.parts.wake.wake();
+    }
+
+    /// Looks again at what late samples have changed.
+    async fn look_again(&mut self) {
+        if !self.book.has_looks() {
+            return;
+        }
+        for at in 0..self.book.entries.len() {
+            let looks: Vec<(Key, Look)> = self.book.entries[at].looks.drain().collect();
+            for (key, look) in looks {
+                self.look(at, key, look).await;
+            }
+        }
+    }
+
+    async fn look(&mut self, at: usize, key: Key, mut look: Look) {
+        let entry = &mut self.book.entries[at];
+        let rule = Arc::clone(&entry.rule);
+        let newest = entry.folds.get(&key).and_then(|standing| standing.state.newest());
+        let question = Question {
+            rule: Arc::clone(&rule),
+            members: entry.members(&self.parts.identity, &key),
+            changed: look.changed,
+            newest,
+            seq: look.seq,
+        };
+        let found = match look::look(&self.parts.series, &question).await {
+            Ok(found) => found,
+            Err(error) => {
+                look.failures += 1;
+                let (error, failures) = (model::in_one_line(&error), look.failures);
+                let about = look::shown(&rule, &key);
+                if failures >= LOOK_FAILURES_MAX {
+                    tracing::error!(
+                        about,
+                        error,
+                        failures,
+                        "late samples are left out: what is stored cannot be read"
+                    );
+                    self.book.entries[at].tally.looks_failed += 1;
+                } else {
+                    tracing::warn!(
+                        about,
+                        error,
+                        failures,
+                        "late samples wait: what is stored cannot be read now"
+                    );
+                    self.book.entries[at].looks.insert(key, look);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                return;
+            }
+        };
+        self.book.entries[at].tally.looks += 1;
+        let known = match self.known(&rule, &key, &found).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::error!(
+                    error = model::in_one_line(&error),
+                    "known episodes cannot be read; trying again"
+                );
+                self.book.entries[at].looks.insert(key, look);
+                tokio::time::sleep(PAUSE).await;
+                return;
+            }
+        };
+        let end = found.end.as_ref().and_then(Fold::newest);
+        let learnt = Learnt { at: look.received_at, newest: end.or(newest).unwrap_or(look.changed.last) };
+        let differences = rules::difference(&known, &found.episodes);
+        self.store(self.changes(&rule, &key, differences, learnt)).await;
+        if let Some(fold) = found.end {
+            let is_stale = learnt.is_stale(self.urgent_within);
+            let open = found.episodes.last().filter(|episode| episode.resolved_at.is_none());
+            let standing =
+                self.book.entries[at].folds.entry(key).or_insert_with(|| Standing::new(Fold::new(&rule)));
+            standing.state = fold;
+            standing.is_dirty = true;
+            standing.late = open.filter(|_| is_stale).map(|episode| Box::new(episode.clone()));
+        }
+    }
+
+    async fn known(
+        &self,
+        rule: &Rule,
+        key: &Key,
+        found: &rules::Refolded,
+    ) -> Result<Vec<rules::Episode>, catalog::ReadError> {
+        let (name, version) = (rule.name().to_owned(), rule.version().0);
+        let key = serde_json::to_string(&told::parts(key)).expect("texts are JSON");
+        let (after, until) = (found.after, found.until);
+        self.parts
+            .catalog
+            .read_async(move |connection| {
+                Ok(keep::known_episodes(connection, (&name, version, &key), after, until)?)
+            })
+            .await
+    }
+
+    fn changes(
+        &self,
+        rule: &Rule,
+        key: &Key,
+        differences: Vec<Difference>,
+        learnt: Learnt,
+    ) -> Vec<store::Transition> {
+        let episode = |episode: &rules::Episode| {
+            told::episode(&self.parts.identity, rule, key, episode, learnt, self.urgent_within)
+        };
+        let withdrawn = |was: &rules::Episode| store::Transition::Withdrawn {
+            id: told::id(rule, key, was.start),
+            learnt_at: learnt.at,
+        };
+        let mut changes = Vec::new();
+        for difference in differences {
+            match difference {
+                Difference::Fired(now) => changes.push(store::Transition::Fired(episode(&now))),
+                Difference::Resolved(now) => changes.push(store::Transition::Resolved(episode(&now))),
+                Difference::Changed { now, .. } => changes.push(store::Transition::Changed(episode(&now))),
+                Difference::Moved { was, now } => {
+                    changes.push(withdrawn(&was));
+                    changes.push(store::Transition::Fired(episode(&now)));
+                }
+                Difference::Vanished(was) => changes.push(withdrawn(&was)),
+            }
+        }
+        changes
+    }
+
+    /// Whether everything that was there at the start has been read.
+    fn see_where_it_is(&mut self, urgent: &Reader, regular: &Reader) {
+        if !self.backlog.is_empty() || self.book.has_looks() {
+            return;
+        }
+        // What a reader has given is judged; it may have passed over records of the other chain since.
+        self.marks.urgent = self.marks.urgent.max(urgent.position());
+        self.marks.regular = self.marks.regular.max(regular.position());
+        let judged = self.marks.urgent.min(self.marks.regular);
+        self.shared.judged.send_if_modified(|known| std::mem::replace(known, judged) != judged);
+        if !self.is_caught_up && judged >= self.catch_up_to {
+            self.is_caught_up = true;
+            self.presence.caught_up(self.parts.host.clock.now());
+        }
+    }
+
+    /// What is due by the clock.
+    async fn clock(&mut self) {
+        let mono = self.parts.host.clock.mono_micros();
+        if mono.saturating_sub(self.last.tick) < micros(TICK) {
+            return;
+        }
+        self.last.tick = mono;
+        let now = self.parts.host.clock.now();
+        self.see_clock_steps(now, mono);
+        if self.last.expect.is_none_or(|last| mono.saturating_sub(last) >= micros(EXPECT_EVERY)) {
+            self.last.expect = Some(mono);
+            self.expect();
+        }
+        // Before everything that came is read nobody can say that nothing came.
+        if self.is_caught_up && self.backlog.is_empty() {
+            let mut said = Vec::new();
+            for (at, entry) in self.book.entries.iter_mut().enumerate() {
+                entry.tick(at, &self.parts.identity, &self.presence, now, &mut said);
+            }
+            self.say(said).await;
+        }
+        self.show();
+    }
+
+    /// A wall clock that was set says nothing about how long a device was silent.
+    fn see_clock_steps(&mut self, now: Timestamp, mono: u64) {
+        let (then, mono_then) = self.clocks;
+        let passed = i64::try_from(mono.saturating_sub(mono_then)).unwrap_or(i64::MAX);
+        let step = now.micros_since(then).saturating_sub(passed);
+        if step.abs() >= CLOCK_STEP {
+            tracing::warn!(
+                seconds = step / Timestamp::SECOND,
+                "the server's clock was set: silence is counted anew"
+            );
+            let (from, to) = if step > 0 { (then.plus_micros(passed), now) } else { (now, now) };
+            self.presence.absent(from, to);
+            self.presence.caught_up(now);
+        }
+        self.clocks = (now, mono);
+    }
+
+    /// Devices that have never been heard.
+    fn expect(&mut self) {
+        if !self.book.entries.iter().any(|entry| entry.absent_for().is_some()) {
+            return;
+        }
+        let devices = match self.parts.identity.all_devices() {
+            Ok(devices) => devices,
+            Err(error) => {
+                tracing::warn!(
+                    error = model::in_one_line(&error),
+                    "devices cannot be read; those never heard are not missed yet"
+                );
+                return;
+            }
+        };
+        for device in devices.iter().filter(|device| device.is_added && device.removal.is_none()) {
+            for entry in &mut self.book.entries {
+                entry.expect(&self.parts.identity, &device.name, device.created);
+            }
+        }
+    }
+
+    /// Puts other rules in force; states of rules whose text is the same stay.
+    async fn replace(&mut self, rules: Vec<Arc<Rule>>) {
+        let old = std::mem::take(&mut self.book.entries);
+        let mut kept: HashMap<(String, u64), Entry> = old
+            .into_iter()
+            .map(|entry| ((entry.rule.name().to_owned(), entry.rule.version().0), entry))
+            .collect();
+        let mut entries = Vec::with_capacity(rules.len());
+        for rule in rules {
+            match kept.remove(&(rule.name().to_owned(), rule.version().0)) {
+                Some(entry) => entries.push(Entry { rule, ..entry }),
+                None => entries.push(Entry::new(rule, true)),
+            }
+        }
+        self.book.put(entries);
+        self.end_what_is_not_in_force().await;
+        self.last.expect = None;
+        self.show();
+    }
+
+    /// Ends the episodes of versions that are not in force, and forgets their states.
+    pub(super) async fn end_what_is_not_in_force(&self) {
+        let now = self.parts.host.clock.now();
+        let in_force: Vec<(String, u64, String, String)> = self
+            .book
+            .entries
+            .iter()
+            .map(|entry| {
+                let rule = &entry.rule;
+                let (file, text) = (rule.file().to_owned(), rule.text().to_owned());
+                (rule.name().to_owned(), rule.version().0, file, text)
+            })
+            .collect();
+        let host = self.parts.host.clone();
+        let ended = self.parts.catalog.write(move |tx| {
+            keep::note_versions(tx, &in_force, now)?;
+            end_others(tx, &host, &in_force, now)?;
+            Ok(())
+        });
+        match ended.await {
+            Ok(()) => self.parts.wake.wake(),
+            Err(error) => {
+                tracing::error!(
+                    error = model::in_one_line(&error),
+                    "episodes of rules that changed were not ended"
+                );
+            }
+        }
+    }
+
+    /// Shows how the rules stand.
+    fn show(&self) {
+        let rules = self.book.entries.iter().map(RuleStatus::of).collect();
+        let (urgent, regular) = (self.marks.urgent, self.marks.regular);
+        let status = Status {
+            rules,
+            urgent,
+            regular,
+            backlog: self.backlog.len(),
+            looks_waiting: self.book.entries.iter().map(|entry| entry.looks.len()).sum(),
+            is_caught_up: self.is_caught_up,
+        };
+        *self.shared.status.lock() = status;
+    }
+
+    async fn save_if_due(&mut self, consumer: &Consumer) {
+        let mono = self.parts.host.clock.mono_micros();
+        if mono.saturating_sub(self.last.save) >= micros(SAVE_EVERY) {
+            self.last.save = mono;
+            self.save(consumer).await;
+        }
+    }
+
+    /// Stores states, then positions. What fails is tried again the next time.
+    async fn save(&mut self, consumer: &Consumer) {
+        let mut rows = Vec::new();
+        let mut saved: Vec<(usize, Key)> = Vec::new();
+        for (at, entry) in self.book.entries.iter().enumerate() {
+            let folds = entry.folds.iter().filter(|(_, standing)| standing.is_dirty);
+            let folds = folds.map(|(key, standing)| (key, standing.state.to_bytes()));
+            let silences = entry.silences.iter().filter(|(_, standing)| standing.is_dirty);
+            let silences = silences.map(|(key, standing)| (key, standing.state.to_bytes()));
+            for (key, bytes) in folds.chain(silences) {
+                rows.push(keep::sealed(&self.parts.host, &entry.rule, key, &bytes));
+                saved.push((at, key.clone()));
+            }
+        }
+        self.marks.alive_at = Some(self.parts.host.clock.now());
+        self.marks.absences = self.presence.absences().to_vec();
+        // A look that waits is not done: what made it necessary must be read again after a crash.
+        let is_whole = !self.book.has_looks();
+        let marks = self.marks.clone();
+        let mut rest = rows;
+        loop {
+            let next = rest.split_off(rest.len().min(STATES_AT_ONCE));
+            let (some, is_last) = (std::mem::replace(&mut rest, next), rest.is_empty());
+            let marks = (is_last && is_whole).then(|| marks.clone());
+            let written = self.parts.catalog.write(move |tx| {
+                keep::save_states(tx, &some)?;
+                if let Some(marks) = &marks {
+                    keep::save_marks(tx, marks)?;
+                }
+                Ok(())
+            });
+            if let Err(error) = written.await {
+                tracing::error!(
+                    error = model::in_one_line(&error),
+                    "the states of rules cannot be stored; trying again"
+                );
+                return;
+            }
+            if is_last {
+                break;
+            }
+        }
+        for (at, key) in saved {
+            let entry = &mut self.book.entries[at];
+            if let Some(standing) = entry.folds.get_mut(&key) {
+                standing.is_dirty = false;
+            }
+            if let Some(standing) = entry.silences.get_mut(&key) {
+                standing.is_dirty = false;
+            }
+        }
+        if is_whole {
+            consumer.report(marks.urgent.min(marks.regular));
+        }
+    }
+}
+
+enum Waited {
+    Done,
+    Stop,
+}
+
+enum Next {
+    Order(Order),
+    Urgent(Result<journal::Batch, journal::ReadError>),
+    Regular(Result<journal::Batch, journal::ReadError>),
+    Nothing,
+}
+
+fn skipped(batch: &journal::Batch) {
+    for skipped in &batch.skipped {
+        tracing::warn!(from = skipped.from, to = skipped.to, reason = ?skipped.reason, "records are lost to the rules");
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Resolves what is firing by a version that is not in force: nobody will say any more that it is over.
+fn end_others(
+    tx: &catalog::Transaction<'_>,
+    host: &Host,
+    in_force: &[(String, u64, String, String)],
+    now: Timestamp,
+) -> Result<(), catalog::SqlError> {
+    let is_in_force = |rule: &str, version: u64| {
+        in_force.iter().any(|(name, number, ..)| name == rule && *number == version)
+    };
+    for (id, rule, version, fired_at) in keep::firing_ids(tx)? {
+        if is_in_force(&rule, version) {
+            continue;
+        }
+        if let Some(stored) = store::episodes::one(tx, host, id)? {
+            let mut episode = stored.episode;
+            episode.resolved_at = Some(now.max(fired_at));
+            store::transition(tx, host, now, &store::Transition::Resolved(episode))?;
+        }
+    }
+    for (rule, version) in keep::kept_versions(tx)? {
+        if !is_in_force(&rule, version) {
+            keep::forget(tx, &rule, version)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads the states that were stored, for the rules in force.
+pub(super) fn restored(
+    rules: Vec<Arc<Rule>>,
+    states: Vec<keep::StoredState>,
+    late: &[(String, u64, String, rules::Episode, bool)],
+    known: &[(String, u64)],
+) -> Vec<Entry> {
+    let mut entries: Vec<Entry> = rules
+        .into_iter()
+        .map(|rule| {
+            let is_known =
+                known.iter().any(|(name, version)| name == rule.name() && *version == rule.version().0);
+            Entry::new(rule, !is_known)
+        })
+        .collect();
+    let places: HashMap<(String, u64), usize> = entries
+        .iter()
+        .enumerate()
+        .map(|(at, entry)| ((entry.rule.name().to_owned(), entry.rule.version().0), at))
+        .collect();
+    for row in states {
+        let Some(at) = places.get(&(row.rule.clone(), row.version)) else { continue };
+        let entry = &mut entries[*at];
+        let Some(key) = Key::parse(&row.key) else { continue };
+        if entry.absent_for().is_some() {
+            if let Some(silence) = Silence::from_bytes(&row.state) {
+                entry.silences.insert(key, Standing { is_dirty: false, ..Standing::new(silence) });
+            }
+            continue;
+        }
+        let Ok(fold) = Fold::from_bytes(&entry.rule, &row.state) else {
+            tracing::warn!(
+                rule = row.rule,
+                key = row.key,
+                "the state of a rule is of another layout: it is made anew"
+            );
+            continue;
+        };
+        let mut standing = Standing { is_dirty: false, ..Standing::new(fold) };
+        let text = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
+        let open = late.iter().find(|(rule, version, key, _, is_late)| {
+            *is_late && *rule == row.rule && *version == row.version && *key == text
+        });
+        standing.late = open.map(|(_, _, _, episode, _)| Box::new(episode.clone()));
+        entry.folds.insert(key, standing);
+    }
+    entries
+}
