@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 use model::{DeviceName, Sample, Timestamp};
-use rules::{Changed, Key, LookBack, Refolded, Rule, Subject};
+use rules::{Changed, Fold, Key, LookBack, Refolded, Rule, Subject};
 use series::{QueryError, Selection, Series, StoredSample};
 
 /// Most readings of one look.
@@ -29,6 +29,8 @@ pub(super) struct Question {
     pub(super) rule: Arc<Rule>,
     pub(super) members: Vec<(DeviceName, Arc<Subject>)>,
     pub(super) changed: Changed,
+    /// The state; none while what is stored may be ahead of it by more than is on its way.
+    pub(super) live: Option<Fold>,
     /// The newest sample of the state.
     pub(super) newest: Option<Timestamp>,
     pub(super) seq: u64,
@@ -36,7 +38,7 @@ pub(super) struct Question {
 
 /// Looks, further and further back until it begins with a settled sample.
 pub(super) async fn look(series: &Series, question: &Question) -> Result<Refolded, QueryError> {
-    let Question { rule, members, changed, newest, seq } = question;
+    let Question { rule, members, changed, live, newest, seq } = question;
     let to = newest.map_or(changed.last, |newest| newest.max(changed.last)).plus_micros(1);
     let mut back = first_back(rule.look_back(), rule.for_micros());
     let subjects: HashMap<&str, &Subject> =
@@ -54,7 +56,7 @@ pub(super) async fn look(series: &Series, question: &Question) -> Result<Refolde
         let given = samples
             .iter()
             .filter_map(|sample| subjects.get(sample.device.as_str()).map(|subject| (*subject, sample)));
-        match rules::refold(rule, from, *changed, given) {
+        match rules::refold(rule, live.as_ref(), from, *changed, given) {
             Ok(refolded) => return Ok(refolded),
             Err(rules::NeedEarlier) => back = back.saturating_mul(FURTHER),
         }

@@ -327,11 +327,14 @@ impl Work {
     async fn look(&mut self, at: usize, key: Key, mut look: Look) {
         let entry = &mut self.book.entries[at];
         let rule = Arc::clone(&entry.rule);
-        let newest = entry.folds.get(&key).and_then(|standing| standing.state.newest());
+        let state = entry.folds.get(&key).map(|standing| &standing.state);
+        let newest = state.and_then(Fold::newest);
+        let live = state.filter(|_| self.is_caught_up).cloned();
         let question = Question {
             rule: Arc::clone(&rule),
             members: entry.members(&self.parts.identity, &key),
             changed: look.changed,
+            live,
             newest,
             seq: look.seq,
         };
