@@ -18,7 +18,11 @@ mod meters;
 #[cfg(feature = "platform")]
 mod operators;
 #[cfg(feature = "platform")]
+mod own_health;
+#[cfg(feature = "platform")]
 mod register_tables;
+#[cfg(feature = "platform")]
+mod rulebook;
 mod server_file;
 #[cfg(feature = "platform")]
 mod settings;

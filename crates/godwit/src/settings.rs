@@ -27,6 +27,8 @@ const SECTIONS: &[&str] = &[
     "devices",
     "audit",
     "alerts",
+    "rules",
+    "sinks",
 ];
 
 /// Variables that are no settings of a section: flags and the command line's own.
@@ -79,6 +81,10 @@ pub(crate) struct Settings {
     pub(crate) audit: Audit,
     /// Who is told of alerts.
     pub(crate) alerts: AlertsSettings,
+    /// Where the rules are.
+    pub(crate) rules: crate::rulebook::RuleSettings,
+    /// How the actions of rules deliver.
+    pub(crate) sinks: sinks::Settings,
 }
 
 /// `[audit]`: how long it is kept who did what.

@@ -14,6 +14,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::archive::collect::About;
 use crate::archive::service::Backups;
 use crate::fault::{hinted, with_hint};
+use crate::rulebook::Rulebook;
+use crate::rulebook::at_work::{Ground, RulesAtWork};
 use crate::server_file::ServerFile;
 use crate::settings::Settings;
 use crate::setup_link::SetupLink;
@@ -130,6 +132,7 @@ struct House {
     upkeep: tokio::task::JoinHandle<()>,
     /// What decides over notices, and the ways to their receivers.
     notices: Vec<tokio::task::JoinHandle<()>>,
+    rules: RulesAtWork,
     setup: Arc<SetupLink>,
     /// What is said of the setup link.
     setup_said: String,
@@ -159,12 +162,20 @@ impl House {
             Some(file) => super::alert::read(file, &*host.disk)?,
             None => alerts::Config::shipped(),
         };
+        let book = Arc::new(Rulebook::new(&settings.rules, Arc::clone(&host.disk)));
+        let rules = book.open()?;
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
         let postgres = series::Postgres::bind(&settings.postgres);
         let postgres = postgres.await.map_err(hinted(series::PostgresError::hint))?;
 
-        let migrations: Vec<_> =
-            [identity::Identity::migrations(), broker::Broker::migrations(), alerts::MIGRATIONS].concat();
+        let migrations: Vec<_> = [
+            identity::Identity::migrations(),
+            broker::Broker::migrations(),
+            alerts::MIGRATIONS,
+            alerts::EVALUATION_MIGRATIONS,
+            sinks::MIGRATIONS,
+        ]
+        .concat();
         let catalog = catalog::Catalog::open(&data.join("catalog.db"), &migrations, &host)
             .map_err(hinted(catalog::OpenError::hint))?;
         let (journal, recovery) = journal::Journal::open(&data.join("journal"), &settings.journal, &host)
@@ -241,6 +252,24 @@ impl House {
         series.watch_samples(Arc::new(move |device, time, is_receipt| {
             watcher.sampled(device, time, is_receipt);
         }));
+        let rules = RulesAtWork::start(Ground {
+            book,
+            rules,
+            evaluate: alerts::EvaluateParts {
+                host: host.clone(),
+                catalog: catalog.clone(),
+                journal: journal.clone(),
+                series: series.clone(),
+                identity: identity.clone(),
+                routes: Arc::clone(&routes),
+                wake: alerts.bell().clone(),
+                urgent_within: alerts::URGENT_WITHIN,
+            },
+            sinks: settings.sinks.clone(),
+            aws: &settings.aws,
+            data: &data,
+        })
+        .await?;
         let shutdown = Shutdown::new();
         let notices = alerts.start(&journal, &shutdown).await?;
         let https_urls: Vec<_> = https.iter().map(|door| format!("https://{}", door.address())).collect();
@@ -344,6 +373,7 @@ impl House {
             identity,
             upkeep,
             notices,
+            rules,
             setup,
             setup_said,
             shutdown,
@@ -427,6 +457,7 @@ impl House {
                 tracing::warn!("a notice under way was cut off; it is sent again at the next start");
             }
         }
+        self.rules.close().await;
         self.series.close().await;
         self.identity.close();
         upkeep::anchor(&self.identity, &self.journal).await;

@@ -1,0 +1,175 @@
+//! The rules of a server: the files of a directory, and those that Godwit ships.
+//!
+//! Not here: what a rule means (`rules`), and what becomes of its verdicts (`alerts`, `sinks`). The laws: at a start what is
+//! wrong is refused; a file that is changed while the server runs takes effect within seconds, all files or none, and what is
+//! wrong leaves the rules that stand in force and is said.
+
+pub(crate) mod at_work;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use host::Disk;
+use parking_lot::Mutex;
+use rules::{FileFault, Limits, RuleSet};
+use serde::Deserialize;
+
+use crate::fault::with_hint;
+
+/// The rules that are switched on in every server.
+pub(crate) const SHIPPED: &str = include_str!("rulebook/shipped.yaml");
+
+/// What faults of the shipped rules, and rules of them, name as their file.
+pub(crate) const SHIPPED_FILE: &str = "(shipped)";
+
+/// Most rule files.
+const FILES_MAX: usize = 1_000;
+
+/// How often it is seen whether files changed.
+const LOOK: Duration = Duration::from_secs(2);
+
+/// `[rules]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RuleSettings {
+    /// Where the rule files (`*.yaml`, `*.yml`) are. Default: `rules` where the server is started; it need not be there.
+    pub(crate) dir: Option<PathBuf>,
+    /// Whether the rules that Godwit ships are in force. One of them is replaced by a rule of its name in a file. Default: true.
+    pub(crate) shipped: bool,
+}
+
+impl Default for RuleSettings {
+    fn default() -> Self {
+        Self { dir: None, shipped: true }
+    }
+}
+
+/// The files as they were read last: text by name.
+type Files = BTreeMap<String, String>;
+
+/// The rules of a server.
+pub(crate) struct Rulebook {
+    dir: PathBuf,
+    is_named: bool,
+    has_shipped: bool,
+    disk: Arc<dyn Disk>,
+    limits: Limits,
+    seen: Mutex<Option<Result<Files, String>>>,
+    problem: Mutex<Option<String>>,
+}
+
+impl Rulebook {
+    pub(crate) fn new(settings: &RuleSettings, disk: Arc<dyn Disk>) -> Self {
+        Self {
+            dir: settings.dir.clone().unwrap_or_else(|| PathBuf::from("rules")),
+            is_named: settings.dir.is_some(),
+            has_shipped: settings.shipped,
+            disk,
+            limits: Limits::default(),
+            seen: Mutex::default(),
+            problem: Mutex::default(),
+        }
+    }
+
+    /// Reads and checks all files.
+    ///
+    /// # Errors
+    /// Every fault of every file.
+    pub(crate) fn open(&self) -> anyhow::Result<RuleSet> {
+        let files = self.files();
+        *self.seen.lock() = Some(files.clone());
+        files.and_then(|files| self.load(&files)).map_err(|problem| {
+            with_hint(
+                anyhow::anyhow!("the rules are not right:\n{problem}"),
+                Some("`godwit rule check FILE…` says the same without a server; docs/rules.md describes the language"),
+            )
+        })
+    }
+
+    /// What is wrong with the files as they are now, if the rules in force are older for it.
+    pub(crate) fn problem(&self) -> Option<String> {
+        self.problem.lock().clone()
+    }
+
+    /// Waits for a change of the files that leads to other rules.
+    pub(crate) async fn changed(&self) -> RuleSet {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if let Some(rules) = self.look() {
+                return rules;
+            }
+        }
+    }
+
+    fn look(&self) -> Option<RuleSet> {
+        let files = self.files();
+        let mut seen = self.seen.lock();
+        if seen.as_ref() == Some(&files) {
+            return None;
+        }
+        *seen = Some(files.clone());
+        match files.and_then(|files| self.load(&files)) {
+            Ok(rules) => {
+                *self.problem.lock() = None;
+                Some(rules)
+            }
+            Err(problem) => {
+                tracing::error!(problem, "the rule files are not right: the rules from before stay in force");
+                *self.problem.lock() = Some(problem);
+                None
+            }
+        }
+    }
+
+    fn files(&self) -> Result<Files, String> {
+        let at = |path: &Path, error: std::io::Error| format!("cannot read `{}`: {error}", path.display());
+        let listed = match self.disk.list(&self.dir) {
+            Ok(listed) => listed,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && !self.is_named => Vec::new(),
+            Err(error) => return Err(at(&self.dir, error)),
+        };
+        let is_rules = |name: &str| {
+            let is_hidden = name.starts_with('.');
+            !is_hidden && Path::new(name).extension().is_some_and(|end| end == "yaml" || end == "yml")
+        };
+        let mut names: Vec<String> =
+            listed.into_iter().map(|entry| entry.name).filter(|name| is_rules(name)).collect();
+        names.sort();
+        if names.len() > FILES_MAX {
+            return Err(format!(
+                "`{}` has {} rule files; the most is {FILES_MAX}",
+                self.dir.display(),
+                names.len()
+            ));
+        }
+        let mut files = Files::new();
+        for name in names {
+            let path = self.dir.join(&name);
+            let bytes =
+                self.disk.read(&path, rules::FILE_BYTES_MAX as u64).map_err(|error| at(&path, error))?;
+            let text = String::from_utf8(bytes).map_err(|_| format!("`{}` is not UTF-8", path.display()))?;
+            files.insert(path.display().to_string(), text);
+        }
+        Ok(files)
+    }
+
+    fn load(&self, files: &Files) -> Result<RuleSet, String> {
+        let own = files.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let loaded = RuleSet::load(own, &self.limits).map_err(|faults| shown(&faults))?;
+        if !self.has_shipped {
+            return Ok(loaded);
+        }
+        let mut shipped =
+            RuleSet::load([(SHIPPED_FILE, SHIPPED)], &self.limits).map_err(|faults| shown(&faults))?;
+        shipped.alerts.retain(|rule| loaded.alert(rule.name()).is_none());
+        shipped.alerts.extend(loaded.alerts);
+        Ok(RuleSet { alerts: shipped.alerts, ..loaded })
+    }
+}
+
+/// Faults, a line each.
+pub(crate) fn shown(faults: &[FileFault]) -> String {
+    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
