@@ -173,3 +173,60 @@ impl Rulebook {
 pub(crate) fn shown(faults: &[FileFault]) -> String {
     faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(dir: &Path, shipped: bool) -> Rulebook {
+        let settings = RuleSettings { dir: Some(dir.to_owned()), shipped };
+        Rulebook::new(&settings, Arc::new(host::SystemDisk))
+    }
+
+    fn write(dir: &Path, name: &str, text: &str) {
+        Disk::replace(&host::SystemDisk, &dir.join(name), text.as_bytes()).expect("written");
+    }
+
+    fn names(rules: &RuleSet) -> Vec<&str> {
+        rules.alerts.iter().map(rules::Rule::name).collect()
+    }
+
+    const MINE: &str = "groups:\n- name: g\n  rules:\n  - alert: Away\n    from: dt/#\n    absent_for: 1h\n";
+
+    #[test]
+    fn a_rule_of_a_file_takes_the_place_of_a_shipped_one() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let all = book(dir.path(), true).open().expect("the shipped rules are right");
+        assert!(names(&all).contains(&"Silent") && names(&all).contains(&"DiskFilling"));
+        write(dir.path(), "mine.yaml", MINE);
+        let with_mine = book(dir.path(), true).open().expect("right");
+        assert_eq!(names(&with_mine).len(), names(&all).len());
+        assert_eq!(with_mine.alert("Away").expect("there").file(), dir.path().join("mine.yaml").display().to_string());
+        assert_eq!(names(&book(dir.path(), false).open().expect("right")), ["Away"]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_refused_at_the_start_and_leaves_the_rules_in_force_later() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let book = book(dir.path(), false);
+        book.open().expect("no files");
+        assert!(book.look().is_none(), "nothing changed");
+        write(dir.path(), "mine.yaml", MINE);
+        assert_eq!(names(&book.look().expect("a file more")), ["Away"]);
+        write(dir.path(), "mine.yaml", &MINE.replace("absent_for", "absentfor"));
+        assert!(book.look().is_none());
+        assert!(book.problem().expect("said").contains("mine.yaml"), "{:?}", book.problem());
+        assert!(book.open().is_err());
+        write(dir.path(), "mine.yaml", MINE);
+        assert!(book.look().is_some());
+        assert_eq!(book.problem(), None);
+    }
+
+    #[test]
+    fn a_directory_that_is_named_must_be_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        assert!(book(&dir.path().join("none"), true).open().is_err());
+        let unnamed = Rulebook::new(&RuleSettings::default(), Arc::new(host::SystemDisk));
+        assert!(unnamed.open().is_ok());
+    }
+}
