@@ -201,7 +201,10 @@ mod tests {
         write(dir.path(), "mine.yaml", MINE);
         let with_mine = book(dir.path(), true).open().expect("right");
         assert_eq!(names(&with_mine).len(), names(&all).len());
-        assert_eq!(with_mine.alert("Away").expect("there").file(), dir.path().join("mine.yaml").display().to_string());
+        assert_eq!(
+            with_mine.alert("Away").expect("there").file(),
+            dir.path().join("mine.yaml").display().to_string()
+        );
         assert_eq!(names(&book(dir.path(), false).open().expect("right")), ["Away"]);
     }
 

@@ -4,6 +4,7 @@ use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use host::{DataDir, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
@@ -263,7 +264,9 @@ impl House {
                 identity: identity.clone(),
                 routes: Arc::clone(&routes),
                 wake: alerts.bell().clone(),
-                urgent_within: alerts::URGENT_WITHIN,
+                urgent_within: Duration::from_micros(
+                    u64::try_from(alerts.config().urgent_within_micros()).unwrap_or_default(),
+                ),
             },
             sinks: settings.sinks.clone(),
             aws: &settings.aws,
