@@ -29,7 +29,7 @@ impl Learnt {
 
 /// The device as `rule` sees it today.
 pub(super) fn subject(identity: &Identity, rule: &Rule, device: &DeviceName) -> Option<Subject> {
-    let (group, attributes) = (identity.home_of(device), identity.attributes(device));
+    let (group, attributes) = (identity.home(device), identity.attributes(device));
     let attribute = |name: &str| attributes.get(name).map(str::to_owned);
     rule.subject(device, &Circumstances { group: group.as_ref(), attribute: &attribute })
 }
@@ -49,7 +49,7 @@ pub(super) fn episode(
     urgent_within: i64,
 ) -> Episode {
     let device = key.part("device").and_then(|name| DeviceName::parse(name).ok());
-    let home = device.as_ref().and_then(|device| identity.home_of(device));
+    let home = device.as_ref().and_then(|device| identity.home(device));
     let attributes: BTreeMap<String, String> = device
         .map(|device| identity.attributes(&device))
         .unwrap_or_default()
