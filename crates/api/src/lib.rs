@@ -52,12 +52,16 @@
 //! | `GET /api/v1/unrouted` | messages without a route, by pattern, with routes that would fit | viewer |
 //! | `POST /api/v1/export/days` | the days that hold what is selected | viewer |
 //! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | viewer |
+//! | `GET /api/v1/actions` | how the actions of rules are doing | viewer |
+//! | `GET /api/v1/actions/dead-letters` | what they gave up | viewer |
+//! | `POST …/dead-letters/{id}/retry`, `DELETE …/{id}` | tries it again, takes it off the list | operator |
 //! | `POST /api/v1/reprocess` | starts running messages through today's routes | operator |
 //! | `GET /api/v1/reprocess` | how far that is, and what came of it | viewer |
 //!
 //! Which role and which scope each needs is written in `routes`, in one table. A refusal is a problem document
 //! (RFC 9457) with a `hint` where the reader can do something.
 
+mod actions;
 mod alerts;
 mod audit;
 mod auth;
@@ -90,6 +94,7 @@ mod tokens;
 mod unrouted;
 mod users;
 
+pub use actions::{Action, ActionLetter, ActionLetters, ActionRetried, ActionTrouble, Actions};
 pub use alerts::{
     Alert, AlertSaid, AlertSuppressed, Alerts, DeadLetters, Explained, Inbox, InboxNotice, NoticeDelivery,
     Retried, Silence, Silences,
@@ -144,6 +149,8 @@ pub struct Parts {
     pub journal: journal::Journal,
     /// Readings as columns.
     pub series: series::Series,
+    /// The actions of rules.
+    pub sinks: sinks::Sinks,
     /// Alerts and who hears of them.
     pub alerts: ::alerts::Alerts,
     /// Devices and who may ask.

@@ -16,8 +16,8 @@ use crate::auth::judged;
 use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
-    Parts, alerts, audit, backup, ca, certificates, devices, export, groups, health, keys, login, me,
-    openapi, policies, provisioning, query, reprocess, sessions, status, tokens, unrouted, users,
+    Parts, actions, alerts, audit, backup, ca, certificates, devices, export, groups, health, keys, login,
+    me, openapi, policies, provisioning, query, reprocess, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -326,6 +326,14 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::one::<provisioning::Made>(201))
         .on(POST, "/api/v1/decisions", least(Viewer, Policies), policies::decide)
         .gives(Gives::one::<policies::Decided>(200))
+        .on(GET, "/api/v1/actions", least(Viewer, Alerts), actions::list)
+        .gives(Gives::one::<actions::Actions>(200))
+        .on(GET, "/api/v1/actions/dead-letters", least(Viewer, Alerts), actions::letters)
+        .gives(Gives::one::<actions::ActionLetters>(200))
+        .on(DELETE, "/api/v1/actions/dead-letters/{id}", least(Operator, Alerts), actions::discard)
+        .gives(Gives::none(204))
+        .on(POST, "/api/v1/actions/dead-letters/{id}/retry", least(Operator, Alerts), actions::retry)
+        .gives(Gives::one::<actions::ActionRetried>(200))
         .on(POST, "/api/v1/backup", least(Admin, Keys), backup::backup)
         .gives(Gives::media(200, &["application/x-tar"]));
     (table.rows, table.router)

@@ -1,6 +1,8 @@
 //! The commands, one file each: its arguments with their help, and what it does.
 
 #[cfg(feature = "platform")]
+pub(crate) mod action;
+#[cfg(feature = "platform")]
 pub(crate) mod alert;
 #[cfg(feature = "platform")]
 pub(crate) mod audit;

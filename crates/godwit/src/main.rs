@@ -80,6 +80,10 @@ enum Command {
     #[cfg(feature = "platform")]
     #[command(subcommand)]
     Route(command::route::Args),
+    /// See what the actions of rules deliver, and try again what they gave up
+    #[cfg(feature = "platform")]
+    #[command(subcommand)]
+    Action(command::action::Args),
     /// Ask the readings with SQL
     #[cfg(feature = "platform")]
     Query(command::query::Args),
@@ -169,6 +173,8 @@ fn main() -> ExitCode {
             Command::Reprocess(args) => command::reprocess::run(args).await,
             #[cfg(feature = "platform")]
             Command::Route(args) => command::route::run(args).await,
+            #[cfg(feature = "platform")]
+            Command::Action(args) => command::action::run(args).await,
             #[cfg(feature = "platform")]
             Command::Query(args) => command::query::run(args).await,
             #[cfg(feature = "platform")]
