@@ -311,6 +311,7 @@ impl House {
             journal: journal.clone(),
             series: series.clone(),
             alerts: alerts.clone(),
+            sinks: rules.sinks.clone(),
             identity: identity.clone(),
             operators: operators::of(&broker),
             door: {
