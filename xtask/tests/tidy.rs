@@ -23,8 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "godwit",
         &[
-            "model", "host", "mqtt", "catalog", "journal", "client", "identity", "rules", "series",
-            "alerts", "sinks", "broker", "ingress", "api",
+            "model", "host", "mqtt", "catalog", "journal", "client", "identity", "rules", "series", "alerts",
+            "sinks", "broker", "ingress", "api",
         ],
     ),
 ];

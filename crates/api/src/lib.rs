@@ -52,6 +52,8 @@
 //! | `GET /api/v1/unrouted` | messages without a route, by pattern, with routes that would fit | viewer |
 //! | `POST /api/v1/export/days` | the days that hold what is selected | viewer |
 //! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | viewer |
+//! | `GET /api/v1/rules` | the rules in force | viewer |
+//! | `GET /api/v1/rules/{name}` | one, with every text it has had | viewer |
 //! | `GET /api/v1/actions` | how the actions of rules are doing | viewer |
 //! | `GET /api/v1/actions/dead-letters` | what they gave up | viewer |
 //! | `POST …/dead-letters/{id}/retry`, `DELETE …/{id}` | tries it again, takes it off the list | operator |
@@ -88,6 +90,7 @@ mod provisioning;
 mod query;
 mod reprocess;
 mod routes;
+mod rules;
 mod sessions;
 mod status;
 mod tokens;
@@ -102,6 +105,7 @@ pub use alerts::{
 pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
+pub use rules::{Rule, RuleHistory, RuleText, Rules};
 pub use sessions::{Ask, Clearing, Connection, Filter, NotCleared, Operators, Retained, Session};
 pub use unrouted::{Unrouted, UnroutedPattern, UnroutedSample};
 
@@ -149,6 +153,10 @@ pub struct Parts {
     pub journal: journal::Journal,
     /// Readings as columns.
     pub series: series::Series,
+    /// Rules at work.
+    pub rules: ::alerts::Evaluation,
+    /// What is wrong with the rule files as they are now.
+    pub rules_problem: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// The actions of rules.
     pub sinks: sinks::Sinks,
     /// Alerts and who hears of them.

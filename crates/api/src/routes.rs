@@ -17,7 +17,7 @@ use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
     Parts, actions, alerts, audit, backup, ca, certificates, devices, export, groups, health, keys, login,
-    me, openapi, policies, provisioning, query, reprocess, sessions, status, tokens, unrouted, users,
+    me, openapi, policies, provisioning, query, reprocess, rules, sessions, status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -326,6 +326,10 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::one::<provisioning::Made>(201))
         .on(POST, "/api/v1/decisions", least(Viewer, Policies), policies::decide)
         .gives(Gives::one::<policies::Decided>(200))
+        .on(GET, "/api/v1/rules", least(Viewer, Alerts), rules::list)
+        .gives(Gives::one::<rules::Rules>(200))
+        .on(GET, "/api/v1/rules/{name}", least(Viewer, Alerts), rules::one)
+        .gives(Gives::one::<rules::RuleHistory>(200))
         .on(GET, "/api/v1/actions", least(Viewer, Alerts), actions::list)
         .gives(Gives::one::<actions::Actions>(200))
         .on(GET, "/api/v1/actions/dead-letters", least(Viewer, Alerts), actions::letters)

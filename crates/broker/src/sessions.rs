@@ -79,7 +79,7 @@ impl Table {
         let away = of_owner.values().filter_map(|session| {
             let state = session.state();
             let since = state.ends_due?.saturating_sub(u64::from(state.expiry_s) * SECOND_MICROS);
-            state.link.is_none().then(|| (since, session))
+            state.link.is_none().then_some((since, session))
         });
         let longest = away.min_by_key(|(since, _)| *since);
         longest.map(|(_, session)| Some(Arc::clone(session))).ok_or(NoSession::DeviceFull)

@@ -17,7 +17,8 @@ fn evaluate(bencher: Bencher<'_, '_>, sql: &str, payload: &'static str, passes: 
     let context = Context::of_topic("dt/office-1/climate");
     let once = || {
         let matches = statement.filter().matches(divan::black_box(context.topic));
-        matches.then(|| statement.evaluate(divan::black_box(payload).as_bytes(), &context).expect("an outcome"))
+        matches
+            .then(|| statement.evaluate(divan::black_box(payload).as_bytes(), &context).expect("an outcome"))
     };
     assert_eq!(once().expect("its topic").selection.is_some(), passes);
     bencher.counter(ItemsCount::new(1_usize)).bench_local(once);
@@ -44,7 +45,8 @@ fn selection_of_an_office_row(bencher: Bencher<'_, '_>) {
 /// A message of another topic.
 #[divan::bench]
 fn filter_of_another_topic(bencher: Bencher<'_, '_>) {
-    let statement = Statement::parse("SELECT * FROM 'dt/+/climate' WHERE temperature > 30").expect("a statement");
+    let statement =
+        Statement::parse("SELECT * FROM 'dt/+/climate' WHERE temperature > 30").expect("a statement");
     bencher
         .counter(ItemsCount::new(1_usize))
         .bench_local(|| statement.filter().matches(divan::black_box("dt/office-1/power")));
@@ -54,7 +56,7 @@ fn filter_of_another_topic(bencher: Bencher<'_, '_>) {
 fn topic_of_a_republish(bencher: Bencher<'_, '_>) {
     let template = Template::parse("ops/hot/${topic(2)}").expect("a template");
     let context = Context::of_topic("dt/office-1/climate");
-    bencher
-        .counter(ItemsCount::new(1_usize))
-        .bench_local(|| template.render(divan::black_box(ONE).as_bytes(), &context, None).expect("filled in"));
+    bencher.counter(ItemsCount::new(1_usize)).bench_local(|| {
+        template.render(divan::black_box(ONE).as_bytes(), &context, None).expect("filled in")
+    });
 }

@@ -226,10 +226,18 @@ pub(super) fn known_episodes(
     )
 }
 
-/// Rule, version, key and start of what is firing.
-pub(super) fn firing(
-    connection: &Connection<'_>,
-) -> Result<Vec<(String, u64, String, rules::Episode, bool)>, SqlError> {
+/// An episode that is firing.
+pub(super) struct Open {
+    pub(super) rule: String,
+    pub(super) version: u64,
+    /// As the table of episodes has it.
+    pub(super) key: String,
+    pub(super) episode: rules::Episode,
+    pub(super) is_late: bool,
+}
+
+/// What is firing.
+pub(super) fn firing(connection: &Connection<'_>) -> Result<Vec<Open>, SqlError> {
     connection.query(
         "SELECT rule, version, key, started_at, fired_at, late FROM alert_episodes WHERE state = 'firing'",
         params![],
@@ -240,7 +248,8 @@ pub(super) fn firing(
                 resolved_at: None,
                 values: Vec::new(),
             };
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, episode, row.get(5)?))
+            let (rule, version, key, is_late) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(5)?);
+            Ok(Open { rule, version, key, episode, is_late })
         },
     )
 }

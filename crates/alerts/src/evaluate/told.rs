@@ -57,7 +57,7 @@ pub(super) fn episode(
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     let site = attributes.get("site").cloned().or_else(|| {
-        let path = home.as_ref().map(|home| home.as_str()).or_else(|| key.part("group"));
+        let path = home.as_ref().map(model::GroupPath::as_str).or_else(|| key.part("group"));
         path.and_then(|path| path.split('/').next()).map(str::to_owned)
     });
     let facts =

@@ -703,7 +703,7 @@ fn end_others(
 pub(super) fn restored(
     rules: Vec<Arc<Rule>>,
     states: Vec<keep::StoredState>,
-    late: &[(String, u64, String, rules::Episode, bool)],
+    firing: &[keep::Open],
     known: &[(String, u64)],
 ) -> Vec<Entry> {
     let mut entries: Vec<Entry> = rules
@@ -739,10 +739,10 @@ pub(super) fn restored(
         };
         let mut standing = Standing { is_dirty: false, ..Standing::new(fold) };
         let text = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
-        let open = late.iter().find(|(rule, version, key, _, is_late)| {
-            *is_late && *rule == row.rule && *version == row.version && *key == text
+        let open = firing.iter().find(|open| {
+            open.is_late && open.rule == row.rule && open.version == row.version && open.key == text
         });
-        standing.late = open.map(|(_, _, _, episode, _)| Box::new(episode.clone()));
+        standing.late = open.map(|open| Box::new(open.episode.clone()));
         entry.folds.insert(key, standing);
     }
     entries

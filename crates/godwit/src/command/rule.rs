@@ -1,4 +1,4 @@
-//! `godwit rule`: checks rules, tests them, and tries them on what was recorded. Needs no server.
+//! `godwit rule`: checks rules, tests them, tries them on what was recorded, and shows those in force in a server.
 //!
 //! Not here: what rules mean (`rules`). The law: nothing here has a side effect; the same fold runs as in the server.
 
@@ -6,6 +6,8 @@ mod backtest;
 mod check;
 mod files;
 mod recorded;
+#[cfg(feature = "platform")]
+mod shown;
 mod test;
 
 use std::path::PathBuf;
@@ -18,7 +20,9 @@ Examples:
   godwit rule check rules/doors.yaml --recording doors.csv     # does `for` fit how often doors report?
   godwit rule test rules/comfort_test.yaml
   godwit rule backtest rules/comfort.yaml --recording office.csv --as office-1
-  godwit rule backtest new.yaml --recording office.csv --against old.yaml"#;
+  godwit rule backtest new.yaml --recording office.csv --against old.yaml
+  godwit rule list                                             # those in force, and how each is doing
+  godwit rule show RoomTooHot                                  # every text that it has had"#;
 
 /// Arguments.
 #[derive(Debug, clap::Subcommand)]
@@ -33,6 +37,12 @@ pub(crate) enum Args {
     },
     /// Say what rules would have done with a recording
     Backtest(backtest::Args),
+    /// List the rules in force in a server, and how each is doing
+    #[cfg(feature = "platform")]
+    List(shown::List),
+    /// Show a rule, and every text that it has had
+    #[cfg(feature = "platform")]
+    Show(shown::Show),
 }
 
 /// Runs the command.
@@ -41,6 +51,10 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Args::Check(args) => check::run(&args),
         Args::Test { file } => test::run(&file),
         Args::Backtest(args) => backtest::run(&args),
+        #[cfg(feature = "platform")]
+        Args::List(args) => shown::list(&args).await,
+        #[cfg(feature = "platform")]
+        Args::Show(args) => shown::show(&args).await,
     }
 }
 

@@ -254,7 +254,7 @@ impl House {
             watcher.sampled(device, time, is_receipt);
         }));
         let rules = RulesAtWork::start(Ground {
-            book,
+            book: Arc::clone(&book),
             rules,
             evaluate: alerts::EvaluateParts {
                 host: host.clone(),
@@ -311,6 +311,11 @@ impl House {
             journal: journal.clone(),
             series: series.clone(),
             alerts: alerts.clone(),
+            rules: rules.evaluation.clone(),
+            rules_problem: {
+                let book = Arc::clone(&book);
+                Box::new(move || book.problem())
+            },
             sinks: rules.sinks.clone(),
             identity: identity.clone(),
             operators: operators::of(&broker),

@@ -156,7 +156,6 @@ impl Identity {
                 .map(|device| self.parts.policies.children(device))
                 .unwrap_or_default(),
             certificate: who.certificate.clone(),
-            ..Context::default()
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Not here: what is made of them. The law: what a rule sees here is what it would have seen had the recording been replayed.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use host::SystemDisk;
@@ -52,7 +52,7 @@ impl Recorded {
 }
 
 impl RecordingArgs {
-    pub(super) fn read(&self, file: &PathBuf) -> anyhow::Result<Recorded> {
+    pub(super) fn read(&self, file: &Path) -> anyhow::Result<Recorded> {
         let disk = SystemDisk;
         let name = file.display().to_string();
         let survey = survey(&disk, file).with_context(|| format!("cannot read `{name}`"))?;
