@@ -1,7 +1,7 @@
 //! `godwit rule check`: everything that is wrong with rule files, and what a recording makes doubtful.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rules::{Intervals, RuleSet, span_shown};
 
@@ -41,7 +41,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     say(&text)
 }
 
-fn warnings(rules: &RuleSet, how: &RecordingArgs, recording: &PathBuf) -> anyhow::Result<String> {
+fn warnings(rules: &RuleSet, how: &RecordingArgs, recording: &Path) -> anyhow::Result<String> {
     let recorded = how.read(recording)?;
     let mut text = String::new();
     for rule in rules.alerts.iter().filter(|rule| recorded.is_seen_by(rule.from())) {

@@ -3,7 +3,7 @@
 //! Not here: what is made of them. The law: what a rule sees here is what it would have seen had the recording been replayed.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use host::SystemDisk;
