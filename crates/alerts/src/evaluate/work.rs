@@ -449,7 +449,11 @@ impl Work {
         self.marks.urgent = self.marks.urgent.max(urgent.position());
         self.marks.regular = self.marks.regular.max(regular.position());
         let judged = self.marks.urgent.min(self.marks.regular);
-        self.shared.judged.send_if_modified(|known| std::mem::replace(known, judged) != judged);
+        let is_new = self.shared.judged.send_if_modified(|known| std::mem::replace(known, judged) != judged);
+        if is_new {
+            #[expect(clippy::cast_precision_loss, reason = "a gauge")]
+            metrics::gauge!("godwit_rules_judged_seq").set(judged as f64);
+        }
         if !self.is_caught_up && judged >= self.catch_up_to {
             self.is_caught_up = true;
             self.presence.caught_up(self.parts.host.clock.now());

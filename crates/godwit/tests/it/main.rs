@@ -38,6 +38,7 @@ mod register;
 mod renewal;
 mod reprocess;
 mod rule_commands;
+mod rules;
 mod server;
 mod sessions;
 mod sparkplug;

@@ -1,0 +1,162 @@
+//! Rules in a running server: from a file and a recording to episodes, whatever happens on the way.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::server::{BOTH_DOORS, Home, Server};
+
+/// How long the rules may take to have judged what came.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+const OFFICE: &str = r#"
+groups:
+- name: office
+  rules:
+  - alert: StaleAir
+    from: dt/+/telemetry
+    expr: co2 > 1000
+    for: 10m
+    max_gap: 2m
+    labels: {severity: critical}
+    annotations: {summary: "{{device}}: {{co2}} ppm since {{since}}"}
+  - alert: Warm
+    from: dt/+/telemetry
+    expr: temperature > 22
+    clear: temperature < 21.5
+    for: 5m
+    max_gap: 2m
+  - rule: hot
+    sql: SELECT temperature, topic(2) AS device FROM 'dt/+/telemetry' WHERE temperature > 23.1
+    actions: [{publish: "ops/hot/${device}"}]
+"#;
+
+const STALE_AIR: [[&str; 3]; 4] = [
+    ["2015-02-05T09:35:00Z", "2015-02-05T09:45:00Z", "2015-02-05T10:37:00Z"],
+    ["2015-02-05T10:38:00Z", "2015-02-05T10:49:00Z", "2015-02-05T13:01:00Z"],
+    ["2015-02-05T14:39:59Z", "2015-02-05T14:50:00Z", "2015-02-05T17:10:59Z"],
+    ["2015-02-09T09:53:59Z", "2015-02-09T10:04:00Z", "2015-02-09T19:59:59Z"],
+];
+
+const WARM: [[&str; 3]; 5] = [
+    ["2015-02-04T17:51:00Z", "2015-02-04T17:57:00Z", "2015-02-04T21:34:00Z"],
+    ["2015-02-05T09:23:59Z", "2015-02-05T09:29:00Z", "2015-02-05T18:36:00Z"],
+    ["2015-02-06T14:29:00Z", "2015-02-06T14:34:00Z", "2015-02-06T18:16:59Z"],
+    ["2015-02-07T10:46:59Z", "2015-02-07T10:52:00Z", "2015-02-07T15:47:00Z"],
+    ["2015-02-09T16:14:59Z", "2015-02-09T16:20:00Z", "2015-02-09T18:39:00Z"],
+];
+
+fn home() -> Home {
+    let home = Home::new();
+    let dir = home.path().join("rules");
+    std::fs::create_dir(&dir).expect("made");
+    home.settings(&format!("{BOTH_DOORS}[rules]\ndir = \"{}\"\n", dir.display()));
+    home
+}
+
+fn write(home: &Home, text: &str) {
+    std::fs::write(home.path().join("rules/office.yaml"), text).expect("written");
+}
+
+fn episodes(server: &Server, rule: &str) -> Vec<Vec<String>> {
+    server.rows(&format!(
+        "SELECT started_at, fired_at, resolved_at FROM alerts WHERE rule = '{rule}' ORDER BY started_at"
+    ))
+}
+
+/// Waits until what is asked for is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+    }
+}
+
+/// Waits until the rules have judged all that came.
+fn judged(server: &Server) {
+    let last: u64 = server.value("SELECT max(seq) FROM messages").parse().expect("a number");
+    until("everything is judged", || {
+        let lag = server.metric("godwit_rules_judged_seq");
+        lag >= last as f64
+    });
+}
+
+/// The recording, where the checkout has its shared data beside it.
+fn recording() -> Option<PathBuf> {
+    let here =
+        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs"));
+    let beside: &Path = here.ancestors().nth(3)?;
+    Some(beside.join("shared/data/occupancy-office.csv")).filter(|path| path.exists())
+}
+
+#[test]
+fn the_recording_raises_its_alerts_in_order_shuffled_and_over_a_kill() {
+    let Some(recording) = recording() else { return };
+    let recording = recording.to_str().expect("text");
+    let home = home();
+    write(&home, OFFICE);
+    let server = home.start();
+    server.ok(&["replay", recording, "--as", "office-1", "--shuffle", "7"]);
+    server.kill();
+    let server = home.start();
+    judged(&server);
+    assert_eq!(episodes(&server, "StaleAir"), STALE_AIR);
+    assert_eq!(episodes(&server, "Warm"), WARM);
+    // Once more, in order: nothing new.
+    server.ok(&["replay", recording, "--as", "office-1"]);
+    judged(&server);
+    assert_eq!(episodes(&server, "StaleAir"), STALE_AIR);
+    assert_eq!(episodes(&server, "Warm"), WARM);
+    assert_eq!(server.value("SELECT count(*) FROM alerts WHERE late = false"), "0", "the past pages nobody");
+    let listed = server.ok(&["alert", "list"]);
+    assert!(listed.contains("StaleAir") && listed.contains("device=office-1"), "{listed}");
+    until("the action has published", || {
+        server.value("SELECT count(*) FROM messages WHERE topic = 'ops/hot/office-1'") != "0"
+    });
+}
+
+const HOT: &str = "
+groups:
+- name: g
+  rules:
+  - alert: Hot
+    from: dt/+/climate
+    expr: temperature > 30
+    labels: {severity: critical}
+";
+
+#[test]
+fn a_rule_file_that_changes_counts_at_once_and_one_that_is_wrong_changes_nothing() {
+    let home = home();
+    let server = home.start();
+    assert!(!server.ok(&["rule", "list"]).contains("Hot"));
+    write(&home, HOT);
+    until("the file is in force", || server.ok(&["rule", "list"]).contains("Hot"));
+    server.ok(&["send", "dt/a/climate", r#"{"temperature":35}"#]);
+    judged(&server);
+    let open = "SELECT state, late FROM alerts WHERE rule = 'Hot'";
+    assert_eq!(server.rows(open), [["firing", "false"]]);
+
+    write(&home, &HOT.replace("temperature > 30", "temperatur >"));
+    until("what is wrong is said", || server.ok(&["rule", "list"]).contains("The files are not right now"));
+    assert_eq!(server.rows(open), [["firing", "false"]], "the rules from before stay in force");
+
+    write(&home, &HOT.replace("> 30", "> 40"));
+    until("the old version's alert has ended", || server.rows(open) == [["resolved", "false"]]);
+    let shown = server.ok(&["rule", "show", "Hot"]);
+    assert!(shown.contains("temperature > 30") && shown.contains("temperature > 40"), "{shown}");
+    server.ok(&["send", "dt/a/climate", r#"{"temperature":35}"#]);
+    judged(&server);
+    assert_eq!(server.rows(open), [["resolved", "false"]], "35 is not above 40");
+
+    let refused = server.run(&["rule", "show", "Cold"]);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no rule `Cold`"));
+}
+
+#[test]
+fn a_wrong_rule_file_is_refused_at_the_start_with_its_place() {
+    let home = home();
+    write(&home, &HOT.replace("expr: temperature", "expr: avgg(temperature)"));
+    let said = home.start_refused();
+    assert!(said.contains("office.yaml:7:") && said.contains("did you mean `avg`"), "{said}");
+}
