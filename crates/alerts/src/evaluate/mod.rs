@@ -120,7 +120,12 @@ impl Evaluation {
         }
         let urgent_within = i64::try_from(parts.urgent_within.as_micros()).unwrap_or(i64::MAX);
         let mut book = Book::new(urgent_within);
-        book.put(work::restored(rules, states, &firing, &known));
+        let mut entries = work::restored(rules, states, &firing, &known);
+        if parts.series.stats().devices == 0 {
+            // Nothing is stored: there is nothing to look back on, and a fleet that comes for the first time is not asked about one by one.
+            entries.iter_mut().for_each(|entry| entry.is_new = false);
+        }
+        book.put(entries);
         let shared = Arc::new(Shared { status: Mutex::default(), judged: watch::Sender::new(0) });
         let work = Work::new(parts.clone(), Arc::clone(&shared), marks, book);
         work.end_what_is_not_in_force().await;
