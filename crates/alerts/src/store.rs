@@ -188,52 +188,22 @@ pub fn transition(
     transition: &Transition,
 ) -> Result<Applied, SqlError> {
     match transition {
-        Transition::Fired(episode) => {
+        Transition::Fired(episode) | Transition::Resolved(episode) | Transition::Changed(episode) => {
             let id = episode.id();
-            match standing(tx, id)? {
-                None => insert(tx, host, now, id, episode),
-                Some(row) if row.is_gone() && row.withdrawn_at.is_none_or(|at| at < episode.learnt_at) => {
-                    let late = episode.late;
-                    update(
-                        tx,
-                        host,
-                        now,
-                        id,
-                        episode,
-                        late,
-                        row.generation + u64::from(row.state == "retracted"),
-                    )
+            let Some(row) = standing(tx, id)? else { return insert(tx, host, now, id, episode) };
+            if row.is_gone() {
+                // What was withdrawn comes back only by what was learnt after that: a replay brings nothing back.
+                if row.withdrawn_at.is_some_and(|at| at >= episode.learnt_at) {
+                    return Ok(Applied::Known);
                 }
-                Some(_) => Ok(Applied::Known),
+                let generation = row.generation + u64::from(row.state == "retracted");
+                return update(tx, host, now, id, episode, episode.late, generation);
             }
-        }
-        Transition::Resolved(episode) | Transition::Changed(episode) => {
-            let id = episode.id();
-            match standing(tx, id)? {
-                None => insert(tx, host, now, id, episode),
-                Some(row) if row.is_gone() => {
-                    if row.withdrawn_at.is_some_and(|at| at >= episode.learnt_at) {
-                        return Ok(Applied::Known);
-                    }
-                    let late = episode.late;
-                    update(
-                        tx,
-                        host,
-                        now,
-                        id,
-                        episode,
-                        late,
-                        row.generation + u64::from(row.state == "retracted"),
-                    )
-                }
-                Some(row) => {
-                    let late = row.late && episode.late;
-                    if row.says(tx, host, id, episode, late)? {
-                        return Ok(Applied::Known);
-                    }
-                    update(tx, host, now, id, episode, late, row.generation)
-                }
+            let late = row.late && episode.late;
+            if matches!(transition, Transition::Fired(_)) || row.says(host, id, episode, late) {
+                return Ok(Applied::Known);
             }
+            update(tx, host, now, id, episode, late, row.generation)
         }
         Transition::Withdrawn { id, learnt_at } => {
             let turn = next_turn(tx)?;
@@ -264,18 +234,9 @@ impl Standing {
     }
 
     /// Whether it says already what `episode` says.
-    fn says(
-        &self,
-        _tx: &Transaction<'_>,
-        host: &Host,
-        id: EpisodeId,
-        episode: &Episode,
-        late: bool,
-    ) -> Result<bool, SqlError> {
+    fn says(&self, host: &Host, id: EpisodeId, episode: &Episode, late: bool) -> bool {
         let times = self.fired_at == episode.fired_at && self.resolved_at == episode.resolved_at;
-        Ok(times
-            && self.late == late
-            && episodes::document(host, id, &self.document) == Document::of(episode))
+        times && self.late == late && episodes::document(host, id, &self.document) == Document::of(episode)
     }
 }
 
