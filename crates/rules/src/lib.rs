@@ -22,6 +22,7 @@ mod fold;
 mod key;
 mod limits;
 mod machine;
+mod operator;
 mod refold;
 mod rule;
 mod silence;

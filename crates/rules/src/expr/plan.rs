@@ -8,6 +8,7 @@ use model::ChannelName;
 use regex::Regex;
 
 use super::function::Function;
+pub(crate) use crate::operator::{Arithmetic, Comparison};
 
 /// Where channels, attributes, windows and last values are kept, by number.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,25 +56,6 @@ pub(crate) enum Aggregate {
     /// The number is from 0 to 1.
     Quantile(f64),
     Ewma,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    Equal,
-    Unequal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arithmetic {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
 }
 
 #[derive(Debug, Clone, PartialEq)]

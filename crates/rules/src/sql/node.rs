@@ -13,6 +13,7 @@ use super::regex::RegexCall;
 use super::select::Nested;
 use super::time::{Format, Parse};
 use super::value::Value;
+pub(crate) use crate::operator::{Arithmetic, Comparison};
 
 /// An expression.
 #[derive(Debug)]
@@ -50,27 +51,6 @@ pub(crate) enum Node {
     Regex(Box<RegexCall>),
     FormatTime(Box<Format>),
     ParseTime(Box<Parse>),
-}
-
-/// How two values are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Comparison {
-    Equal,
-    Unequal,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-}
-
-/// What is done with two numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Arithmetic {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    Remainder,
 }
 
 /// What `cast` casts to.
