@@ -8,6 +8,7 @@ mod delivery;
 mod evaluation;
 mod house;
 mod mail;
+#[path = "../../../godwit/tests/it/python.rs"]
 mod python;
 mod receivers;
 mod transitions;
