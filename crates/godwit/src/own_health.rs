@@ -82,12 +82,8 @@ impl OwnHealth {
             "clock": { "steps": now.clock_steps.saturating_sub(before.clock_steps) },
             "certificates": { "overdue": overdue },
             "messages": messages,
+            "undecodable": { "percent": if messages < MESSAGES_MIN { 0.0 } else { percent(undecodable, messages) } },
         });
-        if messages >= MESSAGES_MIN {
-            found["undecodable"] = json!({ "percent": percent(undecodable, messages) });
-        } else {
-            found["undecodable"] = json!({ "percent": 0 });
-        }
         if let Ok(space) = self.host.disk.space(&self.data) {
             found["disk"] = json!({ "used": percent(space.total.saturating_sub(space.free), space.total) });
         }
