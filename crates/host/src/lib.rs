@@ -9,6 +9,7 @@ mod data_dir;
 mod disk;
 mod keys;
 pub mod machine;
+mod places;
 mod random;
 mod restoring;
 mod shutdown;
@@ -24,6 +25,7 @@ pub use keys::{
     DataKey, HeldKey, KEYRING, KeyError, KeyRing, KeySource, KeyStatus, KeyStore, MasterKey, RING_KEYS_MAX,
     RecoveryCode, RingDocument, Rotated, WRAPPED_KEY_BYTES, WrappedKey, place_key,
 };
+pub use places::{Full, Place, Places};
 pub use random::{Random, SystemRandom};
 pub use restoring::{RestoreError, RestoredFrom, Restoring};
 pub use shutdown::Shutdown;

@@ -11,8 +11,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
-use crate::admission::Place;
-
 /// Longest silence of a connection between requests.
 const IDLE_MAX: Duration = Duration::from_secs(60);
 
@@ -28,11 +26,11 @@ pub(crate) struct Connection<S> {
     is_asking: bool,
     /// Something of an answer was written and not flushed.
     is_answering: bool,
-    _place: Place,
+    _place: host::Place,
 }
 
 impl<S> Connection<S> {
-    pub(crate) fn new(stream: S, place: Place) -> Self {
+    pub(crate) fn new(stream: S, place: host::Place) -> Self {
         let end = Box::pin(tokio::time::sleep(IDLE_MAX));
         Self { stream, end, is_asking: false, is_answering: false, _place: place }
     }
@@ -111,16 +109,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
     use tokio::time::Instant;
 
     use super::*;
-    use crate::admission::Admission;
 
     fn connection() -> (Connection<DuplexStream>, DuplexStream) {
-        let place = Arc::new(Admission::default()).enter(Ipv4Addr::LOCALHOST.into()).expect("a place");
+        let place = host::Places::new(1, 1).take(Ipv4Addr::LOCALHOST.into()).expect("a place");
         let (ours, theirs) = tokio::io::duplex(16);
         (Connection::new(ours, place), theirs)
     }

@@ -8,7 +8,6 @@
 //! certificate that was revoked is refused at its next request, on a connection that is open too; whatever is larger than
 //! its bound is refused with the bound.
 
-mod admission;
 mod connection;
 mod listener;
 mod publish;

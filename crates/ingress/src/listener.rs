@@ -21,10 +21,13 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::rustls::{Error, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
-use crate::admission::Admission;
 use crate::connection::Connection;
 use crate::{Parts, publish};
 
+/// Most connections at one time. Devices that speak HTTP come, publish and go.
+const CONNECTIONS_MAX: usize = 10_000;
+/// … of one address: a site behind one router, and a tenth of all places for a stranger.
+const CONNECTIONS_PER_ADDRESS_MAX: usize = 1_000;
 /// Connections whose handshake is over and that wait to be served.
 const READY_MAX: usize = 64;
 /// Most handshakes of one address at one time; others of it wait for their turn, and end those that dawdle.
@@ -138,7 +141,7 @@ impl Https {
 
 /// Accepts for ever; each handshake in a task of its own.
 async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Stream, Peer)>) {
-    let admission = Arc::new(Admission::default());
+    let places = host::Places::new(CONNECTIONS_MAX, CONNECTIONS_PER_ADDRESS_MAX);
     let turns = Turns::new(HANDSHAKES_PER_ADDRESS_MAX, HANDSHAKE_WAIT / 2);
     let refused = metrics::counter!("godwit_ingress_connections_refused_total");
     loop {
@@ -150,7 +153,7 @@ async fn accept(socket: TcpListener, tls: Tls, shaken: mpsc::Sender<(Stream, Pee
                 continue;
             }
         };
-        let Some(place) = admission.enter(address.ip()) else {
+        let Ok(place) = places.take(address.ip()) else {
             refused.increment(1);
             tracing::debug!(%address, "no place for a connection");
             continue;

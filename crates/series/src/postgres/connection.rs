@@ -18,7 +18,6 @@ use tokio_util::codec::{Framed, FramedParts};
 use super::fault::Fault;
 use super::handler::Handler;
 use super::login::Login;
-use super::pending::Waiting;
 use super::planned::Ready;
 use super::session::Session;
 use super::socket::{Io, Opening, Socket, TooLong, open};
@@ -36,7 +35,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 type Wire = Framed<Io, PgWireMessageServerCodec<Ready>>;
 
 /// Serves a client until it leaves or breaks a bound.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, waiting: Waiting) {
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAddr, waiting: host::Place) {
     let _ = stream.set_nodelay(true);
     let socket = Socket::new(stream);
     let patience = shared.settings.startup_timeout;
@@ -70,7 +69,12 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
 }
 
 /// Ends with `Err` when the client is to be told why.
-async fn talk(shared: &Arc<Shared>, socket: Socket, wire: &mut Wire, waiting: Waiting) -> Result<(), Fault> {
+async fn talk(
+    shared: &Arc<Shared>,
+    socket: Socket,
+    wire: &mut Wire,
+    waiting: host::Place,
+) -> Result<(), Fault> {
     let session = Arc::new(Session::new(socket, &shared.settings));
     let login = Arc::new(Login::new(Arc::clone(shared), Arc::clone(&session)));
     let log_in = log_in(shared, wire, &login);

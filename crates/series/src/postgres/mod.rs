@@ -19,7 +19,6 @@ mod extended;
 mod fault;
 mod handler;
 mod login;
-mod pending;
 mod planned;
 mod rows;
 mod scram;
@@ -47,6 +46,13 @@ pub use settings::PostgresSettings;
 
 use crate::query::Engine;
 use crate::service::Series;
+
+/// Connections that are logging in, of all addresses together: each holds a socket and 10 KB at most, for `startup_timeout`.
+/// They are apart from those that are in (`postgres.connections_max`), so that whoever guesses keeps out none of these.
+const PENDING_MAX: usize = 256;
+
+/// … of one address: a pool that opens all its connections at once has room.
+const PENDING_PER_ADDRESS_MAX: usize = 32;
 
 /// The version that clients are told: what they use to choose their questions about the catalog.
 const SERVER_VERSION: &str = "16.6";
@@ -309,7 +315,7 @@ impl Drop for Place {
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let mut connections = JoinSet::new();
-    let pending = Arc::new(pending::Pending::default());
+    let pending = host::Places::new(PENDING_MAX, PENDING_PER_ADDRESS_MAX);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -317,12 +323,12 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
             () = shared.shutdown.stopping() => break,
         };
         match accepted {
-            Ok((stream, peer)) => match pending.add(peer.ip()) {
-                Some(waiting) => {
+            Ok((stream, peer)) => match pending.take(peer.ip()) {
+                Ok(waiting) => {
                     connections.spawn(connection::serve(Arc::clone(&shared), stream, peer, waiting));
                 }
                 // Nobody is told why, since telling would cost as much.
-                None => {
+                Err(_) => {
                     metrics::counter!("godwit_postgres_connections_refused_total").increment(1);
                     tracing::debug!(%peer, "refused a PostgreSQL client: too many are logging in");
                 }
