@@ -8,7 +8,7 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use identity::{DeviceState, Identity};
 use model::{DeviceName, Sample, Timestamp, TopicName};
-use rules::{AbsentFor, Changed, Counts, Fold, Key, Presence, Rule, Silence, Step, Subject, Transition};
+use rules::{Changed, Counts, Fold, Key, Presence, Rule, Silence, Step, Subject, Transition};
 
 use super::told::{self, Learnt};
 
@@ -243,11 +243,6 @@ impl Entry {
             let silence = || Standing::new(Silence::new(created));
             self.silences.entry(subject.key.clone()).or_insert_with(silence);
         }
-    }
-
-    /// The longest that anything of it may be absent, for whoever shows the rule.
-    pub(super) fn absent_for(&self) -> Option<AbsentFor> {
-        self.rule.absent_for()
     }
 
     /// All devices of a key, as this rule sees them.

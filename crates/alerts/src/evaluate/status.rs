@@ -11,14 +11,8 @@ use super::book::{Entry, Tally};
 pub struct Status {
     /// The rules in force, in the order of files and text.
     pub rules: Vec<RuleStatus>,
-    /// The last `seq` of alarms and control that was judged.
-    pub urgent: u64,
-    /// The last `seq` of telemetry and bulk that was judged.
-    pub regular: u64,
     /// Records that were read and wait to be judged.
     pub backlog: usize,
-    /// Keys of which some stretch of time is to be looked at again.
-    pub looks_waiting: usize,
     /// Whether everything was judged that was there at the start.
     pub is_caught_up: bool,
 }
@@ -34,8 +28,6 @@ pub struct RuleStatus {
     pub file: String,
     /// 16 hexadecimal digits.
     pub version: String,
-    /// Its text.
-    pub text: String,
     /// Keys that it knows.
     pub keys: usize,
     /// Keys whose condition holds, and not long enough yet.
@@ -59,7 +51,6 @@ impl RuleStatus {
             group: rule.group().to_owned(),
             file: rule.file().to_owned(),
             version: rule.version().to_string(),
-            text: rule.text().to_owned(),
             keys: entry.folds.len() + entry.silences.len(),
             pending: folds().filter(|standing| standing.state.pending_since().is_some()).count(),
             firing: firing + silent,

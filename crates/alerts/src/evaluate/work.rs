@@ -11,6 +11,9 @@
 //! of the backlog; a position is stored after everything it covers; what cannot be stored is tried again before anything
 //! else is read.
 
+mod looks;
+mod saves;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,16 +23,17 @@ use hashbrown::HashMap;
 use host::Host;
 use journal::{Chains, Consumer, Reader, Record};
 use model::{Keep, Names, Timestamp};
-use rules::{Difference, Fold, Key, Presence, Rule, Silence, Transition};
+use rules::{Presence, Rule, Transition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::book::{Arrived, Book, Entry, Look, Said, Standing};
+use super::book::{Arrived, Book, Entry, Said};
 use super::keep::{self, Marks};
-use super::look::{self, Question};
 use super::status::{RuleStatus, Status};
-use super::told::{self, Learnt};
+use super::told;
 use super::{EvaluateParts, Shared};
 use crate::store;
+
+pub(super) use saves::restored;
 
 /// Records of the backlog between two looks at what is urgent.
 const SLICE: usize = 256;
@@ -37,17 +41,8 @@ const SLICE: usize = 256;
 /// How often it is seen what fires because nothing came.
 const TICK: Duration = Duration::from_secs(1);
 
-/// How often states and positions are stored: so much is read again after a crash.
-const SAVE_EVERY: Duration = Duration::from_secs(5);
-
-/// States in one transaction.
-const STATES_AT_ONCE: usize = 1_000;
-
 /// How long is waited before what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// A look that cannot be read so often is given up.
-const LOOK_FAILURES_MAX: u32 = 30;
 
 /// A step of the wall clock against the steady one from which on it was set.
 const CLOCK_STEP: i64 = 30 * Timestamp::SECOND;
@@ -311,135 +306,6 @@ impl Work {
         self.parts.wake.wake();
     }
 
-    /// Looks again at what late samples have changed.
-    async fn look_again(&mut self) {
-        if !self.book.has_looks() {
-            return;
-        }
-        for at in 0..self.book.entries.len() {
-            let looks: Vec<(Key, Look)> = self.book.entries[at].looks.drain().collect();
-            for (key, look) in looks {
-                self.look(at, key, look).await;
-            }
-        }
-    }
-
-    async fn look(&mut self, at: usize, key: Key, mut look: Look) {
-        let entry = &mut self.book.entries[at];
-        let rule = Arc::clone(&entry.rule);
-        let state = entry.folds.get(&key).map(|standing| &standing.state);
-        let newest = state.and_then(Fold::newest);
-        let live = state.filter(|_| self.is_caught_up).cloned();
-        let question = Question {
-            rule: Arc::clone(&rule),
-            members: entry.members(&self.parts.identity, &key),
-            changed: look.changed,
-            live,
-            newest,
-            seq: look.seq,
-        };
-        let found = match look::look(&self.parts.series, &question).await {
-            Ok(found) => found,
-            Err(error) => {
-                look.failures += 1;
-                let (error, failures) = (model::in_one_line(&error), look.failures);
-                let about = look::shown(&rule, &key);
-                if failures >= LOOK_FAILURES_MAX {
-                    tracing::error!(
-                        about,
-                        error,
-                        failures,
-                        "late samples are left out: what is stored cannot be read"
-                    );
-                    self.book.entries[at].tally.looks_failed += 1;
-                } else {
-                    tracing::warn!(
-                        about,
-                        error,
-                        failures,
-                        "late samples wait: what is stored cannot be read now"
-                    );
-                    self.book.entries[at].looks.insert(key, look);
-                    tokio::time::sleep(PAUSE).await;
-                }
-                return;
-            }
-        };
-        self.book.entries[at].tally.looks += 1;
-        let known = match self.known(&rule, &key, &found).await {
-            Ok(known) => known,
-            Err(error) => {
-                tracing::error!(
-                    error = model::in_one_line(&error),
-                    "known episodes cannot be read; trying again"
-                );
-                self.book.entries[at].looks.insert(key, look);
-                tokio::time::sleep(PAUSE).await;
-                return;
-            }
-        };
-        let end = found.end.as_ref().and_then(Fold::newest);
-        let learnt = Learnt { at: look.received_at, newest: end.or(newest).unwrap_or(look.changed.last) };
-        let differences = rules::difference(&known, &found.episodes);
-        self.store(self.changes(&rule, &key, differences, learnt)).await;
-        if let Some(fold) = found.end {
-            let is_stale = learnt.is_stale(self.urgent_within);
-            let open = found.episodes.last().filter(|episode| episode.resolved_at.is_none());
-            let standing =
-                self.book.entries[at].folds.entry(key).or_insert_with(|| Standing::new(Fold::new(&rule)));
-            standing.state = fold;
-            standing.is_dirty = true;
-            standing.late = open.filter(|_| is_stale).map(|episode| Box::new(episode.clone()));
-        }
-    }
-
-    async fn known(
-        &self,
-        rule: &Rule,
-        key: &Key,
-        found: &rules::Refolded,
-    ) -> Result<Vec<rules::Episode>, catalog::ReadError> {
-        let (name, version) = (rule.name().to_owned(), rule.version().0);
-        let key = serde_json::to_string(&told::parts(key)).expect("texts are JSON");
-        let (after, until) = (found.after, found.until);
-        self.parts
-            .catalog
-            .read_async(move |connection| {
-                Ok(keep::known_episodes(connection, (&name, version, &key), after, until)?)
-            })
-            .await
-    }
-
-    fn changes(
-        &self,
-        rule: &Rule,
-        key: &Key,
-        differences: Vec<Difference>,
-        learnt: Learnt,
-    ) -> Vec<store::Transition> {
-        let episode = |episode: &rules::Episode| {
-            told::episode(&self.parts.identity, rule, key, episode, learnt, self.urgent_within)
-        };
-        let withdrawn = |was: &rules::Episode| store::Transition::Withdrawn {
-            id: told::id(rule, key, was.start),
-            learnt_at: learnt.at,
-        };
-        let mut changes = Vec::new();
-        for difference in differences {
-            match difference {
-                Difference::Fired(now) => changes.push(store::Transition::Fired(episode(&now))),
-                Difference::Resolved(now) => changes.push(store::Transition::Resolved(episode(&now))),
-                Difference::Changed { now, .. } => changes.push(store::Transition::Changed(episode(&now))),
-                Difference::Moved { was, now } => {
-                    changes.push(withdrawn(&was));
-                    changes.push(store::Transition::Fired(episode(&now)));
-                }
-                Difference::Vanished(was) => changes.push(withdrawn(&was)),
-            }
-        }
-        changes
-    }
-
     /// Whether everything that was there at the start has been read.
     fn see_where_it_is(&mut self, urgent: &Reader, regular: &Reader) {
         if !self.backlog.is_empty() || self.book.has_looks() {
@@ -503,7 +369,7 @@ impl Work {
 
     /// Devices that have never been heard.
     fn expect(&mut self) {
-        if !self.book.entries.iter().any(|entry| entry.absent_for().is_some()) {
+        if !self.book.entries.iter().any(|entry| entry.rule.absent_for().is_some()) {
             return;
         }
         let devices = match self.parts.identity.all_devices() {
@@ -576,80 +442,8 @@ impl Work {
     /// Shows how the rules stand.
     fn show(&self) {
         let rules = self.book.entries.iter().map(RuleStatus::of).collect();
-        let (urgent, regular) = (self.marks.urgent, self.marks.regular);
-        let status = Status {
-            rules,
-            urgent,
-            regular,
-            backlog: self.backlog.len(),
-            looks_waiting: self.book.entries.iter().map(|entry| entry.looks.len()).sum(),
-            is_caught_up: self.is_caught_up,
-        };
+        let status = Status { rules, backlog: self.backlog.len(), is_caught_up: self.is_caught_up };
         *self.shared.status.lock() = status;
-    }
-
-    async fn save_if_due(&mut self, consumer: &Consumer) {
-        let mono = self.parts.host.clock.mono_micros();
-        if mono.saturating_sub(self.last.save) >= micros(SAVE_EVERY) {
-            self.last.save = mono;
-            self.save(consumer).await;
-        }
-    }
-
-    /// Stores states, then positions. What fails is tried again the next time.
-    async fn save(&mut self, consumer: &Consumer) {
-        let mut rows = Vec::new();
-        let mut saved: Vec<(usize, Key)> = Vec::new();
-        for (at, entry) in self.book.entries.iter().enumerate() {
-            let folds = entry.folds.iter().filter(|(_, standing)| standing.is_dirty);
-            let folds = folds.map(|(key, standing)| (key, standing.state.to_bytes()));
-            let silences = entry.silences.iter().filter(|(_, standing)| standing.is_dirty);
-            let silences = silences.map(|(key, standing)| (key, standing.state.to_bytes()));
-            for (key, bytes) in folds.chain(silences) {
-                rows.push(keep::sealed(&self.parts.host, &entry.rule, key, &bytes));
-                saved.push((at, key.clone()));
-            }
-        }
-        self.marks.alive_at = Some(self.parts.host.clock.now());
-        self.marks.absences = self.presence.absences().to_vec();
-        // A look that waits is not done: what made it necessary must be read again after a crash.
-        let is_whole = !self.book.has_looks();
-        let marks = self.marks.clone();
-        let mut rest = rows;
-        loop {
-            let next = rest.split_off(rest.len().min(STATES_AT_ONCE));
-            let (some, is_last) = (std::mem::replace(&mut rest, next), rest.is_empty());
-            let marks = (is_last && is_whole).then(|| marks.clone());
-            let written = self.parts.catalog.write(move |tx| {
-                keep::save_states(tx, &some)?;
-                if let Some(marks) = &marks {
-                    keep::save_marks(tx, marks)?;
-                }
-                Ok(())
-            });
-            if let Err(error) = written.await {
-                tracing::error!(
-                    error = model::in_one_line(&error),
-                    "the states of rules cannot be stored; trying again"
-                );
-                return;
-            }
-            if is_last {
-                break;
-            }
-        }
-        for (at, key) in saved {
-            let entry = &mut self.book.entries[at];
-            if let Some(standing) = entry.folds.get_mut(&key) {
-                standing.is_dirty = false;
-            }
-            if let Some(standing) = entry.silences.get_mut(&key) {
-                standing.is_dirty = false;
-            }
-        }
-        if is_whole {
-            consumer.report(marks.urgent.min(marks.regular));
-        }
     }
 }
 
@@ -701,53 +495,4 @@ fn end_others(
         }
     }
     Ok(())
-}
-
-/// Reads the states that were stored, for the rules in force.
-pub(super) fn restored(
-    rules: Vec<Arc<Rule>>,
-    states: Vec<keep::StoredState>,
-    firing: &[keep::Open],
-    known: &[(String, u64)],
-) -> Vec<Entry> {
-    let mut entries: Vec<Entry> = rules
-        .into_iter()
-        .map(|rule| {
-            let is_known =
-                known.iter().any(|(name, version)| name == rule.name() && *version == rule.version().0);
-            Entry::new(rule, !is_known)
-        })
-        .collect();
-    let places: HashMap<(String, u64), usize> = entries
-        .iter()
-        .enumerate()
-        .map(|(at, entry)| ((entry.rule.name().to_owned(), entry.rule.version().0), at))
-        .collect();
-    for row in states {
-        let Some(at) = places.get(&(row.rule.clone(), row.version)) else { continue };
-        let entry = &mut entries[*at];
-        let Some(key) = Key::parse(&row.key) else { continue };
-        if entry.absent_for().is_some() {
-            if let Some(silence) = Silence::from_bytes(&row.state) {
-                entry.silences.insert(key, Standing { is_dirty: false, ..Standing::new(silence) });
-            }
-            continue;
-        }
-        let Ok(fold) = Fold::from_bytes(&entry.rule, &row.state) else {
-            tracing::warn!(
-                rule = row.rule,
-                key = row.key,
-                "the state of a rule is of another layout: it is made anew"
-            );
-            continue;
-        };
-        let mut standing = Standing { is_dirty: false, ..Standing::new(fold) };
-        let text = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
-        let open = firing.iter().find(|open| {
-            open.is_late && open.rule == row.rule && open.version == row.version && open.key == text
-        });
-        standing.late = open.map(|open| Box::new(open.episode.clone()));
-        entry.folds.insert(key, standing);
-    }
-    entries
 }

@@ -1,0 +1,149 @@
+//! Second looks: what late samples have changed in what was said.
+//!
+//! Not here: what a look reads and reckons (`look`), when one is made (`work`). The law: a look that cannot be read now is
+//! kept and tried again, and only after many failures given up, aloud.
+
+use std::sync::Arc;
+
+use rules::{Difference, Fold, Key, Rule};
+
+use super::super::book::{Look, Standing};
+use super::super::keep;
+use super::super::look::{self, Question};
+use super::super::told::{self, Learnt};
+use super::{PAUSE, Work};
+use crate::store;
+
+/// A look that cannot be read so often is given up.
+const LOOK_FAILURES_MAX: u32 = 30;
+
+impl Work {
+    /// Looks again at what late samples have changed.
+    pub(super) async fn look_again(&mut self) {
+        if !self.book.has_looks() {
+            return;
+        }
+        for at in 0..self.book.entries.len() {
+            let looks: Vec<(Key, Look)> = self.book.entries[at].looks.drain().collect();
+            for (key, look) in looks {
+                self.look(at, key, look).await;
+            }
+        }
+    }
+
+    async fn look(&mut self, at: usize, key: Key, mut look: Look) {
+        let entry = &mut self.book.entries[at];
+        let rule = Arc::clone(&entry.rule);
+        let state = entry.folds.get(&key).map(|standing| &standing.state);
+        let newest = state.and_then(Fold::newest);
+        let live = state.filter(|_| self.is_caught_up).cloned();
+        let question = Question {
+            rule: Arc::clone(&rule),
+            members: entry.members(&self.parts.identity, &key),
+            changed: look.changed,
+            live,
+            newest,
+            seq: look.seq,
+        };
+        let found = match look::look(&self.parts.series, &question).await {
+            Ok(found) => found,
+            Err(error) => {
+                look.failures += 1;
+                let (error, failures) = (model::in_one_line(&error), look.failures);
+                let about = look::shown(&rule, &key);
+                if failures >= LOOK_FAILURES_MAX {
+                    tracing::error!(
+                        about,
+                        error,
+                        failures,
+                        "late samples are left out: what is stored cannot be read"
+                    );
+                    self.book.entries[at].tally.looks_failed += 1;
+                } else {
+                    tracing::warn!(
+                        about,
+                        error,
+                        failures,
+                        "late samples wait: what is stored cannot be read now"
+                    );
+                    self.book.entries[at].looks.insert(key, look);
+                    tokio::time::sleep(PAUSE).await;
+                }
+                return;
+            }
+        };
+        self.book.entries[at].tally.looks += 1;
+        let known = match self.known(&rule, &key, &found).await {
+            Ok(known) => known,
+            Err(error) => {
+                tracing::error!(
+                    error = model::in_one_line(&error),
+                    "known episodes cannot be read; trying again"
+                );
+                self.book.entries[at].looks.insert(key, look);
+                tokio::time::sleep(PAUSE).await;
+                return;
+            }
+        };
+        let end = found.end.as_ref().and_then(Fold::newest);
+        let learnt = Learnt { at: look.received_at, newest: end.or(newest).unwrap_or(look.changed.last) };
+        let differences = rules::difference(&known, &found.episodes);
+        self.store(self.changes(&rule, &key, differences, learnt)).await;
+        if let Some(fold) = found.end {
+            let is_stale = learnt.is_stale(self.urgent_within);
+            let open = found.episodes.last().filter(|episode| episode.resolved_at.is_none());
+            let standing =
+                self.book.entries[at].folds.entry(key).or_insert_with(|| Standing::new(Fold::new(&rule)));
+            standing.state = fold;
+            standing.is_dirty = true;
+            standing.late = open.filter(|_| is_stale).map(|episode| Box::new(episode.clone()));
+        }
+    }
+
+    async fn known(
+        &self,
+        rule: &Rule,
+        key: &Key,
+        found: &rules::Refolded,
+    ) -> Result<Vec<rules::Episode>, catalog::ReadError> {
+        let (name, version) = (rule.name().to_owned(), rule.version().0);
+        let key = serde_json::to_string(&told::parts(key)).expect("texts are JSON");
+        let (after, until) = (found.after, found.until);
+        self.parts
+            .catalog
+            .read_async(move |connection| {
+                Ok(keep::known_episodes(connection, (&name, version, &key), after, until)?)
+            })
+            .await
+    }
+
+    fn changes(
+        &self,
+        rule: &Rule,
+        key: &Key,
+        differences: Vec<Difference>,
+        learnt: Learnt,
+    ) -> Vec<store::Transition> {
+        let episode = |episode: &rules::Episode| {
+            told::episode(&self.parts.identity, rule, key, episode, learnt, self.urgent_within)
+        };
+        let withdrawn = |was: &rules::Episode| store::Transition::Withdrawn {
+            id: told::id(rule, key, was.start),
+            learnt_at: learnt.at,
+        };
+        let mut changes = Vec::new();
+        for difference in differences {
+            match difference {
+                Difference::Fired(now) => changes.push(store::Transition::Fired(episode(&now))),
+                Difference::Resolved(now) => changes.push(store::Transition::Resolved(episode(&now))),
+                Difference::Changed { now, .. } => changes.push(store::Transition::Changed(episode(&now))),
+                Difference::Moved { was, now } => {
+                    changes.push(withdrawn(&was));
+                    changes.push(store::Transition::Fired(episode(&now)));
+                }
+                Difference::Vanished(was) => changes.push(withdrawn(&was)),
+            }
+        }
+        changes
+    }
+}
