@@ -5,8 +5,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 
 use anyhow::Context;
+use futures::{StreamExt as _, stream};
 use host::Disk;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,9 @@ use crate::http::{Server, ServerArgs, encoded};
 const BATCH_ROWS_MAX: usize = 500;
 /// Bytes of a request's rows, about: half of what the server takes.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
+
+/// Certificates that are made at one time: they share the syncs of the server's disk.
+const CERTIFICATES_AT_ONCE: usize = 16;
 
 /// Largest file, in bytes: a million devices with some attributes each.
 const FILE_BYTES_MAX: u64 = 256 * 1024 * 1024;
@@ -316,15 +321,14 @@ async fn send(server: &Server, args: &Args, rows: &[Row], report: &mut Report) -
         out.flush().context("cannot write the passwords")?;
     }
     if let (Some(dir), false) = (&args.certificates, args.dry_run) {
-        for row in are_in {
-            match certify(server, dir, &row.name).await {
+        let made = stream::iter(are_in).map(async |row| (row, certify(server, dir, &row.name).await));
+        let mut made = pin!(made.buffered(CERTIFICATES_AT_ONCE));
+        while let Some((row, made)) = made.next().await {
+            match made {
                 Ok(is_new) => report.certificates += u64::from(is_new),
                 Err(error) => {
-                    report.refuse(
-                        row.line,
-                        &row.name,
-                        &format!("it is in, without a certificate: {error:#}"),
-                    )?;
+                    let reason = format!("it is in, without a certificate: {error:#}");
+                    report.refuse(row.line, &row.name, &reason)?;
                 }
             }
         }
