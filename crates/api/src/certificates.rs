@@ -168,17 +168,19 @@ pub(crate) async fn show(
     Extension(caller): Extension<Caller>,
     Path(text): Path<String>,
 ) -> Result<Json<impl Serialize>, Problem> {
-    let id = id(&text)?;
+    let (certificate, _) = seen(&parts, &caller, id(&text)?).await?;
+    Ok(Json(Shown::from(certificate)))
+}
+
+/// The certificate, and where its device is: one of a device that the caller may not look at is, for him, none.
+async fn seen(parts: &Parts, caller: &Caller, id: CertificateId) -> Result<(Certificate, String), Problem> {
     let found = parts.identity.certificate(&id).await.map_err(unread!())?;
-    let may_look = |found: &Certificate| {
-        let home = found.device.as_ref().and_then(|device| parts.identity.home(device));
-        caller.rights().holds(Role::Viewer, home.as_deref().unwrap_or_default())
-    };
-    // One of a device that he may not look at is, for him, none.
-    match found.filter(may_look) {
-        Some(certificate) => Ok(Json(Shown::from(certificate))),
-        None => Err(refused(&identity::CertificateError::Unknown(id))),
-    }
+    let found = found.map(|certificate| {
+        let home = certificate.device.as_ref().and_then(|device| parts.identity.home(device));
+        (certificate, home.as_deref().unwrap_or_default().to_owned())
+    });
+    let found = found.filter(|(_, home)| caller.rights().holds(Role::Viewer, home));
+    found.ok_or_else(|| refused(&identity::CertificateError::Unknown(id)))
 }
 
 /// What is asked for: one of three ways.
@@ -194,12 +196,14 @@ pub(crate) struct New {
 /// A further certificate for a device that is known; with an empty object its key is made here.
 pub(crate) async fn add(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Extension(by): Extension<Actor>,
     Path(device): Path<String>,
     body: Body<New>,
 ) -> Result<Response, Problem> {
     let new = body::read(body)?;
     let device = name(&device)?;
+    reached(&parts, &caller, Role::Operator, &device).await?;
     let identity = &parts.identity;
     let made = match (&new.csr, &new.certificate) {
         (Some(_), Some(_)) => {
@@ -259,12 +263,15 @@ pub(crate) struct Followers {
 /// Turns a certificate on or off, or revokes it: its sessions are cut before the answer is there.
 pub(crate) async fn change(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Extension(by): Extension<Actor>,
     Path(text): Path<String>,
     body: Body<Change>,
 ) -> Result<Json<impl Serialize>, Problem> {
     let change = body::read(body)?;
     let (id, status) = (id(&text)?, status(&change.status)?);
+    let (_, home) = seen(&parts, &caller, id).await?;
+    caller.require(Role::Operator, &home)?;
     let fate = change.followers.map_or(identity::Followers::Unsaid, |fate| match fate {
         Fate::Revoke => identity::Followers::Revoke,
         Fate::Keep => identity::Followers::Keep,

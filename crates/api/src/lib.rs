@@ -106,7 +106,7 @@ pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 pub use rules::{Rule, RuleHistory, RuleText, Rules};
-pub use sessions::{Ask, Clearing, Connection, Filter, NotCleared, Operators, Retained, Session};
+pub use sessions::{Ask, Clearing, Connection, Filter, Kick, NotCleared, Operators, Retained, Session};
 pub use unrouted::{Unrouted, UnroutedPattern, UnroutedSample};
 
 use std::net::SocketAddr;

@@ -28,6 +28,9 @@ const PREVIEW_BYTES: usize = 256;
 /// A question to the door, and its answer.
 pub type Ask<Question, Answer> = Box<dyn Fn(Question) -> Answer + Send + Sync>;
 
+/// Ends the connections of a client id, of those devices that are meant; `false`: they have none.
+pub type Kick = Box<dyn Fn(&str, &dyn Fn(Option<&DeviceName>) -> bool) -> bool + Send + Sync>;
+
 /// What becomes of retained messages that are to be taken away: how many were.
 pub type Clearing = BoxFuture<'static, Result<usize, NotCleared>>;
 
@@ -37,8 +40,8 @@ pub struct Operators {
     pub sessions: Box<dyn Fn() -> Vec<Session> + Send + Sync>,
     /// The sessions of a client id with their subscriptions: each principal may have one.
     pub session: Ask<String, Vec<Session>>,
-    /// Ends the connections of a client id; `false`: it has none.
-    pub kick: Box<dyn Fn(&str) -> bool + Send + Sync>,
+    /// Ends the connections of a client id, of those devices, or of no device, that are meant; `false`: they have none.
+    pub kick: Kick,
     /// Ends the sessions of a device that was removed, and what waits for it.
     pub end_sessions_of: Box<dyn Fn(&DeviceName) + Send + Sync>,
     /// The retained messages that a filter matches, by topic.
@@ -229,28 +232,39 @@ pub(crate) async fn show(
 /// Whether the caller looks at this one: everywhere at all, in groups at those of the devices there.
 fn may_look(parts: &Parts, caller: &Caller, session: &Session) -> bool {
     let device = session.device.as_ref().and_then(|device| DeviceName::parse(device.clone()).ok());
-    let home = device.and_then(|device| parts.identity.home(&device));
-    caller.rights().holds(Role::Viewer, home.as_deref().unwrap_or_default())
+    holds(parts, caller, Role::Viewer, device.as_ref())
 }
 
-/// Ends the connections of a client id; its sessions stay.
+/// Whether the caller holds the role where the device is; everywhere, when it is none.
+fn holds(parts: &Parts, caller: &Caller, role: Role, device: Option<&DeviceName>) -> bool {
+    let home = device.and_then(|device| parts.identity.home(device));
+    caller.rights().holds(role, home.as_deref().unwrap_or_default())
+}
+
+/// Ends the connections of a client id; its sessions stay. Whoever holds the role in groups ends those of the devices there.
 pub(crate) async fn kick(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Extension(by): Extension<Actor>,
     Path(client_id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    if (parts.operators.kick)(&client_id) {
+    let mut seen = (parts.operators.session)(client_id.clone());
+    seen.retain(|session| may_look(&parts, &caller, session));
+    if seen.is_empty() {
+        return Err(unknown(&client_id));
+    }
+    if (parts.operators.kick)(&client_id, &|device| holds(&parts, &caller, Role::Operator, device)) {
         tracing::info!(client_id, by = by.name(), "an operator ended a connection");
         note(&parts, &by, "session.kick", format!("session:{client_id}"), None).await;
         return Ok(StatusCode::NO_CONTENT);
     }
-    match (parts.operators.session)(client_id.clone()).is_empty() {
-        true => Err(unknown(&client_id)),
-        false => {
-            let said = format!("`{client_id}` is not connected");
-            Err(Problem::new(Kind::Conflict, "broker.not_connected", said))
-        }
+    for session in &seen {
+        let device = session.device.as_ref().and_then(|device| DeviceName::parse(device.clone()).ok());
+        let home = device.and_then(|device| parts.identity.home(&device));
+        caller.require(Role::Operator, home.as_deref().unwrap_or_default())?;
     }
+    let said = format!("`{client_id}` is not connected");
+    Err(Problem::new(Kind::Conflict, "broker.not_connected", said))
 }
 
 fn unknown(client_id: &str) -> Problem {

@@ -201,11 +201,12 @@ impl Broker {
         Ok(cleared)
     }
 
-    /// Ends the connections of a client id (MQTT 5: 0x98, Administrative action), whoever uses it. Its sessions stay.
-    /// `false`: it has none.
-    pub fn kick(&self, client_id: &str) -> bool {
+    /// Ends the connections of a client id (MQTT 5: 0x98, Administrative action) of those devices, or of no device, that
+    /// `is_meant` says. Its sessions stay. `false`: they have none.
+    pub fn kick(&self, client_id: &str, is_meant: impl Fn(Option<&model::DeviceName>) -> bool) -> bool {
         let sessions = self.shared.sessions.of_client(client_id);
-        let links = sessions.iter().filter_map(|session| session.state().link.clone());
+        let meant = sessions.iter().filter(|session| is_meant(session.owner.device()));
+        let links = meant.filter_map(|session| session.state().link.clone());
         links.inspect(|link| link.end(End::Kicked)).count() > 0
     }
 

@@ -17,7 +17,7 @@ pub(crate) fn of(broker: &Arc<Broker>) -> Operators {
             let all = one.sessions_of(&client_id).into_iter();
             all.map(|(view, filters)| session(view, Some(filters))).collect()
         }),
-        kick: Box::new(move |client_id| kicked.kick(client_id)),
+        kick: Box::new(move |client_id, is_meant| kicked.kick(client_id, is_meant)),
         end_sessions_of: Box::new(move |device| ended.end_sessions_of(device)),
         retained: Box::new(move |filter| kept.retained(&filter).into_iter().map(retained).collect()),
         clear: Box::new(move |topics| {

@@ -240,9 +240,10 @@ async fn an_operator_ends_a_connection_and_the_session_stays() {
     let house = House::open().await;
     let (mut client, _) = Client::with(house.anonymous(), persistent(Version::V5, "me")).await;
     client.subscribe("a", Qos::AtLeastOnce).await;
-    assert!(house.broker.kick("me"));
+    assert!(!house.broker.kick("me", |device| device.is_some()), "it is no device's");
+    assert!(house.broker.kick("me", |_| true));
     client.expect_end(Reason::AdministrativeAction).await;
-    assert!(!house.broker.kick("me"));
+    assert!(!house.broker.kick("me", |_| true));
     let sessions = house.broker.sessions();
     assert_eq!((sessions.len(), sessions[0].filters, &sessions[0].connection), (1, 1, &None));
 }

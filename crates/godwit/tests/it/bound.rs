@@ -144,6 +144,33 @@ fn a_bound_role_reads_certificates_and_sessions_of_its_devices_alone() {
     assert_eq!(texts(&listed.body["sessions"], "client_id"), ["own"]);
     let one = |client: &str| curl(&server, "GET", &format!("/api/v1/sessions/{client}"), &[&gina], None);
     assert_eq!((one("own").status, one("foreign").status, one("stranger").status), (200, 404, 404));
-    assert_eq!(curl(&server, "POST", "/api/v1/sessions/own/kick", &[&gina], None).status, 403);
+    let kick = |client: &str| {
+        curl(&server, "POST", &format!("/api/v1/sessions/{client}/kick"), &[&gina], None).status
+    };
+    assert_eq!((kick("own"), kick("foreign"), kick("stranger")), (204, 404, 404));
+    let left = curl(&server, "GET", "/api/v1/sessions?connected=true", &[&root], None);
+    assert_eq!(texts(&left.body["sessions"], "client_id"), ["foreign", "stranger"]);
     drop((connected, stranger));
+}
+
+#[test]
+fn a_bound_operator_makes_and_revokes_certificates_of_his_devices_alone() {
+    let (_home, server, gina) = served();
+    let root = bearer(&server.token);
+    add_user(&server, "vera", &["viewer@hq/a"]);
+    let vera = bearer(&add_token(&server, "vera", "all", &["*"]));
+    let add = |device: &str, by: &str| {
+        curl(&server, "POST", &format!("/api/v1/devices/{device}/certificates"), &[by], Some(&json!({})))
+    };
+    let own = add("own", &gina);
+    assert_eq!(own.status, 201, "{}", own.body);
+    assert_eq!(add("own", &vera).status, 403);
+    assert_eq!((add("foreign", &gina).status, add("unknown", &gina).status), (403, 403));
+    let foreign = add("foreign", &root);
+    let revoke = |made: &Value, by: &str| {
+        let path = format!("/api/v1/certificates/{}", made["id"].as_str().expect("an id"));
+        curl(&server, "PATCH", &path, &[by], Some(&json!({ "status": "revoked" }))).status
+    };
+    assert_eq!((revoke(&foreign.body, &gina), revoke(&own.body, &vera)), (404, 403));
+    assert_eq!((revoke(&own.body, &gina), revoke(&foreign.body, &root)), (200, 200));
 }

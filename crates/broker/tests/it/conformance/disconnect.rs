@@ -63,7 +63,7 @@ async fn mqtt5_3_14_2_2() {
         let mut next = None;
         match how {
             "takeover" => next = Some(Client::open(house.anonymous(), Version::V5, "me").await),
-            "kick" => assert!(house.broker.kick("me")),
+            "kick" => assert!(house.broker.kick("me", |_| true)),
             _ => say(&mut me, "c100").await,
         }
         match me.receive().await {
