@@ -14,7 +14,8 @@ use model::Timestamp;
 use parking_lot::Mutex;
 
 use crate::Alerts;
-use crate::machine::{Machine, SaidRow};
+use crate::machine::notice::Cause;
+use crate::machine::{Look, Machine, SaidRow};
 use crate::steady::Steady;
 use crate::store::episodes::{self, Stored};
 use crate::store::{outbox, past, silences};
@@ -173,6 +174,7 @@ impl Dispatcher {
             let (keeper, config, kept) = (host.clone(), self.alerts.config().clone(), looks.clone());
             catalog.write(move |tx| Ok::<_, WriteError>(outbox::keep(tx, &keeper, &config, &kept)?)).await?;
             for look in &looks {
+                self.measure(look);
                 self.machine.apply(look);
                 for one in &look.suppressed {
                     metrics::counter!("godwit_alerts_suppressed_total", "reason" => one.why.name())
@@ -201,6 +203,17 @@ impl Dispatcher {
         let wait =
             wait.and_then(|micros| u64::try_from(micros).ok()).map_or(SLEEP_MAX, Duration::from_micros);
         Ok(wait.min(SLEEP_MAX))
+    }
+
+    /// How long the alerts of which a notice brings news waited for it.
+    fn measure(&self, look: &Look) {
+        if look.notice.as_ref().is_none_or(|notice| notice.body.cause != Cause::News) {
+            return;
+        }
+        for since in look.heard.iter().filter_map(|(id, ..)| self.machine.since(id)) {
+            let micros = look.at.steady.micros_since(since).max(0);
+            metrics::histogram!("godwit_alerts_notice_seconds").record(micros as f64 / 1e6);
+        }
     }
 
     async fn read_changes(&mut self, catalog: &Catalog, host: &Host) -> Result<(), TurnError> {

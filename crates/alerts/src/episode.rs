@@ -2,7 +2,8 @@
 //!
 //! Not here: how it comes to be (`rules` folds samples, `evaluate` feeds it), who hears of it (`machine`). The laws: what
 //! an episode is (rule, version, key, start) makes its id, so the same episode found twice is one; `late` and everything
-//! else that depends on when it was learnt is no part of it.
+//! else that depends on when it was learnt is no part of it. Late data can move the start of an episode that was told: the row
+//! keeps its id then, for people and their systems know it by that (`store`).
 //!
 //! ```text
 //! id = first 16 bytes of SHA-256( "godwit episode 1" | rule | version | entries | name | value | … | start ), marked
@@ -41,8 +42,19 @@ impl EpisodeId {
             text(&mut said, value);
         }
         said.extend(started_at.micros().to_be_bytes());
+        Self::from_digest(&said)
+    }
+
+    /// The id of an episode whose own was taken by one that has moved since.
+    pub(crate) fn next(self) -> Self {
+        let mut said = SALT.to_vec();
+        said.extend(self.0);
+        Self::from_digest(&said)
+    }
+
+    fn from_digest(said: &[u8]) -> Self {
         let mut id: [u8; 16] =
-            digest::digest(&digest::SHA256, &said).as_ref()[..16].try_into().expect("16 bytes");
+            digest::digest(&digest::SHA256, said).as_ref()[..16].try_into().expect("16 bytes");
         // RFC 9562, section 5.8: version 8 is what an application makes by a rule of its own.
         id[6] = (id[6] & 0x0f) | 0x80;
         id[8] = (id[8] & 0x3f) | 0x80;
@@ -156,7 +168,7 @@ pub struct Episode {
 }
 
 impl Episode {
-    /// Its id.
+    /// The id of an episode that starts then. The row of one whose start moved has another.
     #[must_use]
     pub fn id(&self) -> EpisodeId {
         EpisodeId::of(&self.rule, self.version, &self.key, self.started_at)

@@ -132,7 +132,7 @@ impl Machine {
     /// `changed` is when it changed, by the steady clock.
     pub(crate) fn see(&mut self, stored: Stored, said: &[SaidRow], changed: Timestamp) {
         let id = stored.id;
-        let mut alert = Alert::of(stored);
+        let mut alert = Alert { since: changed, ..Alert::of(stored) };
         let before = self.alerts.remove(&id);
         if let Some(before) = &before {
             if before.turn > alert.turn {
@@ -142,6 +142,9 @@ impl Machine {
             self.leave_sources(before);
             alert.groups.clone_from(&before.groups);
             alert.was_told = before.was_told;
+            if (before.standing, before.generation) == (alert.standing, alert.generation) {
+                alert.since = before.since;
+            }
         } else {
             alert.was_told = said.iter().any(|row| row.heard != Heard::Reopened);
         }
@@ -309,6 +312,11 @@ impl Machine {
     /// Episodes of which nothing more is to be said, since the last call.
     pub(crate) fn finished(&mut self) -> Vec<Finished> {
         std::mem::take(&mut self.finished)
+    }
+
+    /// Since when an alert that it has in hand stands where it stands, by the steady clock.
+    pub(crate) fn since(&self, id: &EpisodeId) -> Option<Timestamp> {
+        self.alerts.get(id).map(|alert| alert.since)
     }
 
     /// How many alerts, groups and silences there are.

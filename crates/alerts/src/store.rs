@@ -6,6 +6,8 @@
 //! (`delivery`). The laws:
 //! - A transition is stored with the evaluation's own position, in the evaluation's transaction.
 //! - A transition that was stored before changes nothing: a replay inserts nothing twice.
+//! - An episode is found by rule, version, key and start; its id is that of the start by which it was first known, and stays
+//!   when late data moves the start: whoever was told of it, is told of its end under the same id.
 //! - An episode once told as urgent is not demoted by what is learnt later.
 
 pub(crate) mod episodes;
@@ -13,7 +15,7 @@ pub(crate) mod outbox;
 pub(crate) mod past;
 pub(crate) mod silences;
 
-use catalog::{Migration, Place, SqlError, Transaction, params, seal};
+use catalog::{Migration, Place, Row, SqlError, Transaction, params, seal};
 use host::Host;
 use model::Timestamp;
 
@@ -21,10 +23,11 @@ use crate::document::Document;
 use crate::{Episode, EpisodeId, State};
 
 /// The tables of this room, for [`catalog::Catalog::open`].
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    room: "alerts",
-    version: 1,
-    sql: "
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        room: "alerts",
+        version: 1,
+        sql: "
         -- Counters that outlive rows: `turn` numbers the changes of episodes.
         CREATE TABLE alert_counters (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
         INSERT INTO alert_counters (name, value) VALUES ('turn', 0);
@@ -143,7 +146,17 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         );
         CREATE INDEX alert_silences_by_end ON alert_silences (ends_at);
     ",
-}];
+    },
+    Migration {
+        room: "alerts",
+        version: 2,
+        sql: "
+        -- When the server received what moved the start; the id is that of the start as it was first known.
+        ALTER TABLE alert_episodes ADD COLUMN moved_at BIGINT;
+        CREATE INDEX alert_episodes_by_start ON alert_episodes (rule, key, started_at);
+    ",
+    },
+];
 
 /// What the fold said of an episode. Each carries all of the episode as it is now, so that the last one rules.
 #[derive(Debug, Clone, PartialEq)]
@@ -156,10 +169,18 @@ pub enum Transition {
     /// It is as known, but something of it is otherwise now: its firing or resolution moved, it is open again after late data,
     /// its annotations read otherwise, or it is no longer late (`late` is only ever taken back).
     Changed(Episode),
+    /// The same trouble has another start, for late data has drawn it out or in. It stays the same alert: nobody is told of it
+    /// anew.
+    Moved {
+        /// Which.
+        id: EpisodeId,
+        /// What it is now.
+        episode: Episode,
+    },
     /// Late data, or the end of its rule's version, say that there is no such episode. Whether anybody must hear of that
     /// depends on whether anybody heard of it.
     Withdrawn {
-        /// Which.
+        /// Which, by the id of its row.
         id: EpisodeId,
         /// When the server received what says so.
         learnt_at: Timestamp,
@@ -189,8 +210,15 @@ pub fn transition(
 ) -> Result<Applied, SqlError> {
     match transition {
         Transition::Fired(episode) | Transition::Resolved(episode) | Transition::Changed(episode) => {
-            let id = episode.id();
-            let Some(row) = standing(tx, id)? else { return insert(tx, host, now, id, episode) };
+            let row = match find(tx, episode)? {
+                Found::Row(row) => row,
+                Found::Free(id) => return insert(tx, host, now, id, episode),
+                // Its start has moved since: only what was learnt after that, and fires, is another episode.
+                Found::Moved(at) if at >= episode.learnt_at => return Ok(Applied::Known),
+                Found::Moved(_) if !matches!(transition, Transition::Fired(_)) => return Ok(Applied::Known),
+                Found::Moved(_) => return insert(tx, host, now, free(tx, episode.id())?, episode),
+            };
+            let id = row.id;
             if row.is_gone() {
                 // What was withdrawn comes back only by what was learnt after that: a replay brings nothing back.
                 if row.withdrawn_at.is_some_and(|at| at >= episode.learnt_at) {
@@ -200,10 +228,24 @@ pub fn transition(
                 return update(tx, host, now, id, episode, episode.late, generation);
             }
             let late = row.late && episode.late;
-            if matches!(transition, Transition::Fired(_)) || row.says(host, id, episode, late) {
+            if matches!(transition, Transition::Fired(_)) || row.says(host, episode, late) {
                 return Ok(Applied::Known);
             }
             update(tx, host, now, id, episode, late, row.generation)
+        }
+        Transition::Moved { id, episode } => {
+            let Some(row) = by_id(tx, *id)?.filter(|row| !row.is_gone()) else {
+                return self::transition(tx, host, now, &Transition::Fired(episode.clone()));
+            };
+            let late = row.late && episode.late;
+            if row.started_at == episode.started_at && row.says(host, episode, late) {
+                return Ok(Applied::Known);
+            }
+            tx.execute(
+                "UPDATE alert_episodes SET started_at = $2, moved_at = $3 WHERE id = $1",
+                params![*id, episode.started_at, episode.learnt_at],
+            )?;
+            update(tx, host, now, *id, episode, late, row.generation)
         }
         Transition::Withdrawn { id, learnt_at } => {
             let turn = next_turn(tx)?;
@@ -219,11 +261,14 @@ pub fn transition(
 
 /// What is known of an episode.
 struct Standing {
+    id: EpisodeId,
     state: String,
     late: bool,
+    started_at: Timestamp,
     fired_at: Timestamp,
     resolved_at: Option<Timestamp>,
     withdrawn_at: Option<Timestamp>,
+    moved_at: Option<Timestamp>,
     generation: u64,
     document: Vec<u8>,
 }
@@ -234,29 +279,77 @@ impl Standing {
     }
 
     /// Whether it says already what `episode` says.
-    fn says(&self, host: &Host, id: EpisodeId, episode: &Episode, late: bool) -> bool {
+    fn says(&self, host: &Host, episode: &Episode, late: bool) -> bool {
         let times = self.fired_at == episode.fired_at && self.resolved_at == episode.resolved_at;
-        times && self.late == late && episodes::document(host, id, &self.document) == Document::of(episode)
+        times
+            && self.late == late
+            && episodes::document(host, self.id, &self.document) == Document::of(episode)
     }
 }
 
-fn standing(tx: &Transaction<'_>, id: EpisodeId) -> Result<Option<Standing>, SqlError> {
+/// Where an episode is.
+enum Found {
+    /// Here.
+    Row(Standing),
+    /// Nowhere: this id is its own.
+    Free(EpisodeId),
+    /// It was known by this start, and begins elsewhere since what was received then.
+    Moved(Timestamp),
+}
+
+fn find(tx: &Transaction<'_>, episode: &Episode) -> Result<Found, SqlError> {
+    if let Some(row) = by_start(tx, episode)? {
+        return Ok(Found::Row(row));
+    }
+    let id = episode.id();
+    Ok(match by_id(tx, id)? {
+        None => Found::Free(id),
+        Some(row) => Found::Moved(row.moved_at.unwrap_or(episode.learnt_at)),
+    })
+}
+
+/// The first id from `id` on that no row has.
+fn free(tx: &Transaction<'_>, mut id: EpisodeId) -> Result<EpisodeId, SqlError> {
+    while by_id(tx, id)?.is_some() {
+        id = id.next();
+    }
+    Ok(id)
+}
+
+const STANDING: &str =
+    "SELECT id, state, late, started_at, fired_at, resolved_at, withdrawn_at, moved_at, generation, document
+     FROM alert_episodes";
+
+/// The episode with this start: the one that stands, if there are others that were taken back.
+fn by_start(tx: &Transaction<'_>, episode: &Episode) -> Result<Option<Standing>, SqlError> {
+    let key = serde_json::to_string(&episode.key).expect("texts are JSON");
     tx.query_one(
-        "SELECT state, late, fired_at, resolved_at, withdrawn_at, generation, document
-         FROM alert_episodes WHERE id = $1",
-        params![id],
-        |row| {
-            Ok(Standing {
-                state: row.get(0)?,
-                late: row.get(1)?,
-                fired_at: row.get(2)?,
-                resolved_at: row.get(3)?,
-                withdrawn_at: row.get(4)?,
-                generation: row.get(5)?,
-                document: row.get(6)?,
-            })
-        },
+        &format!(
+            "{STANDING} WHERE rule = $1 AND key = $2 AND version = $3 AND started_at = $4
+             ORDER BY CASE WHEN state IN ('firing', 'resolved') THEN 0 ELSE 1 END, id LIMIT 1"
+        ),
+        params![episode.rule, key, episode.version, episode.started_at],
+        standing,
     )
+}
+
+fn by_id(tx: &Transaction<'_>, id: EpisodeId) -> Result<Option<Standing>, SqlError> {
+    tx.query_one(&format!("{STANDING} WHERE id = $1"), params![id], standing)
+}
+
+fn standing(row: &Row<'_>) -> Result<Standing, SqlError> {
+    Ok(Standing {
+        id: row.get(0)?,
+        state: row.get(1)?,
+        late: row.get(2)?,
+        started_at: row.get(3)?,
+        fired_at: row.get(4)?,
+        resolved_at: row.get(5)?,
+        withdrawn_at: row.get(6)?,
+        moved_at: row.get(7)?,
+        generation: row.get(8)?,
+        document: row.get(9)?,
+    })
 }
 
 fn insert(

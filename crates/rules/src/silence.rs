@@ -130,8 +130,12 @@ impl Silence {
         Some(presence.after(self.heard, span).max(grace))
     }
 
-    /// The time has come to `now`.
+    /// The time has come to `now`. Where the last receipt lies ahead of it, the server's clock was set back: it counts from
+    /// now on.
     pub fn at(&mut self, absent_for: AbsentFor, presence: &Presence, now: Timestamp) -> Option<Transition> {
+        if self.fired_at.is_none() {
+            self.heard = self.heard.min(now);
+        }
         let due = self.due(absent_for, presence).filter(|due| *due <= now)?;
         self.fired_at = Some(due);
         let (start, fired_at) = (self.heard, due);
@@ -285,6 +289,15 @@ mod tests {
         early.absent(at(10), at(90));
         early.caught_up(at(91));
         assert_eq!(silence.due(absent, &early), Some(at(115)));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_delays_nothing_by_what_it_was_ahead() {
+        let mut silence = regular(5);
+        let (absent, presence) = (AbsentFor::Intervals(3.0), there_since(0));
+        // Heard at 100 by the old clock; by the new one it is 40.
+        assert_eq!(silence.at(absent, &presence, at(40)), None);
+        assert_eq!(silence.due(absent, &presence), Some(at(55)));
     }
 
     #[test]

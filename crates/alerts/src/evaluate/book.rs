@@ -90,6 +90,8 @@ pub(super) struct Arrived<'a> {
     pub(super) sample: &'a Sample,
     pub(super) received_at: Timestamp,
     pub(super) seq: u64,
+    /// It was durable before this start: it may have been judged before a crash.
+    pub(super) is_again: bool,
 }
 
 /// The rules in force.
@@ -190,8 +192,9 @@ impl Entry {
             .entry(key.clone())
             .or_insert_with(|| Standing::new(Silence::new(arrived.received_at)));
         standing.is_dirty = true;
-        // What was received before is heard again after a crash: silence goes by the newest receipt.
-        if arrived.received_at < standing.state.heard() {
+        // What was received before is heard again after a crash: silence goes by the newest receipt. What comes now is heard
+        // though the server's clock was set back since.
+        if arrived.is_again && arrived.received_at < standing.state.heard() {
             return;
         }
         if let Some(transition) = standing.state.hear(arrived.received_at, arrived.sample.time) {

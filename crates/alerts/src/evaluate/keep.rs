@@ -12,10 +12,11 @@ use rules::{Key, Rule};
 use crate::EpisodeId;
 
 /// Tables, for [`catalog::Catalog::open`]; after [`crate::MIGRATIONS`].
-pub const EVALUATION_MIGRATIONS: &[Migration] = &[Migration {
-    room: "evaluation",
-    version: 1,
-    sql: "
+pub const EVALUATION_MIGRATIONS: &[Migration] = &[
+    Migration {
+        room: "evaluation",
+        version: 1,
+        sql: "
         CREATE TABLE rule_states (
             rule TEXT NOT NULL,
             version BIGINT NOT NULL,
@@ -41,7 +42,13 @@ pub const EVALUATION_MIGRATIONS: &[Migration] = &[Migration {
         );
         CREATE INDEX alert_episodes_by_key ON alert_episodes (rule, key, started_at);
     ",
-}];
+    },
+    Migration {
+        room: "evaluation",
+        version: 2,
+        sql: "DROP INDEX alert_episodes_by_key; -- the room that owns the table has it now",
+    },
+];
 
 /// How far the evaluation is.
 #[derive(Debug, Clone, Default)]
@@ -196,15 +203,15 @@ pub(super) fn versions(connection: &Connection<'_>, rule: &str) -> Result<Vec<Ru
     )
 }
 
-/// The episodes of a key that stand, with a start in between.
+/// The episodes of a key that stand, with a start in between, and the ids of their rows.
 pub(super) fn known_episodes(
     connection: &Connection<'_>,
     (rule, version, key): (&str, u64, &str),
     after: Option<Timestamp>,
     until: Option<Timestamp>,
-) -> Result<Vec<rules::Episode>, SqlError> {
+) -> Result<Vec<(EpisodeId, rules::Episode)>, SqlError> {
     connection.query(
-        "SELECT started_at, fired_at, resolved_at FROM alert_episodes
+        "SELECT id, started_at, fired_at, resolved_at FROM alert_episodes
          WHERE rule = $1 AND key = $2 AND version = $3 AND state IN ('firing', 'resolved')
            AND started_at > $4 AND started_at < $5
          ORDER BY started_at",
@@ -216,12 +223,13 @@ pub(super) fn known_episodes(
             until.unwrap_or(Timestamp::from_micros(i64::MAX))
         ],
         |row| {
-            Ok(rules::Episode {
-                start: row.get(0)?,
-                fired_at: row.get(1)?,
-                resolved_at: row.get(2)?,
+            let episode = rules::Episode {
+                start: row.get(1)?,
+                fired_at: row.get(2)?,
+                resolved_at: row.get(3)?,
                 values: Vec::new(),
-            })
+            };
+            Ok((row.get(0)?, episode))
         },
     )
 }

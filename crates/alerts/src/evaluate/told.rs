@@ -9,7 +9,7 @@ use identity::Identity;
 use model::{DeviceName, Timestamp};
 use rules::{Circumstances, Facts, Key, Rule, Subject};
 
-use crate::{Episode, EpisodeId};
+use crate::Episode;
 
 /// When something was learnt, and how fresh it was.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +32,6 @@ pub(super) fn subject(identity: &Identity, rule: &Rule, device: &DeviceName) -> 
     let (group, attributes) = (identity.home(device), identity.attributes(device));
     let attribute = |name: &str| attributes.get(name).map(str::to_owned);
     rule.subject(device, &Circumstances { group: group.as_ref(), attribute: &attribute })
-}
-
-/// The id of an episode of `rule` for `key`.
-pub(super) fn id(rule: &Rule, key: &Key, start: Timestamp) -> EpisodeId {
-    EpisodeId::of(rule.name(), rule.version().0, &parts(key), start)
 }
 
 /// The episode as it is stored and told.

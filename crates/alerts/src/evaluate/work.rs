@@ -11,6 +11,7 @@
 //! of the backlog; a position is stored after everything it covers; what cannot be stored is tried again before anything
 //! else is read.
 
+mod latency;
 mod looks;
 mod saves;
 
@@ -32,6 +33,7 @@ use super::status::{RuleStatus, Status};
 use super::told;
 use super::{EvaluateParts, Shared};
 use crate::store;
+use latency::Latency;
 
 pub(super) use saves::restored;
 
@@ -71,12 +73,14 @@ pub(super) struct Work {
     revision: u64,
     urgent_within: i64,
     clocks: (Timestamp, u64),
+    latency: Latency,
     last: Instants,
 }
 
 /// By the steady clock.
 #[derive(Default)]
 struct Instants {
+    look: u64,
     tick: u64,
     save: u64,
     expect: Option<u64>,
@@ -106,6 +110,7 @@ impl Work {
             revision,
             urgent_within,
             clocks: (now, mono),
+            latency: Latency::new(),
             last: Instants::default(),
         }
     }
@@ -219,37 +224,41 @@ impl Work {
             self.book.forget_subjects();
         }
         let mut said = Vec::new();
+        let mut heard = Vec::with_capacity(records.len());
         for record in records {
-            self.judge(record, &mut said);
+            if self.judge(record, &mut said) {
+                heard.push((record.message.received_at, record.message.lane.is_urgent()));
+            }
         }
         self.say(said).await;
-        let latency = metrics::histogram!("godwit_rules_verdict_seconds");
         let now = self.parts.host.clock.now();
-        if let Some(last) = records.last() {
-            #[expect(clippy::cast_precision_loss, reason = "a latency")]
-            latency.record(now.micros_since(last.message.received_at).max(0) as f64 / 1e6);
+        for (received_at, is_urgent) in heard {
+            self.latency.record(now.micros_since(received_at), is_urgent);
         }
     }
 
-    fn judge(&mut self, record: &Record, said: &mut Vec<Said>) {
+    /// Hands a message to the rules that listen to its topic; whether there are any.
+    fn judge(&mut self, record: &Record, said: &mut Vec<Said>) -> bool {
         let message = &record.message;
         if message.to.is_some() {
-            return;
+            return false;
         }
-        let Some(route) = self.parts.routes.find(&message.topic) else { return };
+        let Some(route) = self.parts.routes.find(&message.topic) else { return false };
         if route.keep() != Keep::All {
-            return;
+            return false;
         }
         let places = self.book.of(&message.topic);
         if places.is_empty() {
-            return;
+            return false;
         }
         // What cannot be decoded is counted and shown by `series`.
-        let Ok(decoded) = route.decode(message, &mut self.names) else { return };
+        let Ok(decoded) = route.decode(message, &mut self.names) else { return false };
+        let is_again = record.seq <= self.catch_up_to;
         for sample in &decoded.samples {
-            let arrived = Arrived { sample, received_at: message.received_at, seq: record.seq };
+            let arrived = Arrived { sample, received_at: message.received_at, seq: record.seq, is_again };
             self.book.take(&places, &self.parts.identity, arrived, said);
         }
+        true
     }
 
     /// Stores what was said; tries until it is stored.
@@ -329,24 +338,28 @@ impl Work {
     /// What is due by the clock.
     async fn clock(&mut self) {
         let mono = self.parts.host.clock.mono_micros();
-        if mono.saturating_sub(self.last.tick) < micros(TICK) {
+        let now = self.parts.host.clock.now();
+        self.see_clock_steps(now, mono);
+        if mono.saturating_sub(self.last.look) >= micros(TICK) {
+            self.last.look = mono;
+            self.show();
+        }
+        // Before everything that came is read nobody can say that nothing came. What is due waits for that moment, not for
+        // another second: where something comes all the time, the moment is short.
+        let is_due = mono.saturating_sub(self.last.tick) >= micros(TICK);
+        if !is_due || !self.is_caught_up || !self.backlog.is_empty() {
             return;
         }
         self.last.tick = mono;
-        let now = self.parts.host.clock.now();
-        self.see_clock_steps(now, mono);
         if self.last.expect.is_none_or(|last| mono.saturating_sub(last) >= micros(EXPECT_EVERY)) {
             self.last.expect = Some(mono);
             self.expect();
         }
-        // Before everything that came is read nobody can say that nothing came.
-        if self.is_caught_up && self.backlog.is_empty() {
-            let mut said = Vec::new();
-            for (at, entry) in self.book.entries.iter_mut().enumerate() {
-                entry.tick(at, &self.parts.identity, &self.presence, now, &mut said);
-            }
-            self.say(said).await;
+        let mut said = Vec::new();
+        for (at, entry) in self.book.entries.iter_mut().enumerate() {
+            entry.tick(at, &self.parts.identity, &self.presence, now, &mut said);
         }
+        self.say(said).await;
         self.show();
     }
 
@@ -362,7 +375,9 @@ impl Work {
             );
             let (from, to) = if step > 0 { (then.plus_micros(passed), now) } else { (now, now) };
             self.presence.absent(from, to);
-            self.presence.caught_up(now);
+            if self.is_caught_up {
+                self.presence.caught_up(now);
+            }
         }
         self.clocks = (now, mono);
     }

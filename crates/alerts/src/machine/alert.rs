@@ -28,6 +28,8 @@ pub(crate) struct Alert {
     pub(crate) labels: Labels,
     pub(crate) standing: Standing,
     pub(crate) turn: u64,
+    /// Since when it stands where it stands, by the steady clock.
+    pub(crate) since: Timestamp,
     pub(crate) generation: u64,
     pub(crate) acknowledged: Option<(Timestamp, String)>,
     /// The groups it is a member of.
@@ -52,6 +54,7 @@ impl Alert {
             episode: Arc::new(stored.episode),
             standing,
             turn: stored.turn,
+            since: stored.changed_at,
             generation: stored.generation,
             acknowledged: stored.acknowledged,
             groups: Vec::new(),

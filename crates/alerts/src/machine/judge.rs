@@ -53,12 +53,24 @@ impl Machine {
         let (mut firing, mut resolved, mut retracted): (Vec<&Alert>, Vec<&Alert>, Vec<&Alert>) =
             Default::default();
         let (mut news, mut waits, mut may_repeat) = (false, false, false);
+        let mut verdicts = Vec::with_capacity(group.members.len());
         for (id, member) in &group.members {
-            let Some(alert) = self.alerts.get(id) else {
-                look.left.push(*id);
-                continue;
-            };
-            let verdict = self.verdict(group, alert, member.heard, &silences, muted.as_deref(), told);
+            match self.alerts.get(id) {
+                None => look.left.push(*id),
+                Some(alert) => {
+                    let verdict = self.verdict(group, alert, member.heard, &silences, muted.as_deref(), told);
+                    verdicts.push((id, member, alert, verdict));
+                }
+            }
+        }
+        // One of them at least has stood for `group_wait`: those in whose company this one came may be gone by now.
+        let gathers_until = verdicts
+            .iter()
+            .filter(|(.., verdict)| matches!(verdict, Verdict::Tell(_)))
+            .map(|(_, _, alert, _)| alert.since.plus_micros(group.route.group_wait))
+            .min()
+            .filter(|ready| *ready > now.steady);
+        for (id, member, alert, verdict) in verdicts {
             let mut suppress = |why: Why, detail: String| {
                 if member.why != Some(why) {
                     let receiver = group.route.receiver.clone();
@@ -66,6 +78,7 @@ impl Machine {
                 }
             };
             match verdict {
+                Verdict::Tell(_) if gathers_until.is_some() => {}
                 Verdict::Tell(_) if !interval_over => waits = true,
                 Verdict::Tell(heard) => {
                     news = true;
@@ -133,7 +146,8 @@ impl Machine {
         let repeat = stays.then(|| sent.unwrap_or(now.steady).plus_micros(group.route.repeat_interval));
         // Due, but with nobody to speak of (all acknowledged or silenced): in another interval.
         let repeat = repeat.map(|at| if at <= now.steady { next_interval(now.steady) } else { at });
-        look.due = [again, repeat].into_iter().flatten().min();
+        let gathered = gathers_until.map(|ready| sent.map_or(ready, |sent| ready.max(next_interval(sent))));
+        look.due = [gathered, again, repeat].into_iter().flatten().min();
         look
     }
 

@@ -363,6 +363,28 @@ fn an_episode_that_vanishes_before_its_notice_leaves_no_trace_and_later_one_retr
 }
 
 #[test]
+fn an_alert_waits_its_own_group_wait_when_those_before_it_are_gone() {
+    let mut house = House::new(PLAIN);
+    let gone = house.fire(episode("Hot", "a", 0, HQ));
+    house.pass(10);
+    house.withdraw(gone);
+    house.pass(15);
+    // Five seconds before the group would have been looked at for the first.
+    let phantom = house.fire(episode("Hot", "a", 20, HQ));
+    house.pass(20);
+    house.withdraw(phantom);
+    house.pass(600);
+    assert_eq!(house.told(), Vec::<String>::new());
+    // In company it leaves with the first.
+    house.fire(episode("Hot", "a", 1_000, HQ));
+    house.pass(25);
+    house.fire(episode("Hot", "b", 1_000, HQ));
+    house.pass(5);
+    assert_eq!(house.notices.len(), 1);
+    assert_eq!(house.notices[0].1.body.firing, 2);
+}
+
+#[test]
 fn an_episode_that_follows_soon_reopens_its_incident_without_a_notice() {
     let mut house = House::new(PLAIN);
     let first = house.fire(episode("Hot", "a", 0, HOT));

@@ -22,9 +22,14 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start(house: &House, config: &str) -> Self {
+        Self::start_by(std::sync::Arc::new(host::SystemClock::start()), house, config).await
+    }
+
+    /// By a clock of the test's own.
+    async fn start_by(clock: std::sync::Arc<dyn host::Clock>, house: &House, config: &str) -> Self {
         let config =
             Config::parse("alerts.yaml", config, house.dir.path().to_path_buf(), &|path| std::fs::read(path));
-        let host = Host { clock: std::sync::Arc::new(host::SystemClock::start()), ..house.host.clone() };
+        let host = Host { clock, ..house.host.clone() };
         let dir = house.dir.path().join(format!("journal-{}", host.random.number()));
         let (journal, _) = Journal::open(&dir, &Settings::default(), &host).expect("a journal");
         let alerts = Alerts::open(house.catalog.clone(), host, config.expect("a whole configuration"));
@@ -170,6 +175,34 @@ receivers:
         distinct.dedup();
         assert_eq!(distinct.len(), 20, "nothing is lost");
     }
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_answers_500_for_an_hour_gets_its_notice_then_and_after_a_day_it_is_a_dead_letter() {
+    let house = House::new();
+    let receiver = Receiver::start(Manner::Answers(500)).await;
+    let clock = house.machine.clock.clone();
+    let running = Running::start_by(clock.clone(), &house, &one(&receiver.url, "")).await;
+    running.store(&house, &[Transition::Fired(firing("Hot", "a", 0))]).await;
+    receiver.wait(1).await;
+    clock.advance(Duration::from_secs(3_600));
+    receiver.wait(3).await;
+    assert_eq!(running.alerts.waiting().await.expect("read").len(), 1, "an hour is no reason to give up");
+    receiver.set(Manner::Answers(200));
+    running.until(&house, "sent", 1).await;
+    let got = receiver.got();
+    assert!(got.iter().all(|one| one.header("idempotency-key") == got[0].header("idempotency-key")));
+
+    receiver.set(Manner::Answers(500));
+    clock.advance(Duration::from_secs(1));
+    running.store(&house, &[Transition::Fired(firing("Hot", "b", 0))]).await;
+    let tries = receiver.wait(got.len() + 1).await.len();
+    clock.advance(Duration::from_secs(90_000));
+    receiver.wait(tries + 1).await;
+    running.until(&house, "dead", 1).await;
+    let dead = running.alerts.dead_letters().await.expect("read");
+    assert!(dead[0].error.as_deref().is_some_and(|error| error.contains("500")), "{dead:?}");
     running.stop().await;
 }
 

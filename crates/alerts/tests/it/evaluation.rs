@@ -1,134 +1,10 @@
 //! Rules at work on a real journal and real columns: the answers of a recording, whatever happens on its way.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use alerts::{EvaluateParts, Evaluation, URGENT_WITHIN, Wake};
-use catalog::{Catalog, ReadError, params};
-use host::Host;
-use host::sim::Machine;
-use identity::Identity;
-use journal::Journal;
-use model::{Message, Origin, Qos, Timestamp, TopicName};
-use rules::{Limits, RuleSet};
-use series::Series;
+use model::{Message, Timestamp};
 
-const MINUTE: i64 = 60 * Timestamp::SECOND;
-
-/// A server without doors.
-struct Site {
-    catalog: Catalog,
-    journal: Journal,
-    series: Series,
-    evaluation: Evaluation,
-}
-
-/// What outlives a crash.
-struct Ground {
-    machine: Machine,
-    dir: tempfile::TempDir,
-}
-
-impl Ground {
-    fn new() -> Self {
-        Self { machine: Machine::new(6), dir: tempfile::tempdir().expect("a directory") }
-    }
-
-    async fn start(&self, text: &str) -> Site {
-        let host: Host = self.machine.host();
-        let with_files = Host { disk: Arc::new(host::SystemDisk), ..host.clone() };
-        let migrations: Vec<catalog::Migration> = identity::Identity::migrations()
-            .iter()
-            .chain(alerts::MIGRATIONS)
-            .chain(alerts::EVALUATION_MIGRATIONS)
-            .copied()
-            .collect();
-        let catalog =
-            Catalog::open(&self.dir.path().join("catalog.db"), &migrations, &with_files).expect("a catalog");
-        let (journal, _) = Journal::open(Path::new("data/journal"), &journal::Settings::default(), &host)
-            .expect("a journal");
-        let settings = series::Settings { query_threads: Some(1), ..series::Settings::default() };
-        let routes = Arc::new(model::Routes::default());
-        let series = Series::open(
-            Path::new("data/series"),
-            &settings,
-            Arc::clone(&routes),
-            Arc::default(),
-            journal.clone(),
-            host.clone(),
-        )
-        .expect("columns");
-        let identity = Identity::open(catalog.clone(), host.clone()).expect("a register");
-        let parts = EvaluateParts {
-            host,
-            catalog: catalog.clone(),
-            journal: journal.clone(),
-            series: series.clone(),
-            identity,
-            routes,
-            wake: Wake::default(),
-            urgent_within: URGENT_WITHIN,
-        };
-        let evaluation = Evaluation::start(parts, compiled(text)).await.expect("started");
-        Site { catalog, journal, series, evaluation }
-    }
-
-    /// The power goes: what was not stored is gone.
-    async fn crash(&mut self, site: Site) {
-        let Site { catalog, journal, series, evaluation } = site;
-        // From here on nothing it does lasts; then its threads end.
-        catalog.close().await;
-        self.machine.crash();
-        journal.close().await;
-        series.close().await;
-        evaluation.close().await;
-    }
-}
-
-fn compiled(text: &str) -> Vec<Arc<rules::Rule>> {
-    let rules = RuleSet::load([("rules.yaml", text)], &Limits::default()).expect("rules");
-    rules.alerts.into_iter().map(Arc::new).collect()
-}
-
-impl Site {
-    async fn send(&self, messages: Vec<Message>) {
-        for some in messages.chunks(500) {
-            self.journal.append(some.to_vec()).await.expect("durable");
-        }
-        self.judged().await;
-    }
-
-    /// Waits until everything that is durable has been judged.
-    async fn judged(&self) {
-        self.evaluation.caught_up(self.journal.durable_seq()).await;
-    }
-
-    /// What stands: start, firing and resolution of each episode.
-    async fn episodes(&self, rule: &str) -> Vec<String> {
-        let rule = rule.to_owned();
-        let read = self.catalog.read_async(move |connection| {
-            Ok::<_, ReadError>(connection.query(
-                "SELECT started_at, fired_at, resolved_at FROM alert_episodes
-                 WHERE rule = $1 AND state IN ('firing', 'resolved') ORDER BY started_at",
-                params![rule],
-                |row| {
-                    let short = |time: Timestamp| time.to_string()[5..19].replace('T', " ");
-                    let end: Option<Timestamp> = row.get(2)?;
-                    let end = end.map_or("open".to_owned(), short);
-                    Ok(format!("{} / {} / {end}", short(row.get(0)?), short(row.get(1)?)))
-                },
-            )?)
-        });
-        read.await.expect("read")
-    }
-
-    async fn close(self) {
-        self.evaluation.close().await;
-        self.series.close().await;
-        self.journal.close().await;
-        self.catalog.close().await;
-    }
-}
+use crate::site::{Ground, MINUTE, Site, compiled, shuffled, telemetry};
 
 /// The recording of a real office, where the checkout has its shared data beside it.
 fn office() -> Option<Vec<Message>> {
@@ -142,21 +18,6 @@ fn office() -> Option<Vec<Message>> {
         telemetry("office-1", time, &format!(r#""temperature":{temperature},"co2":{co2}"#))
     };
     Some(text.lines().skip(1).map(row).collect())
-}
-
-/// A message as a door makes it; received a second after it was measured.
-fn telemetry(device: &str, time: Timestamp, fields: &str) -> Message {
-    let millis = time.micros() / 1_000;
-    let payload = format!("{{\"ts\":{millis},{fields}}}");
-    Message {
-        qos: Qos::AtLeastOnce,
-        received_at: time.plus_micros(Timestamp::SECOND),
-        ..Message::new(
-            TopicName::parse(format!("dt/{device}/telemetry")).expect("a topic"),
-            payload.into_bytes(),
-            Origin::inside(1),
-        )
-    }
 }
 
 const OFFICE: &str = "
@@ -202,15 +63,6 @@ async fn assert_the_answers(site: &Site) {
     assert_eq!(means.len(), 5, "{means:?}");
     assert_eq!(means[0], "02-04 17:54:00 / 02-04 17:57:59 / 02-04 19:43:00");
     assert_eq!(means[4], "02-09 16:12:00 / 02-09 16:15:59 / 02-09 18:10:59");
-}
-
-/// A generator that needs no crate: the same order in every run.
-fn shuffled<T>(mut items: Vec<T>, mut seed: u64) -> Vec<T> {
-    for at in (1..items.len()).rev() {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        items.swap(at, usize::try_from(seed >> 33).expect("31 bits") % (at + 1));
-    }
-    items
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

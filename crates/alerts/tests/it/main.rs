@@ -3,6 +3,8 @@
 // Tests read and write files and the clock themselves.
 #![allow(clippy::disallowed_methods)]
 
+mod alarms;
+mod clock;
 mod configuration;
 mod delivery;
 mod evaluation;
@@ -11,4 +13,5 @@ mod mail;
 #[path = "../../../godwit/tests/it/python.rs"]
 mod python;
 mod receivers;
+mod site;
 mod transitions;

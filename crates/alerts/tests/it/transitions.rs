@@ -1,7 +1,8 @@
 //! What the evaluation stores is stored once, whatever it says again.
 
-use alerts::{Applied, Transition};
+use alerts::{Applied, Episode, EpisodeId, Transition};
 use catalog::{Catalog, ReadError, params};
+use model::Timestamp;
 
 use crate::house::{House, at, firing, resolved};
 
@@ -13,6 +14,15 @@ fn rows(catalog: &Catalog) -> Vec<(String, bool, u64, u64)> {
                 params![],
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
             )?)
+        })
+        .expect("read")
+}
+
+fn ids(catalog: &Catalog) -> Vec<(EpisodeId, Timestamp)> {
+    catalog
+        .read::<_, ReadError>(|connection| {
+            let sql = "SELECT id, started_at FROM alert_episodes ORDER BY started_at";
+            Ok(connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
         })
         .expect("read")
 }
@@ -46,6 +56,41 @@ async fn an_episode_that_was_taken_back_comes_back_only_by_what_was_learnt_later
     episode.learnt_at = at(501);
     assert_eq!(house.store(&[Transition::Fired(episode.clone())]).await, [Applied::Stored]);
     assert_eq!(rows(&house.catalog)[0].0, "firing");
+}
+
+#[tokio::test]
+async fn an_episode_whose_start_moves_keeps_its_id_and_another_with_the_old_start_has_its_own() {
+    let house = House::new();
+    let first = firing("Hot", "a", 600);
+    let earlier = Episode { learnt_at: at(1_000), ..firing("Hot", "a", 0) };
+    house.store(&[Transition::Fired(first.clone())]).await;
+    let moved = Transition::Moved { id: first.id(), episode: earlier.clone() };
+    assert_eq!(house.store(std::slice::from_ref(&moved)).await, [Applied::Stored]);
+    // A replay from before: what fires by the old start, resolves by it, and moves again, is known.
+    let replay = [
+        Transition::Fired(first.clone()),
+        Transition::Resolved(Episode { learnt_at: at(1_100), ..resolved(first.clone(), 1_050) }),
+        moved,
+        Transition::Fired(earlier.clone()),
+    ];
+    assert_eq!(house.store(&replay).await, [Applied::Known; 4]);
+    assert_eq!(ids(&house.catalog), [(first.id(), at(0))]);
+
+    // It splits: the first part is over, and the second begins where the whole was thought to begin.
+    let over = Episode { learnt_at: at(2_000), ..resolved(earlier, 500) };
+    let second = Episode { learnt_at: at(2_000), ..first.clone() };
+    let split = [Transition::Changed(over), Transition::Fired(second)];
+    assert_eq!(house.store(&split).await, [Applied::Stored; 2]);
+    assert_eq!(house.store(&split).await, [Applied::Known; 2]);
+    let found = ids(&house.catalog);
+    assert_eq!(found.iter().map(|(_, start)| *start).collect::<Vec<_>>(), [at(0), at(600)]);
+    assert_eq!(found[0].0, first.id());
+    assert_ne!(found[1].0, first.id());
+    // Its end is its own.
+    let end = Episode { learnt_at: at(3_000), ..resolved(first, 2_500) };
+    house.store(&[Transition::Resolved(end)]).await;
+    assert_eq!(rows(&house.catalog).iter().map(|row| row.0.as_str()).collect::<Vec<_>>(), ["resolved"; 2]);
+    assert_eq!(ids(&house.catalog).len(), 2);
 }
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+use model::Timestamp;
 use rules::{Difference, Fold, Key, Rule};
 
 use super::super::book::{Look, Standing};
@@ -12,7 +14,7 @@ use super::super::keep;
 use super::super::look::{self, Question};
 use super::super::told::{self, Learnt};
 use super::{PAUSE, Work};
-use crate::store;
+use crate::{EpisodeId, store};
 
 /// A look that cannot be read so often is given up.
 const LOOK_FAILURES_MAX: u32 = 30;
@@ -87,8 +89,8 @@ impl Work {
         };
         let end = found.end.as_ref().and_then(Fold::newest);
         let learnt = Learnt { at: look.received_at, newest: end.or(newest).unwrap_or(look.changed.last) };
-        let differences = rules::difference(&known, &found.episodes);
-        self.store(self.changes(&rule, &key, differences, learnt)).await;
+        let changes = self.changes(&rule, &key, &known, &found.episodes, learnt);
+        self.store(changes).await;
         if let Some(fold) = found.end {
             let is_stale = learnt.is_stale(self.urgent_within);
             let open = found.episodes.last().filter(|episode| episode.resolved_at.is_none());
@@ -105,7 +107,7 @@ impl Work {
         rule: &Rule,
         key: &Key,
         found: &rules::Refolded,
-    ) -> Result<Vec<rules::Episode>, catalog::ReadError> {
+    ) -> Result<Vec<(EpisodeId, rules::Episode)>, catalog::ReadError> {
         let (name, version) = (rule.name().to_owned(), rule.version().0);
         let key = serde_json::to_string(&told::parts(key)).expect("texts are JSON");
         let (after, until) = (found.after, found.until);
@@ -117,33 +119,32 @@ impl Work {
             .await
     }
 
+    /// What is to be stored because `found` is so where `known` was.
     fn changes(
         &self,
         rule: &Rule,
         key: &Key,
-        differences: Vec<Difference>,
+        known: &[(EpisodeId, rules::Episode)],
+        found: &[rules::Episode],
         learnt: Learnt,
     ) -> Vec<store::Transition> {
         let episode = |episode: &rules::Episode| {
             told::episode(&self.parts.identity, rule, key, episode, learnt, self.urgent_within)
         };
-        let withdrawn = |was: &rules::Episode| store::Transition::Withdrawn {
-            id: told::id(rule, key, was.start),
-            learnt_at: learnt.at,
-        };
-        let mut changes = Vec::new();
-        for difference in differences {
-            match difference {
-                Difference::Fired(now) => changes.push(store::Transition::Fired(episode(&now))),
-                Difference::Resolved(now) => changes.push(store::Transition::Resolved(episode(&now))),
-                Difference::Changed { now, .. } => changes.push(store::Transition::Changed(episode(&now))),
-                Difference::Moved { was, now } => {
-                    changes.push(withdrawn(&was));
-                    changes.push(store::Transition::Fired(episode(&now)));
-                }
-                Difference::Vanished(was) => changes.push(withdrawn(&was)),
+        let ids: HashMap<Timestamp, EpisodeId> =
+            known.iter().map(|(id, episode)| (episode.start, *id)).collect();
+        let known: Vec<rules::Episode> = known.iter().map(|(_, episode)| episode.clone()).collect();
+        let change = |difference| match difference {
+            Difference::Fired(now) => store::Transition::Fired(episode(&now)),
+            Difference::Resolved(now) => store::Transition::Resolved(episode(&now)),
+            Difference::Changed { now, .. } => store::Transition::Changed(episode(&now)),
+            Difference::Moved { was, now } => {
+                store::Transition::Moved { id: ids[&was.start], episode: episode(&now) }
             }
-        }
-        changes
+            Difference::Vanished(was) => {
+                store::Transition::Withdrawn { id: ids[&was.start], learnt_at: learnt.at }
+            }
+        };
+        rules::difference(&known, found).into_iter().map(change).collect()
     }
 }
