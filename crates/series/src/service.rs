@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use host::Host;
 use journal::{Chains, Consumer, Hold, Journal};
-use model::Channels;
 use model::route::Routes;
+use model::sparkplug::{EdgeNode, Sparkplug};
+use model::{Channels, DeviceName};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::{Semaphore, watch};
 
@@ -220,6 +221,18 @@ impl Series {
         let mut applied = self.inner.applied.subscribe();
         // The sender lives as long as `self`.
         let _ = applied.wait_for(|applied| *applied >= at_least).await;
+    }
+
+    /// What edge nodes of Sparkplug told, for whoever reads the journal too, and the `seq` up to which: cheap to take.
+    #[must_use]
+    pub fn edge_nodes(&self) -> (Sparkplug, u64) {
+        self.inner.store.edge_nodes()
+    }
+
+    /// The devices behind an edge node of Sparkplug, born or not.
+    #[must_use]
+    pub fn devices_behind(&self, node: &EdgeNode) -> Vec<DeviceName> {
+        self.inner.store.devices_behind(node)
     }
 
     /// Whether a route matches `topic`.

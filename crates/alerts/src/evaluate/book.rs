@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 use identity::{DeviceState, Identity};
-use model::{DeviceName, Sample, Timestamp, TopicName};
+use model::{DeviceName, Flags, Sample, Timestamp, TopicName};
 use rules::{Changed, Counts, Fold, Key, Presence, Rule, Silence, Step, Subject, Transition};
 
 use super::told::{self, Learnt};
@@ -91,6 +91,17 @@ pub(super) struct Arrived<'a> {
     pub(super) received_at: Timestamp,
     pub(super) seq: u64,
     /// It was durable before this start: it may have been judged before a crash.
+    pub(super) is_again: bool,
+}
+
+/// Samples that are not at hand, but in what is stored.
+pub(super) struct Stored {
+    pub(super) device: DeviceName,
+    /// None of them is older than the first or newer than the second.
+    pub(super) times: [Timestamp; 2],
+    pub(super) received_at: Timestamp,
+    pub(super) seq: u64,
+    /// It was durable before this start.
     pub(super) is_again: bool,
 }
 
@@ -180,6 +191,33 @@ impl Entry {
                 is_fresh_again: true,
             }));
         }
+    }
+
+    /// Looks at samples that are stored. Whether one is there that the rule sees, the look will say.
+    fn look_up(&mut self, at: usize, identity: &Identity, stored: &Stored, said: &mut Vec<Said>) {
+        let Some(subject) = self.subject(identity, &stored.device) else { return };
+        let key = &subject.key;
+        let (received_at, seq, is_again) = (stored.received_at, stored.seq, stored.is_again);
+        let samples = stored.times.map(|time| Sample {
+            device: stored.device.clone(),
+            time,
+            flags: Flags::empty(),
+            readings: Vec::new(),
+        });
+        let [first, last] = samples.each_ref().map(|sample| Arrived { sample, received_at, seq, is_again });
+        if self.rule.absent_for().is_some() {
+            self.hear(at, key, last, said);
+            return;
+        }
+        if !self.folds.contains_key(key) {
+            if self.folds.len() >= KEYS_MAX {
+                self.tally.keys_refused += 1;
+                return;
+            }
+            self.folds.insert(key.clone(), Standing::new(Fold::new(&self.rule)));
+        }
+        look_again(&mut self.looks, key, first);
+        look_again(&mut self.looks, key, last);
     }
 
     fn hear(&mut self, at: usize, key: &Key, arrived: Arrived<'_>, said: &mut Vec<Said>) {
@@ -289,6 +327,10 @@ impl Book {
         Self { entries: Vec::new(), by_topic: HashMap::new(), urgent_within }
     }
 
+    pub(super) fn set_urgent_within(&mut self, micros: i64) {
+        self.urgent_within = micros;
+    }
+
     /// Puts other rules in force.
     pub(super) fn put(&mut self, entries: Vec<Entry>) {
         self.entries = entries;
@@ -327,6 +369,19 @@ impl Book {
     ) {
         for at in places {
             self.entries[*at].take(*at, identity, arrived, self.urgent_within, said);
+        }
+    }
+
+    /// Has the rules at `places` look at samples that are stored.
+    pub(super) fn look_up(
+        &mut self,
+        places: &[usize],
+        identity: &Identity,
+        stored: &Stored,
+        said: &mut Vec<Said>,
+    ) {
+        for at in places {
+            self.entries[*at].look_up(*at, identity, stored, said);
         }
     }
 

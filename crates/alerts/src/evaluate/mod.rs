@@ -5,6 +5,7 @@
 //! work       the thread: journal ─> samples ─> rules ─> transitions ─> catalog
 //! book       rules in force and their states by key
 //! look       second looks at what is stored, when a sample came late
+//! nodes      edge nodes of Sparkplug: whose births were read by another
 //! told       from the fold's words to the stored episode
 //! keep       states and positions in the catalog
 //! ```
@@ -16,6 +17,7 @@
 mod book;
 mod keep;
 mod look;
+mod nodes;
 mod status;
 mod told;
 mod work;
@@ -149,6 +151,12 @@ impl Evaluation {
         if self.orders.send(Order::Rules(rules, done)).await.is_ok() {
             let _ = told.await;
         }
+    }
+
+    /// From now on an alert is late whose newest sample is older than this when it is learnt.
+    pub async fn set_urgent_within(&self, urgent_within: Duration) {
+        // A thread that has ended judges nothing.
+        let _ = self.orders.send(Order::UrgentWithin(urgent_within)).await;
     }
 
     /// Waits until every record up to `at_least` is judged, and its episodes are stored. For ever, when the journal never comes

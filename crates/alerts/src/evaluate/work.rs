@@ -23,12 +23,14 @@ use catalog::WriteError;
 use hashbrown::HashMap;
 use host::Host;
 use journal::{Chains, Consumer, Reader, Record};
+use model::route::Decoder;
 use model::{Keep, Names, Timestamp};
 use rules::{Presence, Rule, Transition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::book::{Arrived, Book, Entry, Said};
+use super::book::{Arrived, Book, Entry, Said, Stored};
 use super::keep::{self, Marks};
+use super::nodes::{Nodes, Understood};
 use super::status::{RuleStatus, Status};
 use super::told;
 use super::{EvaluateParts, Shared};
@@ -56,6 +58,8 @@ const EXPECT_EVERY: Duration = Duration::from_secs(60);
 pub(super) enum Order {
     /// These rules are in force from now on.
     Rules(Vec<Arc<Rule>>, oneshot::Sender<()>),
+    /// Behind the newest sample's age of which an episode is late.
+    UrgentWithin(Duration),
 }
 
 pub(super) struct Work {
@@ -68,6 +72,7 @@ pub(super) struct Work {
     /// Where the journal ended at the start: from there on it has caught up.
     catch_up_to: u64,
     names: Names,
+    nodes: Nodes,
     backlog: VecDeque<Record>,
     /// The `seq` that the regular reader has given; those in the backlog are not read yet.
     revision: u64,
@@ -97,6 +102,7 @@ impl Work {
         presence.absent(marks.alive_at.unwrap_or(now), now);
         let catch_up_to = parts.journal.durable_seq();
         let revision = parts.identity.revision();
+        let nodes = Nodes::new(&parts.routes);
         Self {
             parts,
             shared,
@@ -106,6 +112,7 @@ impl Work {
             is_caught_up: false,
             catch_up_to,
             names: Names::new(),
+            nodes,
             backlog: VecDeque::new(),
             revision,
             urgent_within,
@@ -171,6 +178,10 @@ impl Work {
                 // Whoever asked may be gone.
                 let _ = done.send(());
             }
+            Next::Order(Order::UrgentWithin(urgent_within)) => {
+                self.urgent_within = i64::try_from(urgent_within.as_micros()).unwrap_or(i64::MAX);
+                self.book.set_urgent_within(self.urgent_within);
+            }
             Next::Urgent(Ok(batch)) => {
                 skipped(&batch);
                 self.take(&batch.records).await;
@@ -226,7 +237,7 @@ impl Work {
         let mut said = Vec::new();
         let mut heard = Vec::with_capacity(records.len());
         for record in records {
-            if self.judge(record, &mut said) {
+            if self.judge(record, &mut said).await {
                 heard.push((record.message.received_at, record.message.lane.is_urgent()));
             }
         }
@@ -238,7 +249,7 @@ impl Work {
     }
 
     /// Hands a message to the rules that listen to its topic; whether there are any.
-    fn judge(&mut self, record: &Record, said: &mut Vec<Said>) -> bool {
+    async fn judge(&mut self, record: &Record, said: &mut Vec<Said>) -> bool {
         let message = &record.message;
         if message.to.is_some() {
             return false;
@@ -248,17 +259,32 @@ impl Work {
             return false;
         }
         let places = self.book.of(&message.topic);
-        if places.is_empty() {
+        let is_learnt = self.nodes.is_learning() && route.decoder() == Decoder::Sparkplug;
+        if places.is_empty() && !is_learnt {
             return false;
         }
         // What cannot be decoded is counted and shown by `series`.
         let Ok(decoded) = route.decode(message, &mut self.names) else { return false };
-        let is_again = record.seq <= self.catch_up_to;
-        for sample in &decoded.samples {
-            let arrived = Arrived { sample, received_at: message.received_at, seq: record.seq, is_again };
+        let (received_at, seq) = (message.received_at, record.seq);
+        let is_again = seq <= self.catch_up_to;
+        let samples = match decoded.sparkplug {
+            None => decoded.samples,
+            Some(heard) => match self.nodes.take(*heard, seq, &self.parts.series).await {
+                Understood::Said(samples) => samples,
+                Understood::Stored(devices, times) => {
+                    for device in devices {
+                        let stored = Stored { device, times, received_at, seq, is_again };
+                        self.book.look_up(&places, &self.parts.identity, &stored, said);
+                    }
+                    return !places.is_empty();
+                }
+            },
+        };
+        for sample in &samples {
+            let arrived = Arrived { sample, received_at, seq, is_again };
             self.book.take(&places, &self.parts.identity, arrived, said);
         }
-        true
+        !places.is_empty()
     }
 
     /// Stores what was said; tries until it is stored.

@@ -48,7 +48,7 @@ pub(crate) struct Site {
     pub(crate) journal: Journal,
     pub(crate) evaluation: Evaluation,
     pub(crate) alerts: Alerts,
-    series: Series,
+    pub(crate) series: Series,
     machine: Machine,
     shutdown: Shutdown,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -76,6 +76,10 @@ impl Ground {
     }
 
     pub(crate) async fn start(&self, text: &str) -> Site {
+        self.start_with(text, model::Routes::default()).await
+    }
+
+    pub(crate) async fn start_with(&self, text: &str, routes: model::Routes) -> Site {
         let host: Host = self.machine.host();
         let with_files = Host { disk: Arc::new(host::SystemDisk), ..host.clone() };
         let migrations: Vec<catalog::Migration> = identity::Identity::migrations()
@@ -89,7 +93,7 @@ impl Ground {
         let (journal, _) = Journal::open(Path::new("data/journal"), &journal::Settings::default(), &host)
             .expect("a journal");
         let settings = series::Settings { query_threads: Some(1), ..series::Settings::default() };
-        let routes = Arc::new(model::Routes::default());
+        let routes = Arc::new(routes);
         let series = Series::open(
             Path::new("data/series"),
             &settings,

@@ -81,6 +81,25 @@ impl Heard {
         &self.device
     }
 
+    /// The edge node that sent it.
+    #[must_use]
+    pub fn node(&self) -> &EdgeNode {
+        &self.node
+    }
+
+    /// Whether it begins or ends the life of its node, and so says something of every device behind it.
+    #[must_use]
+    pub fn tells_of_all_devices(&self) -> bool {
+        matches!(self.message_type, MessageType::NodeBirth | MessageType::NodeDeath)
+    }
+
+    /// The oldest and the newest time of which it may say something; presence is of the time of its receipt.
+    #[must_use]
+    pub fn span(&self) -> [Timestamp; 2] {
+        let times = || self.metrics.iter().map(|metric| metric.time).chain([self.received_at]);
+        [times().min().unwrap_or(self.received_at), times().max().unwrap_or(self.received_at)]
+    }
+
     fn read(
         address: Address<'_>,
         route: &Route,

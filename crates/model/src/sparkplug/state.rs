@@ -11,6 +11,7 @@ use super::heard::Heard;
 use super::node::Node;
 use super::topic::{EdgeNode, MessageType};
 use super::{Noted, Told};
+use crate::DeviceName;
 use crate::limit::{SPARKPLUG_ENTRIES_MAX, SPARKPLUG_NODES_MAX};
 
 /// What is remembered of all edge nodes.
@@ -60,6 +61,11 @@ impl Sparkplug {
     #[must_use]
     pub fn wants_birth(&self, node: &EdgeNode) -> bool {
         self.nodes.get(node).is_some_and(|node| node.wants_birth())
+    }
+
+    /// The names of the devices behind a node, born or not.
+    pub fn devices_behind(&self, node: &EdgeNode) -> impl Iterator<Item = &DeviceName> {
+        self.nodes.get(node).into_iter().flat_map(|node| node.devices.values().map(|device| &device.name))
     }
 
     /// How many nodes are remembered.

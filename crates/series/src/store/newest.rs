@@ -5,8 +5,8 @@
 
 use std::sync::atomic::Ordering;
 
-use model::Timestamp;
 use model::sparkplug::{EdgeNode, Sparkplug};
+use model::{DeviceName, Timestamp};
 
 use super::{Store, chain};
 use crate::column;
@@ -113,6 +113,17 @@ impl Store {
             return Vec::new();
         }
         std::mem::take(&mut self.live.write().rebirths)
+    }
+
+    /// What is known of edge nodes, and the `seq` up to which.
+    pub(crate) fn edge_nodes(&self) -> (Sparkplug, u64) {
+        let live = self.live.read();
+        (live.learnt.sparkplug.clone(), live.position)
+    }
+
+    /// The devices behind an edge node.
+    pub(crate) fn devices_behind(&self, node: &EdgeNode) -> Vec<DeviceName> {
+        self.live.read().learnt.sparkplug.devices_behind(node).cloned().collect()
     }
 
     /// Whether a birth of this node would still help.

@@ -1,0 +1,83 @@
+//! Edge nodes of Sparkplug: how their messages become samples here.
+//!
+//! ```text
+//! first message that a rule listens to ─→ series' state, up to seq A ─→ behind A: read here, message by message, as series does
+//!                                                                 └→ up to A: looked up in what series has stored
+//! ```
+//!
+//! A message can be read only by the birth before it, which may lie long before the position of this consumer, or travel in
+//! the other chain. `series` reads both chains in order and keeps what births told over crashes; nothing is kept twice. Not
+//! here: what births mean (`model::sparkplug`), second looks (`look`). The law: no message is read by a birth that came after
+//! it: what cannot be read here in order is looked up.
+
+use model::route::Decoder;
+use model::sparkplug::{Heard, Sparkplug};
+use model::{DeviceName, Routes, Sample, Timestamp};
+use series::Series;
+
+/// What is known of edge nodes.
+pub(super) struct Nodes {
+    /// Since a rule listened to one.
+    known: Option<Known>,
+    /// Whether all of their messages travel in one chain: then they are read in the order in which they were sent.
+    is_one_chain: bool,
+}
+
+struct Known {
+    nodes: Sparkplug,
+    /// What has been learnt of everything up to here, and read by `series`.
+    up_to: u64,
+}
+
+/// What became of a message.
+pub(super) enum Understood {
+    /// It says this.
+    Said(Vec<Sample>),
+    /// What it said is stored: of these devices, of no other time than from the first to the last.
+    Stored(Vec<DeviceName>, [Timestamp; 2]),
+}
+
+impl Nodes {
+    pub(super) fn new(routes: &Routes) -> Self {
+        let lanes = routes.iter().filter(|route| route.decoder() == Decoder::Sparkplug);
+        let mut urgent = lanes.map(|route| route.lane().is_urgent());
+        let first = urgent.next();
+        Self { known: None, is_one_chain: urgent.all(|urgent| Some(urgent) == first) }
+    }
+
+    /// Whether messages are to be learnt from though no rule listens to their topic.
+    pub(super) fn is_learning(&self) -> bool {
+        self.known.is_some()
+    }
+
+    /// Takes in a message that a rule listens to, or one of those that follow such a one. Waits, where it must, until `series`
+    /// has applied it.
+    pub(super) async fn take(&mut self, heard: Heard, seq: u64, series: &Series) -> Understood {
+        if !self.is_one_chain {
+            series.caught_up(seq).await;
+            return stored(&heard, series);
+        }
+        let known = match &mut self.known {
+            Some(known) => known,
+            None => {
+                series.caught_up(seq.saturating_sub(1)).await;
+                let (nodes, up_to) = series.edge_nodes();
+                self.known.insert(Known { nodes, up_to })
+            }
+        };
+        if seq <= known.up_to {
+            return stored(&heard, series);
+        }
+        Understood::Said(known.nodes.take(heard).samples)
+    }
+}
+
+fn stored(heard: &Heard, series: &Series) -> Understood {
+    let mut devices = vec![heard.device().clone()];
+    if heard.tells_of_all_devices() {
+        devices.extend(series.devices_behind(heard.node()));
+        devices.sort_unstable();
+        devices.dedup();
+    }
+    Understood::Stored(devices, heard.span())
+}
