@@ -4,7 +4,7 @@
 
 use catalog::{Transaction, WriteError, params};
 use identity::{Actor, write_down};
-use model::{Kind, Timestamp};
+use model::{GroupPath, Kind, Timestamp};
 use serde_json::json;
 
 use crate::store::{episodes, next_turn, silences};
@@ -82,6 +82,8 @@ impl ActError {
 pub struct NewSilence {
     /// Each as `severity="warning"`; all must match.
     pub matchers: Vec<String>,
+    /// It means alerts in these groups alone; none: wherever they are.
+    pub groups: Vec<GroupPath>,
     /// Why.
     pub reason: String,
     /// From when; at once when it is not said.
@@ -130,6 +132,7 @@ impl Alerts {
         let silence = Silence {
             id: random_id(&host),
             matchers: matchers(&new.matchers)?,
+            groups: new.groups.iter().map(ToString::to_string).collect(),
             author: by.name().to_owned(),
             reason: new.reason.trim().to_owned(),
             created_at: now,
@@ -155,7 +158,7 @@ impl Alerts {
             silences::insert(tx, &host, &silence)?;
             let shown: Vec<String> = silence.matchers.iter().map(ToString::to_string).collect();
             let after = json!({
-                "matchers": shown, "reason": silence.reason,
+                "matchers": shown, "groups": silence.groups, "reason": silence.reason,
                 "starts_at": silence.starts_at.to_string(), "ends_at": silence.ends_at.to_string(),
             });
             write_down(tx, now, &by, "silence.add", format!("silence:{}", silence.id), (None, Some(after)))?;
@@ -199,7 +202,7 @@ impl Alerts {
         way: Option<String>,
     ) -> Result<usize, ActError> {
         let (by, now) = (by.clone(), self.host().clock.now());
-        let config = self.config().clone();
+        let config = self.config();
         let done = self.catalog().write(move |tx: &Transaction<'_>| {
             let dead = tx.query(
                 "SELECT notice, way FROM alert_deliveries WHERE state = 'dead' ORDER BY turn",

@@ -117,11 +117,12 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Sends whatever waits, until the shutdown. What is under way at that moment is ended or comes again.
-    pub(crate) async fn run(self, shutdown: Shutdown) {
+    /// Sends whatever waits, until the shutdown: what is under way at that moment is ended or comes again. Told to leave, it
+    /// first ends what is under way.
+    pub(crate) async fn run(self, shutdown: &Shutdown, leave: &Shutdown) {
         let line = Line::open(&self.way, &self.journal);
         let mut failures: u32 = 0;
-        loop {
+        while !leave.is_stopping() {
             let pause = tokio::select! {
                 () = shutdown.stopping() => return,
                 pause = self.turn(&line, &mut failures) => pause,
@@ -129,10 +130,12 @@ impl Lane {
             match pause {
                 Some(pause) => tokio::select! {
                     () = shutdown.stopping() => return,
+                    () = leave.stopping() => return,
                     () = tokio::time::sleep(pause) => {}
                 },
                 None => tokio::select! {
                     () = shutdown.stopping() => return,
+                    () = leave.stopping() => return,
                     () = self.bell.rung() => {}
                 },
             }

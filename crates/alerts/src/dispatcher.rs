@@ -15,7 +15,8 @@ use parking_lot::Mutex;
 
 use crate::Alerts;
 use crate::machine::notice::Cause;
-use crate::machine::{Look, Machine, SaidRow};
+use crate::machine::{Look, Machine, Now, SaidRow};
+use crate::sight::place;
 use crate::steady::Steady;
 use crate::store::episodes::{self, Stored};
 use crate::store::{outbox, past, silences};
@@ -73,6 +74,8 @@ pub(crate) struct Dispatcher {
     steady: Steady,
     /// The last change that was seen.
     turn: u64,
+    /// Of what is known of devices: when it changes, alerts may be elsewhere.
+    revision: u64,
     /// The episodes that the machine has in hand: what was told of them it knows itself.
     known: Arc<Mutex<HashSet<crate::EpisodeId>>>,
 }
@@ -88,8 +91,7 @@ struct Before {
 impl Dispatcher {
     /// Stands where the one before stood.
     pub(crate) async fn open(alerts: Alerts) -> Result<Self, TurnError> {
-        let (catalog, host, config) =
-            (alerts.catalog().clone(), alerts.host().clone(), alerts.config().clone());
+        let (catalog, host, config) = (alerts.catalog().clone(), alerts.host().clone(), alerts.config());
         let steady = Steady::start(&host);
         let now = steady.now(&host);
         let (bury_host, bury_config) = (host.clone(), config.clone());
@@ -123,17 +125,20 @@ impl Dispatcher {
                 })
             })
             .await?;
+        let identity = alerts.identity().clone();
+        let revision = identity.revision();
         let mut machine = Machine::new(config, before.groups);
         for (stored, receivers) in before.chapters {
             machine.remember(stored, receivers);
         }
         let known = Arc::new(Mutex::new(HashSet::new()));
-        for (stored, said) in before.unsettled {
+        for (mut stored, said) in before.unsettled {
+            stored.place = place(&identity, &stored.episode.key);
             known.lock().insert(stored.id);
             let changed = stored.changed_at.min(now.steady);
             machine.see(stored, &said, changed);
         }
-        Ok(Self { alerts, machine, steady, turn: before.turn, known })
+        Ok(Self { alerts, machine, steady, turn: before.turn, revision, known })
     }
 
     /// Turns until the shutdown.
@@ -159,6 +164,7 @@ impl Dispatcher {
         let (catalog, host) = (self.alerts.catalog().clone(), self.alerts.host().clone());
         self.read_changes(&catalog, &host).await?;
         let now = self.steady.now(&host);
+        self.see_moves(now);
         let (reader, wall) = (host.clone(), now.wall);
         let in_force = catalog
             .read_async::<_, ReadError>(move |connection| {
@@ -171,7 +177,7 @@ impl Dispatcher {
             if looks.is_empty() {
                 break;
             }
-            let (keeper, config, kept) = (host.clone(), self.alerts.config().clone(), looks.clone());
+            let (keeper, config, kept) = (host.clone(), self.alerts.config(), looks.clone());
             catalog.write(move |tx| Ok::<_, WriteError>(outbox::keep(tx, &keeper, &config, &kept)?)).await?;
             for look in &looks {
                 self.measure(look);
@@ -216,6 +222,15 @@ impl Dispatcher {
         }
     }
 
+    /// A device that was moved takes its alerts along.
+    fn see_moves(&mut self, now: Now) {
+        let identity = self.alerts.identity();
+        let revision = identity.revision();
+        if std::mem::replace(&mut self.revision, revision) != revision {
+            self.machine.set_places(&|key| place(identity, key), now);
+        }
+    }
+
     async fn read_changes(&mut self, catalog: &Catalog, host: &Host) -> Result<(), TurnError> {
         loop {
             let (reader, turn, known) = (host.clone(), self.turn, Arc::clone(&self.known));
@@ -235,7 +250,8 @@ impl Dispatcher {
                 .await?;
             let is_last = page.len() < PAGE;
             let changed = self.steady.now(host).steady;
-            for (stored, said) in page {
+            for (mut stored, said) in page {
+                stored.place = place(self.alerts.identity(), &stored.episode.key);
                 self.turn = self.turn.max(stored.turn);
                 self.known.lock().insert(stored.id);
                 self.machine.see(stored, &said, changed);

@@ -11,6 +11,7 @@
 
 mod act;
 mod alerts;
+mod at_work;
 mod config;
 mod delivery;
 mod dispatcher;
@@ -19,12 +20,13 @@ mod episode;
 mod evaluate;
 mod look_up;
 mod machine;
+mod sight;
 mod steady;
 pub mod store;
 mod wake;
 
 pub use act::{ActError, NewSilence, SILENCE_MATCHERS_MAX, SILENCE_MICROS_MAX, SILENCE_REASON_BYTES_MAX};
-pub use alerts::{Alerts, StartError};
+pub use alerts::{Alerts, Forgotten, Keep, StartError};
 pub use config::matcher::{Labels, MATCHER_BYTES_MAX, Matcher, REGEX_BYTES_MAX};
 pub use config::problem::{ConfigError, Place, Problem};
 pub use config::{CONFIG_BYTES_MAX, Config, INBOX, SHIPPED};
@@ -35,9 +37,12 @@ pub use evaluate::{
     EVALUATION_MIGRATIONS, EvaluateError, EvaluateParts, Evaluation, RuleStatus, RuleVersion, Status, Tally,
     URGENT_WITHIN,
 };
-pub use look_up::{Delivery, EpisodeFilter, Explained, InboxEntry, PAGE_MAX, Said, Shown, Suppressed};
+pub use look_up::{
+    Delivery, EpisodeFilter, Explained, InboxEntry, PAGE_MAX, Said, Shown, Suppressed, WayStatus,
+};
 pub use machine::notice::{Cause, NOTICE_ALERTS_MAX, NoticeId, Why};
 pub use machine::silence::Silence;
+pub use sight::Sight;
 pub use store::outbox::WAITING_MAX;
 pub use store::{Applied, MIGRATIONS, Transition};
 pub use wake::Wake;

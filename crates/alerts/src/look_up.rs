@@ -11,7 +11,7 @@ use model::Timestamp;
 use crate::delivery::{Letter, lines, title};
 use crate::store::episodes::{self, COLUMNS, Stored};
 use crate::store::{outbox, silences};
-use crate::{Alerts, Cause, Episode, EpisodeId, NoticeId, Silence, State, Why};
+use crate::{Alerts, Cause, Episode, EpisodeId, NoticeId, Sight, Silence, State, Why};
 
 /// Most rows of a page.
 pub const PAGE_MAX: usize = 1_000;
@@ -48,6 +48,8 @@ pub struct EpisodeFilter {
     pub since: Option<Timestamp>,
     /// Fired before.
     pub until: Option<Timestamp>,
+    /// As far as somebody sees; all of them when it is not said.
+    pub sight: Option<Sight>,
 }
 
 /// An episode with everything that was and was not said of it.
@@ -131,7 +133,63 @@ pub struct InboxEntry {
     pub lines: Vec<String>,
 }
 
+/// A way to a receiver, and what lies on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayStatus {
+    /// Whose way it is; `None`: the configuration in force has it no more.
+    pub receiver: Option<String>,
+    /// Its name: `ops/email/0`.
+    pub way: String,
+    /// `email`, `webhook`, `slack`, `mqtt` or `inbox`.
+    pub kind: String,
+    /// Notices that wait for it.
+    pub waiting: u64,
+    /// Notices that it was never rid of.
+    pub dead: u64,
+}
+
 impl Alerts {
+    /// The ways of the configuration in force, and others on which something lies.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn ways(&self) -> Result<Vec<WayStatus>, ReadError> {
+        let config = self.config();
+        let lying: Vec<(String, String, String, u64)> = self
+            .catalog()
+            .read_async::<_, ReadError>(move |connection| {
+                Ok(connection.query(
+                    "SELECT way, kind, state, count(*) FROM alert_deliveries WHERE state IN ('waiting', 'dead')
+                     GROUP BY way, kind, state ORDER BY way",
+                    params![],
+                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+                )?)
+            })
+            .await?;
+        let mut ways: Vec<WayStatus> = Vec::new();
+        for name in config.receivers() {
+            let receiver = config.receiver(name).into_iter();
+            ways.extend(receiver.flat_map(|receiver| &receiver.ways).map(|way| WayStatus {
+                receiver: Some(name.to_owned()),
+                way: way.key.clone(),
+                kind: way.kind.name().to_owned(),
+                waiting: 0,
+                dead: 0,
+            }));
+        }
+        for (way, kind, state, count) in lying {
+            let at = ways.iter().position(|known| known.way == way).unwrap_or_else(|| {
+                ways.push(WayStatus { receiver: None, way, kind, waiting: 0, dead: 0 });
+                ways.len() - 1
+            });
+            match state.as_str() {
+                "waiting" => ways[at].waiting += count,
+                _ => ways[at].dead += count,
+            }
+        }
+        Ok(ways)
+    }
+
     /// A page of episodes, the last fired first, and behind what the next page begins.
     ///
     /// # Errors
@@ -208,27 +266,51 @@ impl Alerts {
             .await
     }
 
-    /// A page of the inbox, newest first, and behind what the next page begins.
+    /// One silence, whether it is in force or over.
+    ///
+    /// # Errors
+    /// What the catalog says.
+    pub async fn one_silence(&self, id: &str) -> Result<Option<Silence>, ReadError> {
+        let (host, id) = (self.host().clone(), id.to_owned());
+        self.catalog()
+            .read_async::<_, ReadError>(move |connection| Ok(silences::one(connection, &host, &id)?))
+            .await
+    }
+
+    /// A page of the inbox, newest first, and behind what the next page begins. With a `sight` a notice is what it says of
+    /// alerts that are seen, and one that says nothing of any is not there.
     ///
     /// # Errors
     /// What the catalog says.
     pub async fn inbox(
         &self,
+        sight: Option<Sight>,
         after: Option<(Timestamp, NoticeId)>,
         limit: usize,
     ) -> Result<(Vec<InboxEntry>, Option<(Timestamp, NoticeId)>), ReadError> {
         let host = self.host().clone();
         let limit = limit.clamp(1, PAGE_MAX);
-        let (at, id) = after.unwrap_or((Timestamp::from_micros(i64::MAX), NoticeId([0xff; 16])));
         let found = self.catalog().read_async::<_, ReadError>(move |connection| {
-            Ok(connection.query(
-                "SELECT n.id, n.receiver, n.cause, n.made_at, n.firing, n.resolved, n.body FROM alert_notices n
-                 WHERE (n.made_at < $1 OR (n.made_at = $1 AND n.id < $2))
-                   AND EXISTS (SELECT 1 FROM alert_deliveries d WHERE d.notice = n.id AND d.kind = 'inbox')
-                 ORDER BY n.made_at DESC, n.id DESC LIMIT $3",
-                params![at, id, limit + 1],
-                |row| entry(&host, row),
-            )?)
+            let sight = sight.filter(|sight| !sight.is_everywhere());
+            let (mut found, mut after) = (Vec::new(), after);
+            loop {
+                let page = if sight.is_some() { PAGE_MAX } else { limit + 1 };
+                let (at, id) = after.unwrap_or((Timestamp::from_micros(i64::MAX), NoticeId([0xff; 16])));
+                let rows = connection.query(
+                    "SELECT n.id, n.receiver, n.cause, n.made_at, n.firing, n.resolved, n.body FROM alert_notices n
+                     WHERE (n.made_at < $1 OR (n.made_at = $1 AND n.id < $2))
+                       AND EXISTS (SELECT 1 FROM alert_deliveries d WHERE d.notice = n.id AND d.kind = 'inbox')
+                     ORDER BY n.made_at DESC, n.id DESC LIMIT $3",
+                    params![at, id, page],
+                    |row| Ok((row.get(3)?, row.get(0)?, entry(&host, sight.as_ref(), row)?)),
+                )?;
+                let is_last = rows.len() < page;
+                after = rows.last().map(|(at, id, _)| (*at, *id));
+                found.extend(rows.into_iter().filter_map(|(_, _, entry)| entry));
+                if is_last || found.len() > limit {
+                    return Ok(found);
+                }
+            }
         });
         let mut found = found.await?;
         let more = found.len() > limit;
@@ -299,10 +381,24 @@ fn suppressed(host: &Host, id: EpisodeId, row: &Row<'_>) -> Result<Option<Suppre
     Ok(Some(Suppressed { receiver, why, detail, first_at: row.get(3)?, last_at: row.get(4)? }))
 }
 
-fn entry(host: &Host, row: &Row<'_>) -> Result<InboxEntry, SqlError> {
+/// What a notice says, to whom this sight is; `None` when that is nothing.
+fn entry(host: &Host, sight: Option<&Sight>, row: &Row<'_>) -> Result<Option<InboxEntry>, SqlError> {
     let notice: NoticeId = row.get(0)?;
     let (made_at, sealed): (Timestamp, Vec<u8>) = (row.get(3)?, row.get(6)?);
-    let body = outbox::body(host, notice, &sealed);
+    let (mut firing, mut resolved) = (row.get(4)?, row.get(5)?);
+    let mut body = outbox::body(host, notice, &sealed);
+    if let Some(sight) = sight {
+        let Some(body) = &mut body else { return Ok(None) };
+        body.alerts.retain(|told| sight.sees(&told.key));
+        if body.alerts.is_empty() {
+            return Ok(None);
+        }
+        // Of those that are left out nobody knows any more whose they are.
+        body.left_out = 0;
+        body.firing = body.alerts.iter().filter(|told| told.state == "firing").count() as u64;
+        body.resolved = body.alerts.len() as u64 - body.firing;
+        (firing, resolved) = (body.firing, body.resolved);
+    }
     let (title, lines) = match &body {
         Some(body) => {
             let letter = Letter { id: notice, made_at, body, alerts_max: 100, now: made_at };
@@ -310,16 +406,16 @@ fn entry(host: &Host, row: &Row<'_>) -> Result<InboxEntry, SqlError> {
         }
         None => ("what it says does not open".to_owned(), Vec::new()),
     };
-    Ok(InboxEntry {
+    Ok(Some(InboxEntry {
         notice,
         receiver: row.get(1)?,
         cause: Cause::from_name(&row.get::<String>(2)?).unwrap_or(Cause::News),
         made_at,
-        firing: row.get(4)?,
-        resolved: row.get(5)?,
+        firing,
+        resolved,
         title,
         lines,
-    })
+    }))
 }
 
 fn shown(stored: Stored) -> Option<Shown> {
@@ -333,9 +429,45 @@ fn page(
     connection: &Connection<'_>,
     host: &Host,
     filter: &EpisodeFilter,
-    after: Option<(Timestamp, EpisodeId)>,
+    mut after: Option<(Timestamp, EpisodeId)>,
     limit: usize,
 ) -> Result<Vec<Shown>, SqlError> {
+    let Some(sight) = filter.sight.as_ref().filter(|sight| !sight.is_everywhere()) else {
+        let found =
+            rows(connection, COLUMNS, filter, after, limit, |row| Ok(shown(episodes::stored(host, row)?)))?;
+        return Ok(found.into_iter().flatten().collect());
+    };
+    // Where a device is no table of this room knows: keys are looked through, and only what is seen is opened.
+    let mut found = Vec::new();
+    loop {
+        let keys = rows(connection, "id, fired_at, key", filter, after, PAGE_MAX, |row| {
+            Ok((row.get::<EpisodeId>(0)?, row.get::<Timestamp>(1)?, row.get::<String>(2)?))
+        })?;
+        let is_last = keys.len() < PAGE_MAX;
+        after = keys.last().map(|(id, at, _)| (*at, *id));
+        for (id, _, key) in keys {
+            if serde_json::from_str(&key).is_ok_and(|key| sight.sees(&key)) {
+                found.extend(episodes::one(connection, host, id)?.and_then(shown));
+                if found.len() == limit {
+                    return Ok(found);
+                }
+            }
+        }
+        if is_last {
+            return Ok(found);
+        }
+    }
+}
+
+/// Rows of episodes, the last fired first.
+fn rows<T>(
+    connection: &Connection<'_>,
+    columns: &str,
+    filter: &EpisodeFilter,
+    after: Option<(Timestamp, EpisodeId)>,
+    limit: usize,
+    read: impl FnMut(&Row<'_>) -> Result<T, SqlError>,
+) -> Result<Vec<T>, SqlError> {
     let mut wheres: Vec<String> = Vec::new();
     let mut values: Vec<Box<dyn ToValue>> = Vec::new();
     let mut bind = |condition: &dyn Fn(usize) -> String, value: Box<dyn ToValue>| {
@@ -374,11 +506,10 @@ fn page(
     };
     values.push(Box::new(limit));
     let sql = format!(
-        "SELECT {COLUMNS} FROM alert_episodes WHERE {}{acknowledged} ORDER BY fired_at DESC, id DESC LIMIT ${}",
+        "SELECT {columns} FROM alert_episodes WHERE {}{acknowledged} ORDER BY fired_at DESC, id DESC LIMIT ${}",
         wheres.join(" AND "),
         values.len()
     );
     let params: Vec<&dyn ToValue> = values.iter().map(|value| &**value).collect();
-    let found = connection.query(&sql, &params, |row| episodes::stored(host, row))?;
-    Ok(found.into_iter().filter_map(shown).collect())
+    connection.query(&sql, &params, read)
 }

@@ -242,11 +242,28 @@ impl Machine {
             return;
         }
         self.silences = silences;
+        self.wake_silenced(now);
+    }
+
+    fn wake_silenced(&mut self, now: Now) {
         let held =
             |group: &&mut Group| group.members.values().any(|member| member.why == Some(Why::Silenced));
         for group in self.groups.values_mut().filter(held) {
             let soon = group.due_after(now.steady.plus_micros(-group.route.group_wait));
             group.due = Some(group.due.map_or(soon, |due| due.min(soon)));
+        }
+    }
+
+    /// Where alerts are now, by their keys; devices were moved. Groups that a silence held are looked at again.
+    pub(crate) fn set_places(&mut self, place: &dyn Fn(&BTreeMap<String, String>) -> String, now: Now) {
+        let mut is_moved = false;
+        for alert in self.alerts.values_mut() {
+            let here = place(&alert.episode.key);
+            is_moved |= here != alert.place;
+            alert.place = here;
+        }
+        if is_moved {
+            self.wake_silenced(now);
         }
     }
 

@@ -13,6 +13,7 @@
 pub(crate) mod episodes;
 pub(crate) mod outbox;
 pub(crate) mod past;
+pub(crate) mod retention;
 pub(crate) mod silences;
 
 use catalog::{Migration, Place, Row, SqlError, Transaction, params, seal};
@@ -154,6 +155,14 @@ pub const MIGRATIONS: &[Migration] = &[
         -- When the server received what moved the start; the id is that of the start as it was first known.
         ALTER TABLE alert_episodes ADD COLUMN moved_at BIGINT;
         CREATE INDEX alert_episodes_by_start ON alert_episodes (rule, key, started_at);
+    ",
+    },
+    Migration {
+        room: "alerts",
+        version: 3,
+        sql: "
+        -- What is old is found by this, the oldest first.
+        CREATE INDEX alert_episodes_by_change ON alert_episodes (changed_at);
     ",
     },
 ];

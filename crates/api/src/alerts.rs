@@ -1,21 +1,22 @@
-//! Alerts, silences, the inbox and dead letters, as the API shows them.
+//! Alerts, the inbox and dead letters, as the API shows them.
 //!
-//! Not here: what becomes of them (room `alerts`). The law: a cursor is taken as it was given; times are RFC 3339.
+//! Not here: what becomes of them and who sees them (room `alerts`), silences (`silences`). The laws: a cursor is taken as it
+//! was given; times are RFC 3339; of an alert that the caller does not see nobody says whether it is there.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use ::alerts::{ActError, EpisodeFilter, EpisodeId, NewSilence, NoticeId, State as Standing};
+use ::alerts::{ActError, EpisodeFilter, EpisodeId, NoticeId, Sight, State as Standing};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use identity::Actor;
+use identity::{Actor, Role};
 use model::{Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::body::{self, Body};
+use crate::caller::Caller;
 use crate::export::moment;
 use crate::problem::Problem;
 
@@ -166,55 +167,6 @@ pub struct AlertSuppressed {
     pub last_at: String,
 }
 
-/// A silence.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Silence {
-    /// Its id.
-    pub id: String,
-    /// All must match.
-    pub matchers: Vec<String>,
-    /// Who made it.
-    pub author: String,
-    /// Why.
-    pub reason: String,
-    /// When it was made.
-    pub created_at: String,
-    /// From when.
-    pub starts_at: String,
-    /// Until when.
-    pub ends_at: String,
-}
-
-/// Silences, by their ends.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Silences {
-    /// At most 1,000.
-    pub silences: Vec<Silence>,
-}
-
-/// Which silences.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct WantedSilences {
-    /// Those that are over too.
-    #[serde(default)]
-    all: bool,
-}
-
-/// A silence to be made. Either `ends_at` or `for_s` is given.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SilenceOrder {
-    matchers: Vec<String>,
-    reason: String,
-    #[serde(default)]
-    starts_at: Option<String>,
-    #[serde(default)]
-    ends_at: Option<String>,
-    #[serde(default)]
-    for_s: Option<u32>,
-}
-
 /// A notice in the inbox.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct InboxNotice {
@@ -246,6 +198,32 @@ pub struct Inbox {
     pub next: Option<String>,
 }
 
+/// Who is told, and how that goes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Receivers {
+    /// Those of the configuration in force; then others on which something lies.
+    pub ways: Vec<ReceiverWay>,
+    /// What is wrong with the files as they are now; absent when nothing is. The configuration in force is older then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A way to a receiver.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReceiverWay {
+    /// Whose it is; absent when the configuration has it no more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receiver: Option<String>,
+    /// Its name: `ops/email/0`.
+    pub way: String,
+    /// `email`, `webhook`, `slack`, `mqtt` or `inbox`.
+    pub kind: String,
+    /// Notices that wait for it.
+    pub waiting: u64,
+    /// Dead letters.
+    pub dead: u64,
+}
+
 /// What could not be delivered.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct DeadLetters {
@@ -273,6 +251,7 @@ pub struct Retried {
 /// A page of alerts.
 pub(crate) async fn list(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Alerts>, Problem> {
     let state = match wanted.state.as_deref() {
@@ -290,6 +269,7 @@ pub(crate) async fn list(
         acknowledged: wanted.acknowledged,
         since: moment("since", wanted.since.as_ref())?,
         until: moment("until", wanted.until.as_ref())?,
+        sight: Some(sight(&parts, &caller, Role::Viewer)),
     };
     let after = wanted.after.as_deref().map(|text| cursor(text, EpisodeId::parse)).transpose()?;
     let (found, next) = parts
@@ -304,14 +284,10 @@ pub(crate) async fn list(
 /// One alert, explained.
 pub(crate) async fn show(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Path(text): Path<String>,
 ) -> Result<Json<Explained>, Problem> {
-    let id = episode(&text)?;
-    let found = parts.alerts.explain(id).await.map_err(|error| unread(error.kind(), &error))?;
-    let found = found.ok_or_else(|| {
-        Problem::new(Kind::NotFound, "alerts.none", format!("there is no alert `{id}`"))
-            .hint(Some("list alerts to see which there are; one that late data took back before it was told leaves no trace"))
-    })?;
+    let found = seen(&parts, &caller, episode(&text)?).await?;
     Ok(Json(Explained {
         alert: found.shown.into(),
         said: found.said.into_iter().map(AlertSaid::from).collect(),
@@ -323,61 +299,45 @@ pub(crate) async fn show(
 pub(crate) async fn acknowledge(
     State(parts): State<Arc<Parts>>,
     Extension(by): Extension<Actor>,
+    Extension(caller): Extension<Caller>,
     Path(text): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    parts.alerts.acknowledge(&by, episode(&text)?).await.map_err(|error| refused(&error))?;
-    Ok(StatusCode::NO_CONTENT)
-}
-
-/// Silences.
-pub(crate) async fn silences(
-    State(parts): State<Arc<Parts>>,
-    Query(wanted): Query<WantedSilences>,
-) -> Result<Json<Silences>, Problem> {
-    let found = parts.alerts.silences(wanted.all).await.map_err(|error| unread(error.kind(), &error))?;
-    Ok(Json(Silences { silences: found.into_iter().map(Silence::from).collect() }))
-}
-
-/// Makes a silence.
-pub(crate) async fn silence(
-    State(parts): State<Arc<Parts>>,
-    Extension(by): Extension<Actor>,
-    body: Body<SilenceOrder>,
-) -> Result<Response, Problem> {
-    let order = body::read(body)?;
-    let starts_at = moment("starts_at", order.starts_at.as_ref())?;
-    let from = starts_at.unwrap_or_else(|| parts.host.clock.now());
-    let ends_at = match (moment("ends_at", order.ends_at.as_ref())?, order.for_s) {
-        (Some(at), None) => at,
-        (None, Some(seconds)) => from.plus_micros(i64::from(seconds) * Timestamp::SECOND),
-        _ => {
-            let wrong = "a silence has either `ends_at` or `for_s`";
-            return Err(Problem::new(Kind::Invalid, "alerts.silence", wrong));
+    let id = episode(&text)?;
+    if caller.is_bound(Role::Operator) {
+        let found = seen(&parts, &caller, id).await?;
+        if !sight(&parts, &caller, Role::Operator).sees(&found.shown.episode.key) {
+            return Err(caller.lacks(Role::Operator, "where this alert is"));
         }
-    };
-    let new = NewSilence { matchers: order.matchers, reason: order.reason, starts_at, ends_at };
-    let made = parts.alerts.silence(&by, new).await.map_err(|error| refused(&error))?;
-    Ok((StatusCode::CREATED, Json(Silence::from(made))).into_response())
+    }
+    parts.alerts.acknowledge(&by, id).await.map_err(|error| refused(&error))?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
-/// Ends a silence.
-pub(crate) async fn expire(
-    State(parts): State<Arc<Parts>>,
-    Extension(by): Extension<Actor>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Problem> {
-    parts.alerts.expire(&by, &id).await.map_err(|error| refused(&error))?;
-    Ok(StatusCode::NO_CONTENT)
+/// How far the caller sees by this role.
+pub(crate) fn sight(parts: &Parts, caller: &Caller, role: Role) -> Sight {
+    Sight::of(parts.identity.clone(), caller.rights().clone(), role)
+}
+
+/// An alert, if the caller sees it.
+async fn seen(parts: &Parts, caller: &Caller, id: EpisodeId) -> Result<::alerts::Explained, Problem> {
+    let found = parts.alerts.explain(id).await.map_err(|error| unread(error.kind(), &error))?;
+    let sight = sight(parts, caller, Role::Viewer);
+    found.filter(|found| sight.sees(&found.shown.episode.key)).ok_or_else(|| {
+        Problem::new(Kind::NotFound, "alerts.none", format!("there is no alert `{id}`"))
+            .hint(Some("list alerts to see which there are; one that late data took back before it was told leaves no trace"))
+    })
 }
 
 /// A page of the inbox.
 pub(crate) async fn inbox(
     State(parts): State<Arc<Parts>>,
+    Extension(caller): Extension<Caller>,
     Query(wanted): Query<Paged>,
 ) -> Result<Json<Inbox>, Problem> {
     let after = wanted.after.as_deref().map(|text| cursor(text, NoticeId::parse)).transpose()?;
-    let (found, next) =
-        parts.alerts.inbox(after, wanted.limit).await.map_err(|error| unread(error.kind(), &error))?;
+    let sight = sight(&parts, &caller, Role::Viewer);
+    let found = parts.alerts.inbox(Some(sight), after, wanted.limit).await;
+    let (found, next) = found.map_err(|error| unread(error.kind(), &error))?;
     let shown = |entry: ::alerts::InboxEntry| InboxNotice {
         notice: entry.notice.to_string(),
         receiver: entry.receiver,
@@ -390,6 +350,19 @@ pub(crate) async fn inbox(
     };
     let next = next.map(|(at, id)| format!("{}.{id}", at.micros()));
     Ok(Json(Inbox { notices: found.into_iter().map(shown).collect(), next }))
+}
+
+/// The ways to receivers.
+pub(crate) async fn receivers(State(parts): State<Arc<Parts>>) -> Result<Json<Receivers>, Problem> {
+    let found = parts.alerts.ways().await.map_err(|error| unread(error.kind(), &error))?;
+    let way = |one: ::alerts::WayStatus| ReceiverWay {
+        receiver: one.receiver,
+        way: one.way,
+        kind: one.kind,
+        waiting: one.waiting,
+        dead: one.dead,
+    };
+    Ok(Json(Receivers { ways: found.into_iter().map(way).collect(), problem: (parts.alerts_problem)() }))
 }
 
 /// What could not be delivered.
@@ -416,11 +389,11 @@ pub(crate) async fn retry(
     Ok(Json(Retried { deliveries: tried as u64 }))
 }
 
-fn unread(kind: Kind, error: &dyn std::error::Error) -> Problem {
+pub(crate) fn unread(kind: Kind, error: &dyn std::error::Error) -> Problem {
     Problem::new(kind, "alerts.read", error.to_string())
 }
 
-fn refused(error: &ActError) -> Problem {
+pub(crate) fn refused(error: &ActError) -> Problem {
     let code = match error {
         ActError::Catalog(_) => "alerts.catalog",
         ActError::None { .. } => "alerts.none",
@@ -511,20 +484,6 @@ impl From<::alerts::Delivery> for NoticeDelivery {
             made_at: delivery.made_at.to_string(),
             tried_at: delivery.tried_at.map(|at| at.to_string()),
             error: delivery.error,
-        }
-    }
-}
-
-impl From<::alerts::Silence> for Silence {
-    fn from(silence: ::alerts::Silence) -> Self {
-        Self {
-            id: silence.id,
-            matchers: silence.matchers.iter().map(ToString::to_string).collect(),
-            author: silence.author,
-            reason: silence.reason,
-            created_at: silence.created_at.to_string(),
-            starts_at: silence.starts_at.to_string(),
-            ends_at: silence.ends_at.to_string(),
         }
     }
 }

@@ -96,7 +96,8 @@ impl Caller {
             .hint(Some(format!("Run: godwit token add NAME --scope {area}:{verb}"))))
     }
 
-    fn lacks(&self, role: Role, place: &str) -> Problem {
+    /// 403: this role would be needed, there.
+    pub(crate) fn lacks(&self, role: Role, place: &str) -> Problem {
         let held: Vec<String> = self.rights.grants().iter().map(|grant| format!("`{grant}`")).collect();
         let held = if held.is_empty() { "no role".to_owned() } else { held.join(", ") };
         let who = self.by.name();

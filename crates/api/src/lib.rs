@@ -43,6 +43,7 @@
 //! | `POST /api/v1/alerts/{id}/acknowledge` | takes it on | operator |
 //! | `GET, POST /api/v1/silences`, `DELETE …/{id}` | silences | viewer, operator |
 //! | `GET /api/v1/inbox` | a page of notices to the inbox | viewer |
+//! | `GET /api/v1/receivers` | the ways to receivers, and what lies on them | viewer |
 //! | `GET /api/v1/dead-letters`, `POST …/retry` | notices that could not be delivered, and again | viewer, operator |
 //! | `GET /api/v1/sessions` | a page of MQTT sessions | viewer |
 //! | `GET /api/v1/sessions/{client id}` | one, with its subscriptions | viewer |
@@ -92,6 +93,7 @@ mod reprocess;
 mod routes;
 mod rules;
 mod sessions;
+mod silences;
 mod status;
 mod tokens;
 mod unrouted;
@@ -100,13 +102,14 @@ mod users;
 pub use actions::{Action, ActionLetter, ActionLetters, ActionRetried, ActionTrouble, Actions};
 pub use alerts::{
     Alert, AlertSaid, AlertSuppressed, Alerts, DeadLetters, Explained, Inbox, InboxNotice, NoticeDelivery,
-    Retried, Silence, Silences,
+    ReceiverWay, Receivers, Retried,
 };
 pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 pub use rules::{Rule, RuleHistory, RuleText, Rules};
 pub use sessions::{Ask, Clearing, Connection, Filter, Kick, NotCleared, Operators, Retained, Session};
+pub use silences::{Silence, Silences};
 pub use unrouted::{Unrouted, UnroutedPattern, UnroutedSample};
 
 use std::net::SocketAddr;
@@ -157,6 +160,8 @@ pub struct Parts {
     pub rules: ::alerts::Evaluation,
     /// What is wrong with the rule files as they are now.
     pub rules_problem: Box<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What is wrong with alerts.yaml as it is now; `None`: nothing.
+    pub alerts_problem: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// The actions of rules.
     pub sinks: sinks::Sinks,
     /// Alerts and who hears of them.

@@ -17,7 +17,8 @@ use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
     Parts, actions, alerts, audit, backup, ca, certificates, devices, export, groups, health, keys, login,
-    me, openapi, policies, provisioning, query, reprocess, rules, sessions, status, tokens, unrouted, users,
+    me, openapi, policies, provisioning, query, reprocess, rules, sessions, silences, status, tokens,
+    unrouted, users,
 };
 
 /// Who may use a route.
@@ -204,20 +205,22 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::one::<sessions::Session>(200))
         .on(POST, "/api/v1/sessions/{client_id}/kick", in_group(Operator, Sessions), sessions::kick)
         .gives(Gives::none(204))
-        .on(GET, "/api/v1/alerts", least(Viewer, Alerts), alerts::list)
+        .on(GET, "/api/v1/alerts", in_group(Viewer, Alerts), alerts::list)
         .gives(Gives::one::<alerts::Alerts>(200))
-        .on(GET, "/api/v1/alerts/{id}", least(Viewer, Alerts), alerts::show)
+        .on(GET, "/api/v1/alerts/{id}", in_group(Viewer, Alerts), alerts::show)
         .gives(Gives::one::<alerts::Explained>(200))
-        .on(POST, "/api/v1/alerts/{id}/acknowledge", least(Operator, Alerts), alerts::acknowledge)
+        .on(POST, "/api/v1/alerts/{id}/acknowledge", in_group(Operator, Alerts), alerts::acknowledge)
         .gives(Gives::none(204))
-        .on(GET, "/api/v1/silences", least(Viewer, Alerts), alerts::silences)
-        .gives(Gives::one::<alerts::Silences>(200))
-        .on(POST, "/api/v1/silences", least(Operator, Alerts), alerts::silence)
-        .gives(Gives::one::<alerts::Silence>(201))
-        .on(DELETE, "/api/v1/silences/{id}", least(Operator, Alerts), alerts::expire)
+        .on(GET, "/api/v1/silences", in_group(Viewer, Alerts), silences::list)
+        .gives(Gives::one::<silences::Silences>(200))
+        .on(POST, "/api/v1/silences", in_group(Operator, Alerts), silences::make)
+        .gives(Gives::one::<silences::Silence>(201))
+        .on(DELETE, "/api/v1/silences/{id}", in_group(Operator, Alerts), silences::expire)
         .gives(Gives::none(204))
-        .on(GET, "/api/v1/inbox", least(Viewer, Alerts), alerts::inbox)
+        .on(GET, "/api/v1/inbox", in_group(Viewer, Alerts), alerts::inbox)
         .gives(Gives::one::<alerts::Inbox>(200))
+        .on(GET, "/api/v1/receivers", least(Viewer, Alerts), alerts::receivers)
+        .gives(Gives::one::<alerts::Receivers>(200))
         .on(GET, "/api/v1/dead-letters", least(Viewer, Alerts), alerts::dead_letters)
         .gives(Gives::one::<alerts::DeadLetters>(200))
         .on(POST, "/api/v1/dead-letters/retry", least(Operator, Alerts), alerts::retry)

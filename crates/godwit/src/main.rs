@@ -4,6 +4,7 @@
 //! No logic of a room lives here.
 
 #[cfg(feature = "platform")]
+mod alertbook;
 mod archive;
 mod command;
 mod data;
@@ -32,6 +33,7 @@ mod setup_link;
 mod sparkplug;
 #[cfg(feature = "platform")]
 mod upkeep;
+mod watched;
 
 use std::process::ExitCode;
 

@@ -9,14 +9,13 @@ pub(crate) mod at_work;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use host::Disk;
-use parking_lot::Mutex;
 use rules::{FileFault, Limits, RuleSet};
 use serde::Deserialize;
 
 use crate::fault::with_hint;
+use crate::watched::{LOOK, Watched};
 
 /// The rules that are switched on in every server.
 pub(crate) const SHIPPED: &str = include_str!("rulebook/shipped.yaml");
@@ -26,9 +25,6 @@ pub(crate) const SHIPPED_FILE: &str = "(shipped)";
 
 /// Most rule files.
 const FILES_MAX: usize = 1_000;
-
-/// How often it is seen whether files changed.
-const LOOK: Duration = Duration::from_secs(2);
 
 /// `[rules]`.
 #[derive(Debug, Clone, Deserialize)]
@@ -56,8 +52,7 @@ pub(crate) struct Rulebook {
     has_shipped: bool,
     disk: Arc<dyn Disk>,
     limits: Limits,
-    seen: Mutex<Option<Result<Files, String>>>,
-    problem: Mutex<Option<String>>,
+    watched: Watched<Result<Files, String>>,
 }
 
 impl Rulebook {
@@ -68,8 +63,7 @@ impl Rulebook {
             has_shipped: settings.shipped,
             disk,
             limits: Limits::default(),
-            seen: Mutex::default(),
-            problem: Mutex::default(),
+            watched: Watched::new("the rule files are"),
         }
     }
 
@@ -79,7 +73,7 @@ impl Rulebook {
     /// Every fault of every file.
     pub(crate) fn open(&self) -> anyhow::Result<RuleSet> {
         let files = self.files();
-        *self.seen.lock() = Some(files.clone());
+        self.watched.begin(files.clone());
         files.and_then(|files| self.load(&files)).map_err(|problem| {
             with_hint(
                 anyhow::anyhow!("the rules are not right:\n{problem}"),
@@ -90,7 +84,7 @@ impl Rulebook {
 
     /// What is wrong with the files as they are now, if the rules in force are older for it.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.problem.lock().clone()
+        self.watched.problem()
     }
 
     /// Waits for a change of the files that leads to other rules.
@@ -105,22 +99,11 @@ impl Rulebook {
 
     fn look(&self) -> Option<RuleSet> {
         let files = self.files();
-        let mut seen = self.seen.lock();
-        if seen.as_ref() == Some(&files) {
+        if self.watched.is_seen(|seen| *seen == files) {
             return None;
         }
-        *seen = Some(files.clone());
-        match files.and_then(|files| self.load(&files)) {
-            Ok(rules) => {
-                *self.problem.lock() = None;
-                Some(rules)
-            }
-            Err(problem) => {
-                tracing::error!(problem, "the rule files are not right: the rules from before stay in force");
-                *self.problem.lock() = Some(problem);
-                None
-            }
-        }
+        let read = files.as_ref().map_err(Clone::clone).and_then(|files| self.load(files));
+        self.watched.see(files, read)
     }
 
     fn files(&self) -> Result<Files, String> {

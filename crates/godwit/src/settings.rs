@@ -110,11 +110,52 @@ fn audit_keep<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D:
 }
 
 /// `[alerts]`: who is told of alerts.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct AlertsSettings {
     /// Routes and receivers, in the words of alertmanager.yml (docs/alerts.md). Default: none, everything goes to the inbox.
     pub(crate) config: Option<PathBuf>,
+    /// How long alerts that are over are kept, from their last change, and silences from their end. At least a day; one that
+    /// fires is kept for ever. Default: 400 days, so that a month can be held against that of the year before.
+    #[serde(deserialize_with = "alerts_keep")]
+    pub(crate) keep: Duration,
+    /// How long notices and dead letters are kept, from their making. At least two days: so long one may be tried, and seen
+    /// to have failed; one that waits stays. Default: 30 days.
+    #[serde(deserialize_with = "notices_keep")]
+    pub(crate) keep_notices: Duration,
+}
+
+impl Default for AlertsSettings {
+    fn default() -> Self {
+        Self { config: None, keep: 400 * DAY, keep_notices: 30 * DAY }
+    }
+}
+
+impl AlertsSettings {
+    /// How long the past of alerts is kept.
+    pub(crate) fn keep(&self) -> alerts::Keep {
+        alerts::Keep { episodes: self.keep, notices: self.keep_notices }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+fn alerts_keep<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    at_least(humantime_serde::deserialize(from)?, DAY, "`keep` of alerts", "a day (`1d`)")
+}
+
+fn notices_keep<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    at_least(humantime_serde::deserialize(from)?, 2 * DAY, "`keep_notices` of alerts", "two days (`2d`)")
+}
+
+/// A setting without its unit must not empty a table.
+fn at_least<E: serde::de::Error>(
+    keep: Duration,
+    least: Duration,
+    name: &str,
+    said: &str,
+) -> Result<Duration, E> {
+    if keep < least { Err(E::custom(format!("{name} is {keep:?}; the least is {said}"))) } else { Ok(keep) }
 }
 
 /// `[devices]`: what happens by itself to devices.
@@ -263,6 +304,16 @@ mod tests {
     }
 
     #[test]
+    fn alerts_that_are_over_are_kept_for_a_day_at_least_and_notices_for_two() {
+        let settings = load("[alerts]\nkeep = \"90d\"\nkeep_notices = \"2d\"\n", &[]).expect("settings");
+        assert_eq!(settings.alerts.keep(), alerts::Keep { episodes: 90 * DAY, notices: 2 * DAY });
+        for (wrong, said) in [("keep = \"400m\"", "a day"), ("keep_notices = \"1d\"", "two days")] {
+            let refused = load(&format!("[alerts]\n{wrong}\n"), &[]).expect_err("refused");
+            assert!(refused.contains("line 2") && refused.contains(said), "{refused}");
+        }
+    }
+
+    #[test]
     fn a_wrong_variable_is_named() {
         let refused = load("", &[("GODWIT_JOURNAL_KEPT", "3d")]).expect_err("refused");
         assert!(refused.contains("`GODWIT_JOURNAL_KEPT`"), "{refused}");
@@ -290,6 +341,7 @@ mod tests {
             assert_eq!(shown.aws, default.aws);
             assert_eq!(shown.devices, default.devices);
             assert_eq!(shown.audit, default.audit);
+            assert_eq!(shown.alerts, default.alerts);
             assert_eq!(shown.http.bind, default.http.bind);
             assert_eq!(shown.http.allow_plain, default.http.allow_plain);
             let channels = model::Channels::new(&shown.channel);

@@ -26,6 +26,8 @@ pub(crate) struct Alert {
     pub(crate) id: EpisodeId,
     pub(crate) episode: Arc<Episode>,
     pub(crate) labels: Labels,
+    /// The group where it is; empty for nowhere.
+    pub(crate) place: String,
     pub(crate) standing: Standing,
     pub(crate) turn: u64,
     /// Since when it stands where it stands, by the steady clock.
@@ -51,6 +53,7 @@ impl Alert {
         Self {
             id: stored.id,
             labels: routing(&stored.episode),
+            place: stored.place,
             episode: Arc::new(stored.episode),
             standing,
             turn: stored.turn,

@@ -273,7 +273,7 @@ impl Machine {
 }
 
 fn silenced(alert: &Alert, silences: &[&super::Silence]) -> Option<(Why, String)> {
-    let silence = silences.iter().find(|silence| silence.matches(&alert.labels))?;
+    let silence = silences.iter().find(|silence| silence.matches(&alert.labels, &alert.place))?;
     Some((Why::Silenced, format!("silence {} by {}: {}", silence.id, silence.author, silence.reason)))
 }
 

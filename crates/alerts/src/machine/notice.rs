@@ -118,6 +118,9 @@ pub(crate) struct Told {
     pub(crate) late: bool,
     pub(crate) rule: String,
     pub(crate) version: u64,
+    /// Whose it is: who may read it depends on that.
+    #[serde(default)]
+    pub(crate) key: BTreeMap<String, String>,
     pub(crate) labels: Labels,
     pub(crate) annotations: BTreeMap<String, String>,
     pub(crate) values: BTreeMap<String, Said>,
@@ -137,6 +140,7 @@ impl Told {
             late: episode.late,
             rule: episode.rule.clone(),
             version: episode.version,
+            key: episode.key.clone(),
             labels: alert.labels.clone(),
             annotations: episode.annotations.clone(),
             values: episode.values.iter().map(|(name, value)| (name.clone(), value.into())).collect(),

@@ -160,7 +160,9 @@ impl House {
                 Some(_) => return None,
             };
             let state = episode.state().name().to_owned();
-            rows.insert(id, Stored { id, episode, state, changed_at, turn, generation, acknowledged: None });
+            let place = episode.key.get("device").map_or_else(String::new, |device| format!("hq/{device}"));
+            let acknowledged = None;
+            rows.insert(id, Stored { id, episode, state, changed_at, turn, generation, acknowledged, place });
             Some(id)
         });
         id
@@ -195,10 +197,15 @@ impl House {
     }
 
     fn silence(&mut self, matcher: &str, seconds: i64) {
+        self.silence_in(&[], matcher, seconds);
+    }
+
+    fn silence_in(&mut self, groups: &[&str], matcher: &str, seconds: i64) {
         let at = Timestamp::from_micros(self.now);
         self.silences.push(Silence {
             id: format!("s{}", self.silences.len()),
             matchers: vec![Matcher::parse(matcher).expect("a matcher")],
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             author: "user:a".to_owned(),
             reason: "work".to_owned(),
             created_at: at,
@@ -466,6 +473,25 @@ fn a_silence_holds_a_notice_until_it_ends_and_says_why() {
     assert!(house.was_suppressed(Why::Silenced));
     house.pass(20);
     assert_eq!(house.told()[1..], ["ops: firing a, firing b"]);
+}
+
+#[test]
+fn a_silence_of_a_group_hushes_nothing_outside_of_it_and_lets_go_of_what_leaves() {
+    let mut house = House::new(PLAIN);
+    house.silence_in(&["hq/a"], "alertname=Hot", 3600);
+    for device in ["a", "ab", "b"] {
+        house.fire(episode("Hot", device, 0, HOT));
+    }
+    house.pass(600);
+    assert_eq!(house.told(), ["ops: firing ab, firing b"], "`hq/ab` is not in `hq/a`");
+    // The device is moved to another group while it is hot.
+    for row in house.rows.values_mut() {
+        row.place = "hq/b".to_owned();
+    }
+    let now = house.now();
+    house.machine.set_places(&|_| "hq/b".to_owned(), now);
+    house.pass(600);
+    assert_eq!(house.told()[1..], ["ops: firing a, firing ab, firing b"]);
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub(crate) struct Stored {
     pub(crate) turn: u64,
     pub(crate) generation: u64,
     pub(crate) acknowledged: Option<(Timestamp, String)>,
+    /// The group where it is now: no row says that, so it is empty as read.
+    pub(crate) place: String,
 }
 
 /// Reads a row of [`COLUMNS`].
@@ -58,6 +60,7 @@ pub(crate) fn stored(host: &Host, row: &Row<'_>) -> Result<Stored, SqlError> {
         turn: row.get(11)?,
         generation: row.get(12)?,
         acknowledged: at.zip(by),
+        place: String::new(),
     })
 }
 

@@ -12,6 +12,8 @@ use crate::{Matcher, Silence};
 #[derive(Serialize, Deserialize)]
 struct Document {
     matchers: Vec<String>,
+    #[serde(default)]
+    groups: Vec<String>,
     reason: String,
 }
 
@@ -33,6 +35,7 @@ fn silence(host: &Host, row: &Row<'_>) -> Result<Option<Silence>, SqlError> {
     Ok(Some(Silence {
         id,
         matchers,
+        groups: document.groups,
         author: row.get(1)?,
         reason: document.reason,
         created_at: row.get(2)?,
@@ -61,6 +64,7 @@ pub(crate) fn one(connection: &Connection<'_>, host: &Host, id: &str) -> Result<
 pub(crate) fn insert(tx: &Transaction<'_>, host: &Host, silence: &Silence) -> Result<(), SqlError> {
     let document = Document {
         matchers: silence.matchers.iter().map(ToString::to_string).collect(),
+        groups: silence.groups.clone(),
         reason: silence.reason.clone(),
     };
     let document = serde_json::to_vec(&document).expect("texts are JSON");

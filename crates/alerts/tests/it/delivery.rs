@@ -32,7 +32,9 @@ impl Running {
         let host = Host { clock, ..house.host.clone() };
         let dir = house.dir.path().join(format!("journal-{}", host.random.number()));
         let (journal, _) = Journal::open(&dir, &Settings::default(), &host).expect("a journal");
-        let alerts = Alerts::open(house.catalog.clone(), host, config.expect("a whole configuration"));
+        let identity = identity::Identity::open(house.catalog.clone(), host.clone()).expect("a register");
+        let config = config.expect("a whole configuration");
+        let alerts = Alerts::open(house.catalog.clone(), host, identity, config);
         let shutdown = Shutdown::new();
         let tasks = alerts.start(&journal, &shutdown).await.expect("started");
         Self { alerts, journal, shutdown, tasks }
@@ -309,7 +311,7 @@ async fn the_inbox_and_the_lists_show_what_stands_and_pages_do_not_overlap() {
     running.until(&house, "sent", 7).await;
     let (mut seen, mut after) = (Vec::new(), None);
     loop {
-        let (page, next) = running.alerts.inbox(after, 3).await.expect("read");
+        let (page, next) = running.alerts.inbox(None, after, 3).await.expect("read");
         assert!(page.len() <= 3);
         seen.extend(page.into_iter().map(|entry| entry.title));
         after = next;
@@ -349,6 +351,7 @@ async fn silences_and_acknowledgements_are_judged_audited_and_explained() {
     let ends_at = alerts_now(&running).plus_micros(3_600_000_000);
     let new = |matchers: &[&str], reason: &str| NewSilence {
         matchers: matchers.iter().map(|text| (*text).to_owned()).collect(),
+        groups: Vec::new(),
         reason: reason.to_owned(),
         starts_at: None,
         ends_at,

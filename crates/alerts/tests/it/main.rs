@@ -7,11 +7,16 @@ mod alarms;
 mod clock;
 mod configuration;
 mod delivery;
+#[path = "../../../model/tests/it/edge.rs"]
+mod edge;
 mod evaluation;
 mod house;
 mod mail;
 #[path = "../../../godwit/tests/it/python.rs"]
 mod python;
 mod receivers;
+mod replacement;
+mod retention;
 mod site;
+mod sparkplug;
 mod transitions;

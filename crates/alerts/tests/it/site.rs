@@ -107,7 +107,7 @@ impl Ground {
         let read = |path: &Path| std::fs::read(path);
         let config = Config::parse("alerts.yaml", &self.config, self.dir.path().to_path_buf(), &read)
             .unwrap_or_else(|error| panic!("{error}"));
-        let alerts = Alerts::open(catalog.clone(), host.clone(), config);
+        let alerts = Alerts::open(catalog.clone(), host.clone(), identity.clone(), config);
         let shutdown = Shutdown::new();
         let tasks = alerts.start(&journal, &shutdown).await.expect("started");
         let parts = EvaluateParts {
@@ -240,7 +240,7 @@ impl Site {
     pub(crate) async fn notices(&self) -> Vec<InboxEntry> {
         let (mut entries, mut after) = (Vec::new(), None);
         loop {
-            let (page, next) = self.alerts.inbox(after, 1_000).await.expect("read");
+            let (page, next) = self.alerts.inbox(None, after, 1_000).await.expect("read");
             entries.extend(page.into_iter().filter(|entry| !entry.title.contains("Heartbeat")));
             after = next;
             if after.is_none() {

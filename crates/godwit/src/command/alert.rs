@@ -5,15 +5,13 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use alerts::{Config, ConfigError};
-use anyhow::Context;
-use api::{Alert, Alerts, DeadLetters, Explained, Inbox, Retried, Silence, Silences};
+use api::{Alert, Alerts, DeadLetters, Explained, Inbox, Receivers, Retried, Silence, Silences};
 use reqwest::Method;
 use serde_json::json;
 
 use super::moment::moment;
 use super::target::duration;
-use crate::fault::hinted;
+use crate::alertbook;
 use crate::http::{ServerArgs, encoded};
 
 /// What `--help` says behind the flags.
@@ -26,17 +24,16 @@ Examples:
   godwit alert list
   godwit alert list --state resolved --rule RoomTooHot --since 7d
   godwit alert show bd195309-cc15-8bd6-ae41-1de745baca7a
+  godwit alert status
   godwit alert ack bd195309-cc15-8bd6-ae41-1de745baca7a
   godwit alert silence 'device=\"pump-7\"' 'severity!=critical' --for 2h --reason 'bearing is being changed'
+  godwit alert silence 'alertname=~.+' --group hq/floor-17 --for 1d --reason 'floor is being rebuilt'
   godwit alert silences
   godwit alert expire 0b5a9f8e-6c1d-4e4e-9f0a-1d2c3b4a5968
   godwit alert inbox
   godwit alert dead-letters
   godwit alert retry --way ops/email/0
   godwit alert check alerts.yaml";
-
-/// Largest `alerts.yaml` that is read, in bytes.
-const FILE_BYTES_MAX: u64 = alerts::CONFIG_BYTES_MAX as u64;
 
 /// The forms of `godwit alert`.
 #[derive(Debug, clap::Subcommand)]
@@ -46,6 +43,8 @@ pub(crate) enum Args {
     List(List),
     /// Show one: what was told to whom, what was not, and why
     Show(Show),
+    /// Show the ways to receivers and what lies on them, and what is wrong with alerts.yaml as it is now
+    Status(ShowStatus),
     /// Take one on: it is not repeated
     Ack(Ack),
     /// Silence alerts that match, for a time
@@ -101,6 +100,16 @@ pub(crate) struct Show {
     server: ServerArgs,
 }
 
+/// Arguments of `godwit alert status`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ShowStatus {
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
 /// Arguments of `godwit alert ack`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Ack {
@@ -116,6 +125,9 @@ pub(crate) struct NewSilence {
     /// What must match: `label=value`, `!=`, `=~` and `!~` for regular expressions; all of them
     #[arg(required = true, value_name = "MATCHER")]
     matchers: Vec<String>,
+    /// Only alerts in this group and those below it; whose role is bound to groups means all of his without it
+    #[arg(long = "group", value_name = "PATH")]
+    groups: Vec<String>,
     /// For how long: `2h`, `3d`
     #[arg(long = "for", value_name = "DURATION", default_value = "1h")]
     lasts: String,
@@ -195,6 +207,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args {
         Args::List(args) => list(args).await,
         Args::Show(args) => show(args).await,
+        Args::Status(args) => status(args).await,
         Args::Ack(args) => {
             let path = format!("/api/v1/alerts/{}/acknowledge", encoded(&args.id));
             args.server.find()?.ask(Method::POST, &path, "application/json", None).await?;
@@ -216,18 +229,26 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
 }
 
-/// Reads a configuration from its file, and the files that it names.
-pub(crate) fn read(file: &Path, disk: &dyn host::Disk) -> anyhow::Result<Config> {
-    let bytes =
-        disk.read(file, FILE_BYTES_MAX).with_context(|| format!("cannot read `{}`", file.display()))?;
-    let text = String::from_utf8(bytes).with_context(|| format!("`{}` is not UTF-8", file.display()))?;
-    let dir = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    let read = |path: &Path| disk.read(path, FILE_BYTES_MAX);
-    Config::parse(&file.display().to_string(), &text, dir, &read).map_err(hinted(ConfigError::hint))
+async fn status(args: ShowStatus) -> anyhow::Result<()> {
+    let found: Receivers = args.server.find()?.json(Method::GET, "/api/v1/receivers", None).await?;
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(&found)?)?;
+        return Ok(());
+    }
+    writeln!(out, "{:<20} {:<24} {:>8} {:>8}", "receiver", "way", "waiting", "dead")?;
+    for way in &found.ways {
+        let receiver = way.receiver.as_deref().unwrap_or("(no more)");
+        writeln!(out, "{receiver:<20} {:<24} {:>8} {:>8}", way.way, way.waiting, way.dead)?;
+    }
+    if let Some(problem) = &found.problem {
+        writeln!(out, "The files are not right now; this configuration is from before:\n{problem}")?;
+    }
+    Ok(())
 }
 
 fn check(file: &Path) -> anyhow::Result<()> {
-    let config = read(file, &host::SystemDisk)?;
+    let config = alertbook::read(file, &host::SystemDisk)?;
     writeln!(
         std::io::stdout(),
         "`{}` is right; receivers: {}",
@@ -328,9 +349,11 @@ async fn show(args: Show) -> anyhow::Result<()> {
 
 async fn silence(args: NewSilence) -> anyhow::Result<()> {
     let lasts = duration(&args.lasts).map_err(|error| anyhow::anyhow!("`--for {}`: {error}", args.lasts))?;
-    let body = json!({ "matchers": args.matchers, "reason": args.reason, "for_s": lasts.as_secs() });
+    let body = json!({
+        "matchers": args.matchers, "groups": args.groups, "reason": args.reason, "for_s": lasts.as_secs(),
+    });
     let made: Silence = args.server.find()?.json(Method::POST, "/api/v1/silences", Some(&body)).await?;
-    writeln!(std::io::stdout(), "silence {} until {}", made.id, made.ends_at)?;
+    writeln!(std::io::stdout(), "silence {} until {}{}", made.id, made.ends_at, within(&made.groups))?;
     Ok(())
 }
 
@@ -342,11 +365,17 @@ async fn silences(args: ListSilences) -> anyhow::Result<()> {
         if args.json {
             writeln!(out, "{}", serde_json::to_string(silence)?)?;
         } else {
-            let Silence { id, matchers, author, reason, starts_at, ends_at, .. } = silence;
-            writeln!(out, "{id}  {starts_at} to {ends_at}  {}  by {author}: {reason}", matchers.join(" "))?;
+            let Silence { id, matchers, groups, author, reason, starts_at, ends_at, .. } = silence;
+            let matchers = matchers.join(" ") + &within(groups);
+            writeln!(out, "{id}  {starts_at} to {ends_at}  {matchers}  by {author}: {reason}")?;
         }
     }
     Ok(())
+}
+
+/// Where a silence counts.
+fn within(groups: &[String]) -> String {
+    if groups.is_empty() { String::new() } else { format!(" in {}", groups.join(", ")) }
 }
 
 async fn inbox(args: ShowInbox) -> anyhow::Result<()> {

@@ -4,7 +4,6 @@ use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use host::{DataDir, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
@@ -12,6 +11,7 @@ use model::Channels;
 use model::route::Routes;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::alertbook::{self, Alertbook};
 use crate::archive::collect::About;
 use crate::archive::service::Backups;
 use crate::fault::{hinted, with_hint};
@@ -159,10 +159,8 @@ impl House {
         })?;
         let is_classified = settings.channel.iter().any(|channel| channel.classified);
         let sparkplug_host = SparkplugHost::of(&settings.sparkplug)?;
-        let who_is_told = match &settings.alerts.config {
-            Some(file) => super::alert::read(file, &*host.disk)?,
-            None => alerts::Config::shipped(),
-        };
+        let alertbook = Arc::new(Alertbook::new(settings.alerts.config.clone(), Arc::clone(&host.disk)));
+        let who_is_told = alertbook.open()?;
         let book = Arc::new(Rulebook::new(&settings.rules, Arc::clone(&host.disk)));
         let rules = book.open()?;
         let api = api::Api::bind(&settings.http).await.map_err(hinted(api::ServeError::hint))?;
@@ -242,7 +240,7 @@ impl House {
             .map_err(hinted(broker::StartError::hint))?;
         let broker = Arc::new(broker);
 
-        let alerts = alerts::Alerts::open(catalog.clone(), host.clone(), who_is_told);
+        let alerts = alerts::Alerts::open(catalog.clone(), host.clone(), identity.clone(), who_is_told);
         for table in
             register_tables::of(&identity, &broker).into_iter().chain([register_tables::alerts(&alerts)])
         {
@@ -264,9 +262,7 @@ impl House {
                 identity: identity.clone(),
                 routes: Arc::clone(&routes),
                 wake: alerts.bell().clone(),
-                urgent_within: Duration::from_micros(
-                    u64::try_from(alerts.config().urgent_within_micros()).unwrap_or_default(),
-                ),
+                urgent_within: alertbook::urgent_within(&alerts.config()),
             },
             sinks: settings.sinks.clone(),
             aws: &settings.aws,
@@ -274,7 +270,9 @@ impl House {
         })
         .await?;
         let shutdown = Shutdown::new();
-        let notices = alerts.start(&journal, &shutdown).await?;
+        let mut notices = alerts.start(&journal, &shutdown).await?;
+        let watched = (Arc::clone(&alertbook), alerts.clone(), rules.evaluation.clone(), shutdown.clone());
+        notices.push(tokio::spawn(alertbook::watch(watched.0, watched.1, watched.2, watched.3)));
         let https_urls: Vec<_> = https.iter().map(|door| format!("https://{}", door.address())).collect();
         let serve = |door: ingress::Https| {
             tokio::spawn(door.serve(ingress::Parts {
@@ -316,6 +314,7 @@ impl House {
                 let book = Arc::clone(&book);
                 Box::new(move || book.problem())
             },
+            alerts_problem: Box::new(move || alertbook.problem()),
             sinks: rules.sinks.clone(),
             identity: identity.clone(),
             operators: operators::of(&broker),
@@ -361,7 +360,8 @@ impl House {
             Arc::clone(&setup),
             journal.clone(),
             host.clone(),
-            settings.audit.keep,
+            upkeep::Kept { audit: settings.audit.keep, alerts: settings.alerts.keep() },
+            alerts,
         );
         let upkeep = tokio::spawn(keep);
         Ok(Self {

@@ -47,6 +47,40 @@ fn silences_are_made_listed_and_ended_and_outlive_a_restart() {
 }
 
 #[test]
+fn a_change_of_alerts_yaml_counts_while_the_server_runs_and_a_wrong_one_changes_nothing() {
+    let home = Home::new();
+    let file = home.path().join("alerts.yaml");
+    home.settings(&format!("{DOORS}[alerts]\nconfig = \"{}\"\n", file.display()));
+    let write = |receiver: &str| {
+        let text =
+            format!("route: {{receiver: {receiver}}}\nreceivers: [{{name: {receiver}, inbox: true}}]\n");
+        std::fs::write(&file, text).expect("written");
+    };
+    write("day");
+    let server = home.start();
+    let until = |wanted: &dyn Fn(&str) -> bool| {
+        let begun = std::time::Instant::now();
+        loop {
+            let said = server.ok(&["alert", "status"]);
+            if wanted(&said) {
+                return said;
+            }
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "{said}");
+        }
+    };
+    until(&|said| said.contains("day/inbox/0"));
+    write("night");
+    let said = until(&|said| said.contains("night/inbox/0"));
+    assert!(!said.contains("day/inbox/0") && !said.contains("not right"), "{said}");
+    std::fs::write(&file, "route: {reciever: night}\n").expect("written");
+    let said = until(&|said| said.contains("not right"));
+    assert!(said.contains("night/inbox/0") && said.contains("did you mean `receiver`"), "{said}");
+    write("dawn");
+    let said = until(&|said| said.contains("dawn/inbox/0"));
+    assert!(!said.contains("not right"), "{said}");
+}
+
+#[test]
 fn a_fault_of_alerts_yaml_stops_the_start_with_its_line() {
     let home = Home::new();
     let file = home.path().join("alerts.yaml");

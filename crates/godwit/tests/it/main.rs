@@ -12,6 +12,7 @@ mod aws_sdk;
 mod backup;
 mod bad_input;
 mod bound;
+mod bound_alerts;
 mod bridge;
 mod certificates;
 mod commands;
