@@ -685,7 +685,9 @@ proptest! {
                     _ => {
                         prop_assert!(heard_any, "{receiver} hears a retraction of what it heard of: {words:?}");
                         prop_assert!(*cause != Cause::Repeat);
-                        open = false;
+                        // What comes back after it is told from the beginning, which may be its end, when it is late.
+                        (open, heard_any) = (false, false);
+                        continue;
                     }
                 }
                 heard_any = true;

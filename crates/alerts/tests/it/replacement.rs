@@ -66,6 +66,7 @@ receivers: [{{name: ops, webhook_configs: [{{url: '{first}'}}, {{url: '{second}'
     running.alerts.replace(config(&house, &both(&hangs.url, &answers.url))).await;
     running.store(&house, &[Transition::Fired(firing("Hot", "b", 0))]).await;
     answers.wait(1).await;
+    running.until(&house, "sent", 1).await;
     let ways = running.alerts.ways().await.expect("read");
     let lying: Vec<_> = ways.iter().map(|way| (way.way.as_str(), way.waiting)).collect();
     assert_eq!(lying[..2], [("ops/webhook/0", 2), ("ops/webhook/1", 0)], "{ways:?}");
