@@ -34,8 +34,8 @@ pub use delivery::TRY_FOR_MICROS;
 pub use dispatcher::SILENCES_MAX;
 pub use episode::{Episode, EpisodeId, State};
 pub use evaluate::{
-    EVALUATION_MIGRATIONS, EvaluateError, EvaluateParts, Evaluation, RuleStatus, RuleVersion, Status, Tally,
-    URGENT_WITHIN,
+    Against, Compared, EVALUATION_MIGRATIONS, EvaluateError, EvaluateParts, Evaluation, RuleStatus,
+    RuleVersion, Status, TRIALS_MAX, Tally, Trial, TrialError, Tried, TriedRule, URGENT_WITHIN,
 };
 pub use look_up::{
     Delivery, EpisodeFilter, Explained, InboxEntry, PAGE_MAX, Said, Shown, Suppressed, WayStatus,

@@ -55,6 +55,7 @@
 //! | `POST /api/v1/export` | one file of what is selected: Parquet, CSV or JSON lines | viewer |
 //! | `GET /api/v1/rules` | the rules in force | viewer |
 //! | `GET /api/v1/rules/{name}` | one, with every text it has had | viewer |
+//! | `POST /api/v1/backtest` | what rules would have done with the readings there are, streamed | viewer |
 //! | `GET /api/v1/actions` | how the actions of rules are doing | viewer |
 //! | `GET /api/v1/actions/dead-letters` | what they gave up | viewer |
 //! | `POST …/dead-letters/{id}/retry`, `DELETE …/{id}` | tries it again, takes it off the list | operator |
@@ -68,6 +69,7 @@ mod actions;
 mod alerts;
 mod audit;
 mod auth;
+mod backtest;
 mod backup;
 mod body;
 mod ca;
@@ -105,6 +107,10 @@ pub use alerts::{
     ReceiverWay, Receivers, Retried,
 };
 pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
+pub use backtest::{
+    BacktestAgainst, BacktestDifference, BacktestDone, BacktestEpisode, BacktestFailed, BacktestFile,
+    BacktestKey, BacktestLine, BacktestOrder, BacktestProgress, BacktestRule,
+};
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 pub use rules::{Rule, RuleHistory, RuleText, Rules};

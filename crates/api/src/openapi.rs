@@ -207,7 +207,8 @@ fn response(gives: &Gives, schemas: &mut Schemas) -> Value {
         gives.media.iter().map(|&media| (media.to_owned(), json!({}))).collect();
     if !forms.is_empty() {
         let schema = if forms.len() == 1 { forms.remove(0) } else { json!({ "anyOf": forms }) };
-        content.insert("application/json".to_owned(), json!({ "schema": schema }));
+        let media = if gives.lines { crate::backtest::LINES } else { "application/json" };
+        content.insert(media.to_owned(), json!({ "schema": schema }));
     }
     let mut response = json!({ "description": "it is done" });
     if !content.is_empty() {

@@ -16,8 +16,8 @@ use crate::auth::judged;
 use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
-    Parts, actions, alerts, audit, backup, ca, certificates, devices, export, groups, health, keys, login,
-    me, openapi, policies, provisioning, query, reprocess, rules, sessions, silences, status, tokens,
+    Parts, actions, alerts, audit, backtest, backup, ca, certificates, devices, export, groups, health, keys,
+    login, me, openapi, policies, provisioning, query, reprocess, rules, sessions, silences, status, tokens,
     unrouted, users,
 };
 
@@ -333,6 +333,8 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::one::<rules::Rules>(200))
         .on(GET, "/api/v1/rules/{name}", least(Viewer, Alerts), rules::one)
         .gives(Gives::one::<rules::RuleHistory>(200))
+        .on(POST, "/api/v1/backtest", least(Viewer, Readings), backtest::run)
+        .gives(Gives::lines::<backtest::BacktestLine>(200))
         .on(GET, "/api/v1/actions", least(Viewer, Alerts), actions::list)
         .gives(Gives::one::<actions::Actions>(200))
         .on(GET, "/api/v1/actions/dead-letters", least(Viewer, Alerts), actions::letters)
@@ -367,9 +369,14 @@ mod tests {
                 Access::Anybody => {}
                 Access::Least { role, area, .. } => {
                     // What asks by POST and changes nothing.
-                    let asks =
-                        ["/api/v1/query", "/api/v1/export", "/api/v1/export/days", "/api/v1/decisions"]
-                            .contains(&row.path);
+                    let asks = [
+                        "/api/v1/query",
+                        "/api/v1/export",
+                        "/api/v1/export/days",
+                        "/api/v1/decisions",
+                        "/api/v1/backtest",
+                    ]
+                    .contains(&row.path);
                     let is_change = row.method != Method::GET && !asks;
                     assert!(!is_change || role >= Role::Operator, "{row:?} changes something");
                     let for_admins = matches!(area, Area::Users | Area::Policies | Area::Keys);

@@ -106,7 +106,7 @@ fn a_backtest(bencher: divan::Bencher<'_, '_>) {
     let samples: Vec<Sample> = (0..525_600).flat_map(|minute| round(&device, minute)).collect();
     bencher.counter(ItemsCount::new(samples.len() * 3)).bench_local(|| {
         let mut backtest = Backtest::new(&rules[0]);
-        samples.iter().for_each(|sample| backtest.feed(sample, &Circumstances::UNKNOWN));
+        samples.iter().for_each(|sample| backtest.feed(sample, sample.time, &Circumstances::UNKNOWN));
         backtest.finish(None)
     });
 }

@@ -69,7 +69,8 @@ impl fmt::Display for FileFault {
 impl std::error::Error for FileFault {}
 
 /// `did you mean …` with the one of `known` that is nearest to `word`, when one is near enough to be meant.
-pub(crate) fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+#[must_use]
+pub fn did_you_mean<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     // A third of the letters may be wrong, and two letters may have changed places.
     let most = (word.chars().count() / 3).max(1);
     let near = known.into_iter().map(|name| (distance(word, name), name)).min()?;

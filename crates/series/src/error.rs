@@ -219,6 +219,16 @@ pub enum QueryError {
         /// What the store, which is named, said.
         reason: String,
     },
+    /// More readings of a device in a day than are held at once.
+    #[error("`{device}` has more than {limit} readings to be looked at on {day}")]
+    Dense {
+        /// The device at which it was too much.
+        device: String,
+        /// The day, UTC.
+        day: String,
+        /// The bound.
+        limit: usize,
+    },
     /// Too many exports run.
     #[error("{limit} exports are being made already")]
     Busy {
@@ -248,6 +258,7 @@ impl QueryError {
             Self::Rows { .. } => "query.rows",
             Self::File { .. } => "query.file",
             Self::Away { .. } => "query.away",
+            Self::Dense { .. } => "query.dense",
             Self::Busy { .. } => "query.busy",
             Self::Closed => "query.closed",
             Self::Engine { .. } => "query.engine",
@@ -261,7 +272,7 @@ impl QueryError {
             Self::Invalid { .. } => Kind::Invalid,
             Self::NotARead { .. } => Kind::Forbidden,
             // The same query meets the same bound again.
-            Self::Time { .. } | Self::Memory { .. } | Self::Rows { .. } => Kind::Invalid,
+            Self::Time { .. } | Self::Memory { .. } | Self::Rows { .. } | Self::Dense { .. } => Kind::Invalid,
             Self::Closed | Self::Away { .. } => Kind::Unavailable,
             Self::Busy { .. } => Kind::TooMuch,
             Self::File { .. } | Self::Engine { .. } => Kind::Broken,
@@ -287,6 +298,7 @@ impl QueryError {
             Self::Away { .. } => Some(
                 "younger readings are answered: ask for them with a WHERE on `time`, or try again when the store is back",
             ),
+            Self::Dense { .. } => Some("ask for a part of that day, or look at fewer channels at a time"),
             Self::Busy { .. } => Some("wait for one of them to end"),
             Self::Closed | Self::Engine { .. } => None,
         }

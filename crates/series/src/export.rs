@@ -80,7 +80,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn wanted(&self) -> Wanted {
+    pub(crate) fn wanted(&self) -> Wanted {
         let names =
             |names: &[String]| (!names.is_empty()).then(|| names.iter().cloned().collect::<BTreeSet<_>>());
         Wanted {

@@ -285,6 +285,16 @@ impl Latest {
         known
     }
 
+    /// The names of channels, over all devices, and the time of the newest reading of each.
+    pub(crate) fn channel_names(&self) -> std::collections::BTreeMap<String, i64> {
+        let mut names: HashMap<&str, i64> = HashMap::new();
+        for newest in self.devices.values().flatten() {
+            let known = names.entry(&*newest.channel).or_insert(newest.time);
+            *known = newest.time.max(*known);
+        }
+        names.into_iter().map(|(name, time)| (name.to_owned(), time)).collect()
+    }
+
     /// Everything, as its file holds it: the rows of the table, with the units that devices told.
     pub(crate) fn file(&self) -> RecordBatch {
         let rows = self.rows(None);

@@ -6,6 +6,7 @@
 //! book       rules in force and their states by key
 //! look       second looks at what is stored, when a sample came late
 //! nodes      edge nodes of Sparkplug: whose births were read by another
+//! trial      rules tried on what is stored, before they are in force
 //! told       from the fold's words to the stored episode
 //! keep       states and positions in the catalog
 //! ```
@@ -20,11 +21,13 @@ mod look;
 mod nodes;
 mod status;
 mod told;
+mod trial;
 mod work;
 
 pub use book::Tally;
 pub use keep::{EVALUATION_MIGRATIONS, RuleVersion};
 pub use status::{RuleStatus, Status};
+pub use trial::{Against, Compared, TRIALS_MAX, Trial, TrialError, Tried, TriedRule};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +40,7 @@ use model::Routes;
 use parking_lot::Mutex;
 use rules::Rule;
 use series::Series;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::book::Book;
 use self::work::{Order, Work};
@@ -98,6 +101,9 @@ pub struct Evaluation {
     orders: mpsc::Sender<Order>,
     stopping: watch::Sender<bool>,
     thread: Arc<Mutex<Option<std::thread::JoinHandle<()>>>>,
+    in_force: Arc<Mutex<Vec<Arc<Rule>>>>,
+    /// Room for trials.
+    trials: Arc<Semaphore>,
 }
 
 impl Evaluation {
@@ -121,6 +127,7 @@ impl Evaluation {
             parts.catalog.write(move |tx| Ok(keep::save_marks(tx, &first)?)).await?;
         }
         let urgent_within = i64::try_from(parts.urgent_within.as_micros()).unwrap_or(i64::MAX);
+        let in_force = Arc::new(Mutex::new(rules.clone()));
         let mut book = Book::new(urgent_within);
         let mut entries = work::restored(rules, states, &firing, &known);
         if parts.series.stats().devices == 0 {
@@ -141,12 +148,14 @@ impl Evaluation {
             .name("rules".to_owned())
             .spawn(move || runtime.block_on(work.run(asked, stopped, consumer)))
             .map_err(EvaluateError::Thread)?;
-        Ok(Self { parts, shared, orders, stopping, thread: Arc::new(Mutex::new(Some(thread))) })
+        let (thread, trials) = (Arc::new(Mutex::new(Some(thread))), Arc::new(Semaphore::new(TRIALS_MAX)));
+        Ok(Self { parts, shared, orders, stopping, thread, in_force, trials })
     }
 
     /// Puts `rules` in force instead of those that are; waits until they are. A rule whose text is the same goes on where it
     /// is; of one whose text changed the open episodes end, and the new text looks back on what is stored.
     pub async fn replace(&self, rules: Vec<Arc<Rule>>) {
+        self.in_force.lock().clone_from(&rules);
         let (done, told) = oneshot::channel();
         if self.orders.send(Order::Rules(rules, done)).await.is_ok() {
             let _ = told.await;

@@ -70,6 +70,8 @@ pub(crate) struct Gives {
     pub(super) json: Vec<Vec<Named>>,
     /// `null` too.
     pub(super) or_null: bool,
+    /// It comes line by line, each of the shape.
+    pub(super) lines: bool,
     /// Media types of what is no JSON, or not of one shape.
     pub(super) media: &'static [&'static str],
 }
@@ -85,9 +87,14 @@ impl Gives {
         Self { json: vec![vec![Named::of::<T>(), Named::of::<U>()]], ..Self::none(status) }
     }
 
+    /// Lines of JSON, each of one shape.
+    pub(crate) fn lines<T: Deserialize<'static>>(status: u16) -> Self {
+        Self { lines: true, ..Self::one::<T>(status) }
+    }
+
     /// Nothing but the status.
     pub(crate) fn none(status: u16) -> Self {
-        Self { status, json: Vec::new(), or_null: false, media: &[] }
+        Self { status, json: Vec::new(), or_null: false, lines: false, media: &[] }
     }
 
     /// Other things than JSON of one shape.

@@ -19,8 +19,9 @@ Examples:
   godwit rule check rules/*.yaml
   godwit rule check rules/doors.yaml --recording doors.csv     # does `for` fit how often doors report?
   godwit rule test rules/comfort_test.yaml
+  godwit rule backtest rules/comfort.yaml --since 30d          # on the readings that a server keeps
+  godwit rule backtest new.yaml --since 30d --against old.yaml
   godwit rule backtest rules/comfort.yaml --recording office.csv --as office-1
-  godwit rule backtest new.yaml --recording office.csv --against old.yaml
   godwit rule list                                             # those in force, and how each is doing
   godwit rule show RoomTooHot                                  # every text that it has had"#;
 
@@ -35,7 +36,7 @@ pub(crate) enum Args {
         /// The file of tests
         file: PathBuf,
     },
-    /// Say what rules would have done with a recording
+    /// Say what rules would have done with what a server keeps, or with a recording
     Backtest(backtest::Args),
     /// List the rules in force in a server, and how each is doing
     #[cfg(feature = "platform")]
@@ -50,7 +51,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     match args {
         Args::Check(args) => check::run(&args),
         Args::Test { file } => test::run(&file),
-        Args::Backtest(args) => backtest::run(&args),
+        Args::Backtest(args) => backtest::run(&args).await,
         #[cfg(feature = "platform")]
         Args::List(args) => shown::list(&args).await,
         #[cfg(feature = "platform")]

@@ -9,6 +9,7 @@
 
 mod alerts;
 mod aws_sdk;
+mod backtest;
 mod backup;
 mod bad_input;
 mod bound;

@@ -143,7 +143,7 @@ fn a_backtest_tells_episodes_days_and_differences() {
     assert!(said.contains("    2015-02-05 8 severity=warning\n"), "{said}");
     assert_eq!(said.matches("    + start ").count(), 4, "{said}");
     let seen = files.ok(&["rule", "backtest", "new.yaml", "--recording", "day.csv", "--topic", "climate"]);
-    assert!(seen.contains("no sample that `from: dt/+/telemetry` lets pass"), "{seen}");
+    assert!(seen.contains("no sample that `from: dt/+/telemetry` lets pass has a channel of it"), "{seen}");
 }
 
 #[test]

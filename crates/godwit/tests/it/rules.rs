@@ -8,7 +8,7 @@ use crate::server::{BOTH_DOORS, Home, Server};
 /// How long the rules may take to have judged what came.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-const OFFICE: &str = r#"
+pub(crate) const OFFICE: &str = r#"
 groups:
 - name: office
   rules:
@@ -30,14 +30,14 @@ groups:
     actions: [{publish: "ops/hot/${device}"}]
 "#;
 
-const STALE_AIR: [[&str; 3]; 4] = [
+pub(crate) const STALE_AIR: [[&str; 3]; 4] = [
     ["2015-02-05T09:35:00Z", "2015-02-05T09:45:00Z", "2015-02-05T10:37:00Z"],
     ["2015-02-05T10:38:00Z", "2015-02-05T10:49:00Z", "2015-02-05T13:01:00Z"],
     ["2015-02-05T14:39:59Z", "2015-02-05T14:50:00Z", "2015-02-05T17:10:59Z"],
     ["2015-02-09T09:53:59Z", "2015-02-09T10:04:00Z", "2015-02-09T19:59:59Z"],
 ];
 
-const WARM: [[&str; 3]; 5] = [
+pub(crate) const WARM: [[&str; 3]; 5] = [
     ["2015-02-04T17:51:00Z", "2015-02-04T17:57:00Z", "2015-02-04T21:34:00Z"],
     ["2015-02-05T09:23:59Z", "2015-02-05T09:29:00Z", "2015-02-05T18:36:00Z"],
     ["2015-02-06T14:29:00Z", "2015-02-06T14:34:00Z", "2015-02-06T18:16:59Z"],
@@ -64,7 +64,7 @@ fn episodes(server: &Server, rule: &str) -> Vec<Vec<String>> {
 }
 
 /// Waits until what is asked for is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !is_so() {
         assert!(begun.elapsed() < PATIENCE, "{what}");
@@ -72,7 +72,7 @@ fn until(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 /// Waits until the rules have judged all that came.
-fn judged(server: &Server) {
+pub(crate) fn judged(server: &Server) {
     let last: u64 = server.value("SELECT max(seq) FROM messages").parse().expect("a number");
     until("everything is judged", || {
         let lag = server.metric("godwit_rules_judged_seq");
@@ -81,7 +81,7 @@ fn judged(server: &Server) {
 }
 
 /// The recording, where the checkout has its shared data beside it.
-fn recording() -> Option<PathBuf> {
+pub(crate) fn recording() -> Option<PathBuf> {
     let here =
         PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs"));
     let beside: &Path = here.ancestors().nth(3)?;

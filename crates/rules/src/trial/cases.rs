@@ -152,7 +152,7 @@ impl Case {
             let of = self.devices.iter().find(|device| device.name == sample.device);
             let attribute = |name: &str| of.and_then(|device| device.attributes.get(name).cloned());
             let group = of.and_then(|device| device.group.as_ref());
-            backtest.feed(&sample, &Circumstances { group, attribute: &attribute });
+            backtest.feed(&sample, sample.time, &Circumstances { group, attribute: &attribute });
         }
         backtest.finish(self.until)
     }

@@ -8,7 +8,7 @@ mod cases;
 mod order;
 mod sparse;
 
-pub use backtest::{Backtest, KeyReport, Report};
+pub use backtest::{Backtest, KeyReport, Notices, Report};
 pub use cases::{CaseResult, TestFile};
 pub use order::in_order;
 pub use sparse::{Intervals, Sparse};

@@ -117,15 +117,16 @@ fn a_backtest_says_what_a_rule_would_have_done_and_what_another_would() {
         let mut shuffled = day();
         shuffled.reverse();
         shuffled.extend(day());
-        in_order(shuffled).iter().for_each(|sample| backtest.feed(sample, &Circumstances::UNKNOWN));
+        in_order(shuffled)
+            .iter()
+            .for_each(|sample| backtest.feed(sample, sample.time, &Circumstances::UNKNOWN));
         backtest.finish(None)
     };
     let old = report("expr: co2 > 1000\nfor: 9m\nlabels: {severity: warning}");
     assert_eq!((old.samples, old.out_of_order, old.keys_seen, old.episodes().count()), (1440, 0, 1, 96));
     let at = |text: &str| Timestamp::parse(text).expect("a time");
     assert_eq!(old.range, Some((at("2015-02-05T00:00:00Z"), at("2015-02-05T23:59:00Z"))));
-    let days = old.notices_by_day("severity");
-    assert_eq!(days.values().next().and_then(|day| day.get("warning")), Some(&192));
+    assert_eq!(old.notices.values().next().and_then(|day| day.get("warning")), Some(&192));
     let new = report("expr: co2 > 1000\nfor: 10m");
     assert_ne!(old.version, new.version);
     let differences = new.difference_to(&old);

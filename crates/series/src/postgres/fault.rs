@@ -44,7 +44,7 @@ impl Fault {
             QueryError::NotARead { .. } => "25006",
             QueryError::Time { .. } => "57014",
             QueryError::Memory { .. } => "53200",
-            QueryError::Rows { .. } => "54000",
+            QueryError::Rows { .. } | QueryError::Dense { .. } => "54000",
             QueryError::File { .. } | QueryError::Away { .. } => "58030",
             QueryError::Closed => "57P01",
             QueryError::Busy { .. } => "53000",

@@ -372,6 +372,30 @@ impl Engine {
         })
     }
 
+    /// Reads these columns of what is wanted of parts as one stream in the order of the key, each reading once, until `take`
+    /// breaks. Of memory more may come than is wanted. Runs on this thread.
+    pub(crate) fn read_chosen(
+        &self,
+        parts: Vec<Part>,
+        columns: &[usize],
+        wanted: &Wanted,
+        mut take: impl FnMut(&RecordBatch) -> std::ops::ControlFlow<()>,
+    ) -> Result<(), QueryError> {
+        let limits = QueryLimits { memory_bytes: usize::MAX, ..QueryLimits::default() };
+        let state = self.state(&limits)?;
+        let fault = |error: &DataFusionError| explain::explain(error, &limits);
+        let plan = readings::chosen(parts, &self.channels, columns, wanted).map_err(|error| fault(&error))?;
+        let mut stream = execute_stream(plan, state.task_ctx()).map_err(|error| fault(&error))?;
+        self.block_on(async {
+            while let Some(batch) = stream.next().await {
+                if take(&batch.map_err(|error| fault(&error))?).is_break() {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+
     /// Runs `work` on a thread of the engine's own, of low priority.
     pub(crate) fn spawn_blocking(&self, work: impl FnOnce() + Send + 'static) {
         self.handle.spawn_blocking(work);

@@ -30,6 +30,7 @@ use model::{Channels, Timestamp};
 
 use super::merge::MergeExec;
 use super::provided::{Provide, Question};
+use super::rollups::predicate;
 use super::wanted::wanted;
 use crate::column::{ColumnsAdapterFactory, ReaderFactory};
 use crate::rows::Key;
@@ -79,6 +80,20 @@ pub(crate) fn in_order(mut parts: Vec<Part>, channels: &Arc<Channels>) -> Result
     }
     parts.sort_by(|a, b| a.generation.cmp(&b.generation).then_with(|| a.first.cmp(&b.first)));
     merge(parts, channels, &everything, None)
+}
+
+/// The plan that reads these columns of what is wanted of `parts` as one stream in the order of the key. Of memory more may
+/// come than is wanted.
+pub(crate) fn chosen(
+    parts: Vec<Part>,
+    channels: &Arc<Channels>,
+    columns: &[usize],
+    wanted: &Wanted,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if parts.is_empty() {
+        return plain(Vec::new(), columns);
+    }
+    sorted(parts, channels, columns, predicate(wanted, &schema::readings()).as_ref())
 }
 
 /// Something sorted and without duplicates.
@@ -144,6 +159,11 @@ impl Part {
                 times.map(|micros| day(*micros)).collect()
             }
         }
+    }
+
+    /// The times of its rows, in microseconds.
+    pub(crate) fn times(&self) -> &RangeInclusive<i64> {
+        &self.times
     }
 
     fn overlaps(&self, other: &Self) -> bool {

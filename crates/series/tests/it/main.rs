@@ -6,6 +6,7 @@ mod devices;
 #[path = "../../../model/tests/it/edge.rs"]
 mod edge;
 mod files;
+mod history;
 #[path = "../../../godwit/tests/it/python.rs"]
 mod python;
 mod query;

@@ -1,57 +1,131 @@
-//! `godwit rule backtest`: what rules would have done with a recording, and what another version would.
+//! `godwit rule backtest`: what rules would have done with a recording, or with what a server keeps, and what another version
+//! would.
+//!
+//! Not here: the fold (`rules`), and the reading of columns (the server). The law: both ways the same fold runs, and the range
+//! that there really was is said.
+
+#[cfg(feature = "platform")]
+mod kept;
+mod outcome;
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use model::Timestamp;
-use rules::{Backtest, Circumstances, Difference, Episode, Report, Rule, RuleSet};
+use rules::{Backtest, Circumstances, Report, Rule};
 
 use super::recorded::{Recorded, RecordingArgs};
 use super::{files, say};
+use outcome::{Beside, Outcome};
+
+/// What `--help` says behind the flags.
+const HELP: &str = "Without --recording the server looks at the readings it keeps as columns: nothing is changed and nobody is told. What is
+known of devices, groups and attributes, is what is known today. Without --against, rules are compared with those of
+the same names in force there.
+
+Examples:
+  godwit rule backtest rules/comfort.yaml --since 30d
+  godwit rule backtest new.yaml --since 2026-01-01 --until 2026-02-01 --against old.yaml
+  godwit rule backtest rules/comfort.yaml --recording office.csv --as office-1";
 
 /// Arguments.
 #[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
 pub(crate) struct Args {
     /// The rule file
     file: PathBuf,
-    /// The recording: CSV or JSON lines
+    /// A recording, CSV or JSON lines, instead of what a server keeps
     #[arg(long, value_name = "FILE")]
-    recording: PathBuf,
+    recording: Option<PathBuf>,
     /// Another version of the rule file: say what is different
     #[arg(long, value_name = "FILE2")]
     against: Option<PathBuf>,
-    /// An attribute of the device, which rules may name
-    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
+    /// Readings of this time or later: a date, RFC 3339, or how long ago, such as 30d [default: all that the server keeps]
+    #[cfg(feature = "platform")]
+    #[arg(long, value_name = "TIME", value_parser = crate::command::moment::moment, conflicts_with = "recording")]
+    since: Option<model::Timestamp>,
+    /// Readings before this time
+    #[cfg(feature = "platform")]
+    #[arg(long, value_name = "TIME", value_parser = crate::command::moment::moment, conflicts_with = "recording")]
+    until: Option<model::Timestamp>,
+    /// An attribute of the device that was recorded, which rules may name
+    #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute, requires = "recording")]
     attributes: Vec<(String, String)>,
-    /// The device's home group, for rules that have state by group or site
-    #[arg(long, value_name = "PATH", value_parser = group)]
+    /// The home group of the device that was recorded, for rules that have state by group or site
+    #[arg(long, value_name = "PATH", value_parser = group, requires = "recording")]
     group: Option<model::GroupPath>,
     /// The label by which notices are counted
     #[arg(long, value_name = "LABEL", default_value = "severity")]
     label: String,
     #[command(flatten)]
     how: RecordingArgs,
+    #[cfg(feature = "platform")]
+    #[command(flatten)]
+    server: crate::http::ServerArgs,
 }
 
 /// Fleet of one: what a window needs for many is asked by `check`.
 const DEVICES: u64 = 1;
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
+pub(super) async fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.recording {
+        Some(recording) => on_recording(args, recording),
+        #[cfg(feature = "platform")]
+        None => on_server(args).await,
+        #[cfg(not(feature = "platform"))]
+        None => anyhow::bail!("say which recording: --recording FILE"),
+    }
+}
+
+#[cfg(feature = "platform")]
+async fn on_server(args: &Args) -> anyhow::Result<()> {
+    // What is wrong with the files is said here, as `check` says it.
+    let rules = files::load(std::slice::from_ref(&args.file), DEVICES)?;
+    let against = args.against.as_ref().map(|file| files::load(std::slice::from_ref(file), DEVICES));
+    let against = against.transpose()?;
+    let order = api::BacktestOrder {
+        rules: kept::file(&args.file)?,
+        against: args.against.as_deref().map(kept::file).transpose()?,
+        since: args.since.map(|time| time.to_string()),
+        until: args.until.map(|time| time.to_string()),
+        label: Some(args.label.clone()),
+    };
+    let kept = kept::run(&args.server.find()?, &order).await?;
+    let mut text = String::new();
+    for outcome in &kept.outcomes {
+        outcome::write(&mut text, outcome, &args.label)?;
+    }
+    if let Some(against) = &against {
+        let new = rules.alerts.iter().map(Rule::name).filter(|name| against.alert(name).is_none());
+        outcome::write_alone(&mut text, new, kept.done.gone.iter().map(String::as_str))?;
+    }
+    say(&text)
+}
+
+fn on_recording(args: &Args, recording: &Path) -> anyhow::Result<()> {
     let rules = files::load(std::slice::from_ref(&args.file), DEVICES)?;
     let against =
         args.against.as_ref().map(|file| files::load(std::slice::from_ref(file), DEVICES)).transpose()?;
-    let recorded = args.how.read(&args.recording)?;
+    let recorded = args.how.read(recording)?;
     let mut text = String::new();
     for rule in &rules.alerts {
         let report = report(args, rule, &recorded);
-        write_report(&mut text, args, rule, &report)?;
-        if let Some(old) = against.as_ref().and_then(|old| old.alert(rule.name())) {
-            write_difference(&mut text, &report, &self::report(args, old, &recorded))?;
-        }
+        let old = against.as_ref().and_then(|old| old.alert(rule.name()));
+        let beside = old.map(|old| Beside {
+            version: old.version(),
+            is_in_force: false,
+            differences: report.difference_to(&self::report(args, old, &recorded)),
+        });
+        let nothing = (report.samples == 0)
+            .then(|| format!("no sample that `from: {}` lets pass has a channel of it", rule.from()));
+        outcome::write(&mut text, &Outcome { report, nothing, beside }, &args.label)?;
     }
     if let Some(against) = &against {
-        write_unmatched(&mut text, &rules, against)?;
+        let only = |these: &'_ rules::RuleSet, others: &rules::RuleSet| -> Vec<String> {
+            let alone = these.alerts.iter().filter(|rule| others.alert(rule.name()).is_none());
+            alone.map(|rule| rule.name().to_owned()).collect()
+        };
+        let (new, gone) = (only(&rules, against), only(against, &rules));
+        outcome::write_alone(&mut text, new.iter().map(String::as_str), gone.iter().map(String::as_str))?;
     }
     say(&text)
 }
@@ -61,103 +135,13 @@ fn report(args: &Args, rule: &Rule, recorded: &Recorded) -> Report {
         args.attributes.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let attribute = |name: &str| attributes.get(name).map(|value| (*value).to_owned());
     let known = Circumstances { group: args.group.as_ref(), attribute: &attribute };
-    let mut backtest = Backtest::new(rule);
+    let mut backtest = Backtest::new(rule).by_label(&args.label);
     if recorded.is_seen_by(rule.from()) {
-        recorded.samples.iter().for_each(|sample| backtest.feed(sample, &known));
+        recorded.samples.iter().for_each(|sample| backtest.feed(sample, sample.time, &known));
     }
     // A value that stands (`hold`) stands until its time is over, as it would when the server looks later.
     let end = recorded.samples.last().map(|sample| sample.time.plus_micros(rule.for_micros()));
     backtest.finish(if rule.has_hold() { end } else { None })
-}
-
-fn write_report(text: &mut String, args: &Args, rule: &Rule, report: &Report) -> std::fmt::Result {
-    let episodes = report.episodes().count();
-    writeln!(text, "{} (version {}): {}", report.rule, report.version, counted(episodes, "episode"))?;
-    match report.range {
-        None => writeln!(text, "  no sample that `from: {}` lets pass", rule.from())?,
-        Some((first, last)) => writeln!(
-            text,
-            "  {} of {}, {first} to {last}",
-            counted(usize::try_from(report.samples).unwrap_or(usize::MAX), "sample"),
-            counted(report.keys_seen, "key")
-        )?,
-    }
-    let undefined = report.counts.total();
-    if undefined > 0 {
-        let counts = report.counts;
-        writeln!(
-            text,
-            "  {undefined} times Undefined by the data: {} divisions by zero, {} of a wrong kind, {} not finite, {} windows full",
-            counts.division_by_zero, counts.wrong_kind, counts.not_finite, counts.window_full
-        )?;
-    }
-    for key in &report.keys {
-        writeln!(text, "  {}: {}", key.key, counted(key.episodes.len(), "episode"))?;
-        for (episode, _) in &key.episodes {
-            writeln!(text, "    {}", shown(episode))?;
-        }
-        if let Some(start) = key.pending_since {
-            writeln!(text, "    start {start}, not fired at the end")?;
-        }
-    }
-    let days = report.notices_by_day(&args.label);
-    if !days.is_empty() {
-        writeln!(text, "  notices a day, before grouping and silences:")?;
-    }
-    for (day, by_label) in days {
-        let of = |(value, count): (&String, &u64)| {
-            if value.is_empty() {
-                format!("{count} without {}", args.label)
-            } else {
-                format!("{count} {}={value}", args.label)
-            }
-        };
-        let of: Vec<String> = by_label.iter().map(of).collect();
-        let day = Timestamp::from_micros(day * Timestamp::DAY).to_string();
-        writeln!(text, "    {} {}", day.get(..10).unwrap_or(&day), of.join(", "))?;
-    }
-    Ok(())
-}
-
-fn write_difference(text: &mut String, new: &Report, old: &Report) -> std::fmt::Result {
-    let differences = new.difference_to(old);
-    if differences.is_empty() {
-        return writeln!(text, "  the same as version {}", old.version);
-    }
-    writeln!(text, "  against version {}:", old.version)?;
-    for (key, differences) in differences {
-        for difference in differences {
-            let line = match difference {
-                Difference::Fired(now) => format!("+ {}", shown(&now)),
-                Difference::Vanished(was) => format!("- {}", shown(&was)),
-                Difference::Resolved(now) => format!("~ {} (was open)", shown(&now)),
-                Difference::Changed { was, now } | Difference::Moved { was, now } => {
-                    format!("~ {} (was {})", shown(&now), shown(&was))
-                }
-            };
-            writeln!(text, "    {line}  {key}")?;
-        }
-    }
-    Ok(())
-}
-
-fn write_unmatched(text: &mut String, new: &RuleSet, old: &RuleSet) -> std::fmt::Result {
-    for rule in new.alerts.iter().filter(|rule| old.alert(rule.name()).is_none()) {
-        writeln!(text, "{} is new", rule.name())?;
-    }
-    for rule in old.alerts.iter().filter(|rule| new.alert(rule.name()).is_none()) {
-        writeln!(text, "{} is gone", rule.name())?;
-    }
-    Ok(())
-}
-
-fn shown(episode: &Episode) -> String {
-    let end = episode.resolved_at.map_or("open".to_owned(), |end| format!("resolved {end}"));
-    format!("start {}  fired {}  {end}", episode.start, episode.fired_at)
-}
-
-fn counted(count: usize, what: &str) -> String {
-    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {

@@ -1,0 +1,293 @@
+//! The readings of one device's day, or of a stretch of time, on their way to be samples.
+//!
+//! Not here: where they are read (`history`). The laws: what is held is small (40 bytes a reading, texts beside); names are
+//! looked up where they change, not for every row; of two readings of one channel, time and topic the later one counts.
+
+use std::ops::ControlFlow;
+
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
+use bytestring::ByteString;
+use hashbrown::HashMap;
+use model::{ChannelName, DeviceName, Flags, Reading, Sample, Timestamp, Value};
+
+use crate::samples::StoredSample;
+use crate::schema;
+use crate::table::Wanted;
+
+/// Most names of topics, and of channels, that are remembered; then it is begun anew.
+const NAMES_MAX: usize = 100_000;
+
+/// No text.
+const NONE: u32 = u32::MAX;
+
+/// A reading; names and texts by their places.
+#[derive(Clone, Copy)]
+struct Row {
+    time: i64,
+    received: i64,
+    /// NaN for a text: what is stored is finite.
+    number: f64,
+    device: u32,
+    topic: u32,
+    channel: u32,
+    text: u32,
+}
+
+pub(super) struct Held {
+    receipts: bool,
+    most: usize,
+    rows: Vec<Row>,
+    texts: Vec<ByteString>,
+    devices: Vec<DeviceName>,
+    topics: Register<ByteString>,
+    channels: Register<ChannelName>,
+    /// The names of the last row.
+    device: String,
+    topic: (String, u32),
+    /// `None`: not wanted.
+    channel: (String, Option<u32>),
+    /// Those of one device and time that are handed out, by topic; the first `of_time`.
+    samples: Vec<StoredSample>,
+    of_time: usize,
+}
+
+/// Names with their places.
+struct Register<T> {
+    places: HashMap<Box<str>, u32>,
+    names: Vec<T>,
+}
+
+impl<T> Register<T> {
+    fn new() -> Self {
+        Self { places: HashMap::new(), names: Vec::new() }
+    }
+
+    fn place<E>(&mut self, name: &str, make: impl FnOnce(&str) -> Result<T, E>) -> Result<u32, E> {
+        if let Some(place) = self.places.get(name) {
+            return Ok(*place);
+        }
+        let place = self.names.len() as u32;
+        self.names.push(make(name)?);
+        self.places.insert(name.into(), place);
+        Ok(place)
+    }
+}
+
+/// Takes what is held of a device.
+pub(super) type HandOut<'a, E> = &'a mut dyn FnMut(&mut Held) -> Result<(), E>;
+
+/// Why adding stopped.
+pub(super) enum Halt<E> {
+    /// More of this device would have to be held than may be.
+    Full(String),
+    /// The one who was handed something said so.
+    Other(E),
+}
+
+impl Held {
+    pub(super) fn new(receipts: bool, most: usize) -> Self {
+        Self {
+            receipts,
+            most,
+            rows: Vec::new(),
+            texts: Vec::new(),
+            devices: Vec::new(),
+            topics: Register::new(),
+            channels: Register::new(),
+            device: String::new(),
+            topic: (String::new(), 0),
+            channel: (String::new(), None),
+            samples: Vec::new(),
+            of_time: 0,
+        }
+    }
+
+    /// The columns that it reads, as [`Self::add`] finds them.
+    pub(super) fn columns(&self) -> Vec<usize> {
+        let mut columns =
+            vec![schema::DEVICE, schema::CHANNEL, schema::TIME, schema::VALUE, schema::TEXT, schema::TOPIC];
+        columns.extend(self.receipts.then_some(schema::RECEIVED_AT));
+        columns
+    }
+
+    /// How many readings are held.
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+        self.texts.clear();
+        self.devices.clear();
+        self.device.clear();
+        if self.topics.names.len() > NAMES_MAX || self.channels.names.len() > NAMES_MAX {
+            (self.topics, self.channels) = (Register::new(), Register::new());
+            (self.topic, self.channel) = ((String::new(), 0), (String::new(), None));
+        }
+    }
+
+    /// Takes in those rows of a batch that are wanted; before another device begins, calls `hand_out`, if it is given.
+    pub(super) fn add<E>(
+        &mut self,
+        batch: &RecordBatch,
+        wanted: &Wanted,
+        mut hand_out: Option<HandOut<'_, E>>,
+    ) -> Result<(), Halt<E>> {
+        let device = batch.column(0).as_string_view();
+        let channel = batch.column(1).as_string_view();
+        let time = batch.column(2).as_primitive::<TimestampMicrosecondType>().values();
+        let value = batch.column(3).as_primitive::<Float64Type>();
+        let text = batch.column(4).as_string_view();
+        let topic = batch.column(5).as_string_view();
+        let received =
+            self.receipts.then(|| batch.column(6).as_primitive::<TimestampMicrosecondType>().values());
+        let has_texts = text.null_count() < text.len();
+        let times = wanted.times();
+        for row in 0..batch.num_rows() {
+            let name = device.value(row);
+            if self.devices.is_empty() || self.device != name {
+                if let Some(hand_out) = &mut hand_out
+                    && !self.devices.is_empty()
+                {
+                    hand_out(self).map_err(Halt::Other)?;
+                    self.clear();
+                }
+                self.begin(name);
+            }
+            let name = channel.value(row);
+            if self.channel.0 != name || self.channels.names.is_empty() {
+                self.meet_channel(name, wanted);
+            }
+            let Some(channel) = self.channel.1 else { continue };
+            if !times.contains(&time[row]) {
+                continue;
+            }
+            let name = topic.value(row);
+            if self.topic.0 != name || self.topics.names.is_empty() {
+                self.meet_topic(name);
+            }
+            if self.rows.len() >= self.most {
+                return Err(Halt::Full(self.device.clone()));
+            }
+            let text = if has_texts && text.is_valid(row) {
+                self.texts.push(text.value(row).into());
+                self.texts.len() as u32 - 1
+            } else {
+                NONE
+            };
+            self.rows.push(Row {
+                time: time[row],
+                received: received.map_or(time[row], |received| received[row]),
+                number: if value.is_valid(row) { value.value(row) } else { f64::NAN },
+                device: self.devices.len() as u32 - 1,
+                topic: self.topic.1,
+                channel,
+                text,
+            });
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &str) {
+        self.device.clear();
+        self.device.push_str(name);
+        // What is stored had a valid name when it was.
+        self.devices.extend(DeviceName::sanitize(name));
+    }
+
+    #[cold]
+    fn meet_channel(&mut self, name: &str, wanted: &Wanted) {
+        name.clone_into(&mut self.channel.0);
+        let is_wanted = wanted.channels.as_ref().is_none_or(|channels| channels.contains(name));
+        let place = is_wanted.then(|| self.channels.place(name, |name| ChannelName::parse(name)));
+        self.channel.1 = place.and_then(Result::ok);
+    }
+
+    #[cold]
+    fn meet_topic(&mut self, name: &str) {
+        name.clone_into(&mut self.topic.0);
+        let Ok(place) =
+            self.topics.place(name, |name| Ok::<_, std::convert::Infallible>(ByteString::from(name)));
+        self.topic.1 = place;
+    }
+
+    /// Hands out what is held, device and time by device and time in the order of time, and lets go of it.
+    pub(super) fn hand_out(
+        &mut self,
+        take: &mut dyn FnMut(&[StoredSample]) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut rows = std::mem::take(&mut self.rows);
+        // Stable: of equals the one that was stored later stays later. A device's channels are runs in order: they are merged.
+        rows.sort_by_key(|row| (row.time, row.device, row.topic));
+        self.of_time = 0;
+        let mut flow = ControlFlow::Continue(());
+        for (at, row) in rows.iter().enumerate() {
+            let before = at.checked_sub(1).map(|before| &rows[before]);
+            match before.filter(|before| (before.time, before.device) == (row.time, row.device)) {
+                Some(before) if before.topic == row.topic => self.put(row, before.channel == row.channel),
+                Some(_) => self.begin_sample(row),
+                None => {
+                    if self.of_time > 0 {
+                        flow = take(&self.samples[..self.of_time]);
+                        if flow.is_break() {
+                            break;
+                        }
+                    }
+                    self.of_time = 0;
+                    self.begin_sample(row);
+                }
+            }
+        }
+        if flow.is_continue() && self.of_time > 0 {
+            flow = take(&self.samples[..self.of_time]);
+        }
+        rows.clear();
+        self.rows = rows;
+        self.texts.clear();
+        flow
+    }
+
+    /// The next topic of a device and time begins with this reading.
+    fn begin_sample(&mut self, row: &Row) {
+        let device = &self.devices[row.device as usize];
+        let topic = self.topics.names[row.topic as usize].clone();
+        let time = Timestamp::from_micros(row.time);
+        let received_at = Timestamp::from_micros(row.received);
+        match self.samples.get_mut(self.of_time) {
+            // What was made before is used again: no sample costs an allocation.
+            Some(stored) => {
+                if stored.sample.device != *device {
+                    stored.sample.device = device.clone();
+                }
+                (stored.topic, stored.received_at, stored.sample.time) = (topic, received_at, time);
+                stored.sample.readings.clear();
+            }
+            None => {
+                let (device, flags) = (device.clone(), Flags::empty());
+                let sample = Sample { device, time, flags, readings: Vec::new() };
+                self.samples.push(StoredSample { topic, received_at, sample });
+            }
+        }
+        self.of_time += 1;
+        self.put(row, false);
+    }
+
+    /// Puts a reading into the sample that was begun last; in the place of the last one when it is of the same channel.
+    fn put(&mut self, row: &Row, is_same_channel: bool) {
+        let value = match self.texts.get(row.text as usize) {
+            None => Value::Number(row.number),
+            Some(text) if row.number.is_nan() => Value::Text(text.clone()),
+            Some(text) => Value::BigInteger(row.number, text.clone()),
+        };
+        let stored = &mut self.samples[self.of_time - 1];
+        stored.received_at = stored.received_at.max(Timestamp::from_micros(row.received));
+        match stored.sample.readings.last_mut().filter(|_| is_same_channel) {
+            Some(same) => same.value = value,
+            None => {
+                let channel = self.channels.names[row.channel as usize].clone();
+                stored.sample.readings.push(Reading { channel, value });
+            }
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The past as samples: every reading once, in the order that was asked for, however little is held at a time.
+
+use std::ops::ControlFlow;
+
+use futures::executor::block_on;
+use host::sim::Machine;
+use model::{DeviceName, Sample, Timestamp};
+use series::{Met, Offline, Past, PastOrder, QueryError, Selection, StoredSample};
+
+use crate::support::{START, message, open, records};
+
+const MINUTE: i64 = 60_000_000;
+
+/// Three devices over two days and a bit, in column files and in memory, some readings late, twice, or said otherwise later;
+/// one device says different things of one time over two topics.
+fn fill(store: &Offline) {
+    let mut messages = Vec::new();
+    for round in 0..300 {
+        let at = START + round * 10 * MINUTE;
+        for device in ["c", "a", "b"] {
+            let fields = format!("{{\"ts\":{at},\"temperature\":{round},\"state\":\"s{}\"}}", round % 3);
+            messages.push(message(&format!("dt/{device}/climate"), fields, at + 1_000));
+        }
+        messages.push(message("dt/a/air", format!("{{\"ts\":{at},\"co2\":{}}}", round + 400), at + 2_000));
+        if round % 50 == 49 {
+            // An hour ago once more, with another value, received now.
+            let ago = at - 60 * MINUTE;
+            messages.push(message(
+                "dt/b/climate",
+                format!("{{\"ts\":{ago},\"temperature\":-1}}"),
+                at + 3_000,
+            ));
+        }
+    }
+    let mut from = 1;
+    for part in messages.chunks(400) {
+        store.apply(&records(from, part.to_vec()));
+        from += part.len() as u64;
+        if from < 1_000 {
+            store.flush().expect("flushed");
+        }
+    }
+}
+
+fn past(store: &Offline, past: Past) -> Result<Vec<StoredSample>, QueryError> {
+    let take = |all: &mut Vec<StoredSample>, met: Met<'_>| {
+        if let Met::Samples(samples) = met {
+            all.extend(samples.iter().cloned());
+        }
+        ControlFlow::Continue(())
+    };
+    block_on(store.series().past(past, Vec::new(), take))
+}
+
+fn asked(order: PastOrder) -> Past {
+    Past { selection: Selection::default(), order, receipts: true, held_max: series::HELD_MAX }
+}
+
+/// What another way of reading the same says: without flags, the readings by name.
+fn all(store: &Offline, selection: &Selection) -> Vec<StoredSample> {
+    let samples = block_on(store.series().samples(selection, 0, 1_000_000)).expect("samples");
+    samples.into_iter().map(plain).collect()
+}
+
+fn plain(mut stored: StoredSample) -> StoredSample {
+    stored.sample.flags = model::Flags::empty();
+    stored.sample.readings.sort_by(|a, b| a.channel.cmp(&b.channel));
+    stored
+}
+
+fn by_time(mut samples: Vec<StoredSample>) -> Vec<StoredSample> {
+    let key = |sample: &Sample| (sample.time, sample.device.clone());
+    samples.sort_by(|a, b| (key(&a.sample), &a.topic).cmp(&(key(&b.sample), &b.topic)));
+    samples.into_iter().map(plain).collect()
+}
+
+#[test]
+fn the_past_is_every_reading_once_in_the_order_that_was_asked_for() {
+    let store = open(&Machine::new(1).host());
+    fill(&store);
+    let expect = all(&store, &Selection::default());
+    assert_eq!(expect.len(), 1_200);
+    let devices = past(&store, asked(PastOrder::Devices)).expect("read");
+    let order: Vec<(i64, DeviceName, Timestamp)> = devices
+        .iter()
+        .map(|stored| (stored.sample.time.day(), stored.sample.device.clone(), stored.sample.time))
+        .collect();
+    assert!(order.is_sorted(), "day by day, device by device, by time");
+    assert_eq!(by_time(devices), expect);
+    // As much as is wanted at once, and so little that a day is read in many stretches.
+    for held_max in [series::HELD_MAX, 40, 7] {
+        let times = past(&store, Past { held_max, ..asked(PastOrder::Times) }).expect("read");
+        let order: Vec<(Timestamp, DeviceName)> =
+            times.iter().map(|stored| (stored.sample.time, stored.sample.device.clone())).collect();
+        assert!(order.is_sorted(), "by time and device");
+        assert_eq!(by_time(times), expect, "{held_max}");
+    }
+}
+
+#[test]
+fn the_past_is_what_was_selected_of_it() {
+    let store = open(&Machine::new(1).host());
+    fill(&store);
+    let selection = Selection {
+        from: Some(Timestamp::from_micros(START + 95 * MINUTE)),
+        to: Some(Timestamp::from_micros(START + 1_500 * MINUTE)),
+        devices: vec!["a".to_owned(), "b".to_owned()],
+        channels: vec!["co2".to_owned(), "state".to_owned()],
+    };
+    let expect = all(&store, &selection);
+    assert!(!expect.is_empty());
+    for order in [PastOrder::Devices, PastOrder::Times] {
+        let found = past(&store, Past { selection: selection.clone(), ..asked(order) }).expect("read");
+        assert_eq!(by_time(found), expect, "{order:?}");
+    }
+}
+
+#[test]
+fn what_is_too_much_to_be_held_is_refused_and_who_has_seen_enough_is_left_alone() {
+    let store = open(&Machine::new(1).host());
+    fill(&store);
+    let dense = past(&store, Past { held_max: 40, ..asked(PastOrder::Devices) }).expect_err("too much");
+    assert_eq!(
+        dense.to_string(),
+        "`a` has more than 40 readings to be looked at on 2026-11-22",
+        "a device's day cannot be divided"
+    );
+    // Seven readings have one time.
+    let dense = past(&store, Past { held_max: 6, ..asked(PastOrder::Times) }).expect_err("too much");
+    assert!(dense.hint().is_some_and(|hint| hint.contains("a part of that day")));
+    let take = |seen: &mut u32, met: Met<'_>| {
+        *seen += u32::from(matches!(met, Met::Samples(_)));
+        if *seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    assert_eq!(block_on(store.series().past(asked(PastOrder::Times), 0, take)).expect("read"), 3);
+}
