@@ -46,11 +46,13 @@ pub(super) struct Standing<T> {
     pub(super) is_dirty: bool,
     /// The episode that is firing and was late when it was learnt: a fresh sample makes it urgent.
     pub(super) late: Option<Box<rules::Episode>>,
+    /// The state was made of what is stored: everything up to this `seq` is in it, though it is read only now.
+    pub(super) included: u64,
 }
 
 impl<T> Standing<T> {
     pub(super) fn new(state: T) -> Self {
-        Self { state, is_dirty: true, late: None }
+        Self { state, is_dirty: true, late: None, included: 0 }
     }
 }
 
@@ -164,6 +166,9 @@ impl Entry {
         let standing = self.folds.entry(key.clone()).or_insert_with(|| Standing::new(Fold::new(&self.rule)));
         if !is_known && self.is_new {
             look_again(&mut self.looks, key, arrived);
+            return;
+        }
+        if arrived.seq <= standing.included {
             return;
         }
         let mut transitions = Vec::new();

@@ -39,7 +39,9 @@ pub(super) struct Question {
 /// Looks, further and further back until it begins with a settled sample.
 pub(super) async fn look(series: &Series, question: &Question) -> Result<Refolded, QueryError> {
     let Question { rule, members, changed, live, newest, seq } = question;
-    let to = newest.map_or(changed.last, |newest| newest.max(changed.last)).plus_micros(1);
+    // Without a state to come back to it goes on to the end of what is stored.
+    let to =
+        live.as_ref().map(|_| newest.map_or(changed.last, |newest| newest.max(changed.last)).plus_micros(1));
     let mut back = first_back(rule.look_back(), rule.for_micros());
     let subjects: HashMap<&str, &Subject> =
         members.iter().map(|(device, subject)| (device.as_str(), &**subject)).collect();
@@ -47,7 +49,7 @@ pub(super) async fn look(series: &Series, question: &Question) -> Result<Refolde
         let from = (back < BACK_MICROS_MAX).then(|| changed.first.plus_micros(-back));
         let selection = Selection {
             from,
-            to: Some(to),
+            to,
             devices: members.iter().map(|(device, _)| device.to_string()).collect(),
             channels: rule.channels().iter().map(ToString::to_string).collect(),
         };

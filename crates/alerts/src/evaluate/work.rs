@@ -74,7 +74,9 @@ pub(super) struct Work {
     names: Names,
     nodes: Nodes,
     backlog: VecDeque<Record>,
-    /// The `seq` that the regular reader has given; those in the backlog are not read yet.
+    /// The highest `seq` that was judged: what a look reads has everything in it that the states have.
+    seen: u64,
+    /// Of what is known of devices: another one, and rules see them anew.
     revision: u64,
     urgent_within: i64,
     clocks: (Timestamp, u64),
@@ -114,6 +116,7 @@ impl Work {
             names: Names::new(),
             nodes,
             backlog: VecDeque::new(),
+            seen: 0,
             revision,
             urgent_within,
             clocks: (now, mono),
@@ -132,6 +135,7 @@ impl Work {
         let mut urgent = self.parts.journal.reader(self.marks.urgent + 1, Chains::Urgent);
         let mut regular = self.parts.journal.reader(self.marks.regular + 1, Chains::Regular);
         consumer.report(self.marks.urgent.min(self.marks.regular));
+        self.show();
         loop {
             if *stopping.borrow() {
                 break;
@@ -237,6 +241,7 @@ impl Work {
         let mut said = Vec::new();
         let mut heard = Vec::with_capacity(records.len());
         for record in records {
+            self.seen = self.seen.max(record.seq);
             if self.judge(record, &mut said).await {
                 heard.push((record.message.received_at, record.message.lane.is_urgent()));
             }

@@ -205,6 +205,68 @@ async fn an_alert_whose_start_moves_stays_the_same_alert_and_pages_nobody_again(
     site.close().await;
 }
 
+/// One step of a history: so much later a device says what it measured so many minutes after the beginning.
+type Said = (u64, i64, f64);
+
+/// Hot, its start moved by late data, an alert that is taken back by more, over, and hot again.
+const HISTORY: [Said; 14] = [
+    (120, 2, 35.0),
+    (300, 7, 35.0),
+    (60, 8, 35.0),
+    (5, 1, 35.0),
+    (5, 0, 35.0),
+    (40, 3, 20.0),
+    (300, 14, 35.0),
+    (60, 15, 20.0),
+    (60, 16, 35.0),
+    (360, 22, 35.0),
+    (60, 23, 35.0),
+    (5, 20, 20.0),
+    (60, 25, 35.0),
+    (60, 26, 20.0),
+];
+
+/// What came of the history, with the power going after the step `crash`, and with it all that was known of how far the journal
+/// was read: every episode, and every notice.
+async fn came_of(crash: Option<usize>) -> (Vec<String>, Vec<(String, Vec<String>)>) {
+    let mut ground = Ground::new();
+    let mut site = ground.start(HOT).await;
+    let begin = site.now();
+    for (step, (later, minute, degrees)) in HISTORY.into_iter().enumerate() {
+        site.pass(later).await;
+        site.hear("a", begin.plus_micros(minute * MINUTE), &temperature(degrees)).await;
+        if crash == Some(step) {
+            site.forget_positions().await;
+            ground.crash(site).await;
+            site = ground.start(HOT).await;
+            site.judged().await;
+        }
+    }
+    site.pass(60).await;
+    let filter = alerts::EpisodeFilter { rule: Some("Hot".to_owned()), ..Default::default() };
+    let (found, _) = site.alerts.episodes(filter, None, 100).await.expect("read");
+    let episodes = found.iter().map(|shown| {
+        let one = &shown.episode;
+        format!("{} {} {} {:?} {}", shown.id, one.started_at, one.fired_at, one.resolved_at, one.late)
+    });
+    let notices = site.notices().await.into_iter().map(|notice| (notice.title, notice.lines));
+    let came = (episodes.collect(), notices.collect());
+    site.close().await;
+    came
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_at_any_moment_changes_no_alert_and_no_notice() {
+    let expected = came_of(None).await;
+    let words = expected.1.iter().map(|(title, _)| title.split(' ').next().unwrap_or_default());
+    let told = ["[FIRING:1]", "[RETRACTED]", "[FIRING:1]", "[RESOLVED]", "[FIRING:1]", "[RETRACTED]"];
+    assert_eq!(words.collect::<Vec<_>>(), told, "{expected:#?}");
+    assert_eq!(expected.0.len(), 1, "{expected:#?}");
+    for crash in 0..HISTORY.len() {
+        assert_eq!(came_of(Some(crash)).await, expected, "after step {crash}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shuffled_live_no_notice_leaves_for_an_episode_that_vanishes_within_group_wait() {
     let rules = "

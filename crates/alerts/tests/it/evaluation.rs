@@ -113,6 +113,27 @@ async fn a_crash_changes_no_episode() {
     site.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_urgent_is_judged_while_a_backlog_waits() {
+    let site = Ground::new().start(&HOT.replace("    for: 5m\n", "")).await;
+    let now = site.now();
+    let hot = |device: String| Message { received_at: now, ..telemetry(&device, now, "\"temperature\":35") };
+    let backlog = (0..5_000).map(|n| hot(format!("d-{n}"))).collect();
+    site.journal.append(backlog).await.expect("durable");
+    let alarm = Message { lane: model::Lane::Alarm, ..hot("smoke".to_owned()) };
+    site.journal.append(vec![alarm]).await.expect("durable");
+    site.judged().await;
+    let read = site.catalog.read_async(|connection| {
+        let sql = "SELECT key FROM alert_episodes ORDER BY turn";
+        Ok::<_, catalog::ReadError>(connection.query(sql, catalog::params![], |row| row.get::<String>(0))?)
+    });
+    let order = read.await.expect("read");
+    assert_eq!(order.len(), 5_001);
+    let place = order.iter().position(|key| key.contains("smoke")).expect("it fired");
+    assert!(place < 4_000, "{place} alerts of the backlog went before it");
+    site.close().await;
+}
+
 const HOT: &str = "
 groups:
 - name: g

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alerts::{Alerts, Config, EvaluateParts, Evaluation, InboxEntry, URGENT_WITHIN};
-use catalog::{Catalog, ReadError, params};
+use catalog::{Catalog, ReadError, WriteError, params};
 use host::sim::Machine;
 use host::{Host, Shutdown};
 use identity::Identity;
@@ -204,6 +204,18 @@ impl Site {
             told.await.expect("read") > Some(0)
         })
         .await;
+    }
+
+    /// Loses the states of rules and how far they are, as a crash does with what was not saved yet: the next start reads
+    /// everything again.
+    pub(crate) async fn forget_positions(&self) {
+        self.evaluation.close().await;
+        let forgotten = self.catalog.write(|tx| {
+            tx.execute("DELETE FROM rule_states", params![])?;
+            tx.execute("UPDATE rule_marks SET value = 0 WHERE name IN ('urgent', 'regular')", params![])?;
+            Ok::<_, WriteError>(())
+        });
+        forgotten.await.expect("written");
     }
 
     /// Waits until it is so.

@@ -39,13 +39,17 @@ impl Work {
         let state = entry.folds.get(&key).map(|standing| &standing.state);
         let newest = state.and_then(Fold::newest);
         let live = state.filter(|_| self.is_caught_up).cloned();
+        // Not only what came late: a state made of less than it had seen would have lost what came between. After a start the
+        // episodes that are known are those of all that was durable then.
+        let at_least = if self.is_caught_up { self.seen } else { self.seen.max(self.catch_up_to) };
+        let seq = look.seq.max(at_least);
         let question = Question {
             rule: Arc::clone(&rule),
             members: entry.members(&self.parts.identity, &key),
             changed: look.changed,
             live,
             newest,
-            seq: look.seq,
+            seq,
         };
         let found = match look::look(&self.parts.series, &question).await {
             Ok(found) => found,
@@ -97,6 +101,7 @@ impl Work {
             let standing =
                 self.book.entries[at].folds.entry(key).or_insert_with(|| Standing::new(Fold::new(&rule)));
             standing.state = fold;
+            standing.included = seq;
             standing.is_dirty = true;
             standing.late = open.filter(|_| is_stale).map(|episode| Box::new(episode.clone()));
         }
