@@ -7,6 +7,7 @@
     reason = "a test of the binary stands outside the house: it has a clock and files"
 )]
 
+mod alarms;
 mod alerts;
 mod aws_sdk;
 mod backtest;
@@ -23,6 +24,7 @@ mod edge;
 mod export;
 mod grafana;
 mod handshakes;
+mod hook;
 mod import;
 mod keys;
 mod manual;
