@@ -167,6 +167,11 @@ receivers:
     failing.set(Manner::Answers(200));
     hanging.set(Manner::Answers(200));
     running.until(&house, "sent", 60).await;
+    let made = house.catalog.read::<_, ReadError>(|connection| {
+        let sql = "SELECT notice FROM alert_deliveries WHERE way = 'all/webhook/0' ORDER BY turn";
+        Ok(connection.query(sql, params![], |row| Ok(row.get::<alerts::NoticeId>(0)?.to_string()))?)
+    });
+    let made = made.expect("read");
     for receiver in [&failing, &hanging] {
         let got = receiver.got();
         let keys: Vec<_> =
@@ -176,6 +181,9 @@ receivers:
         distinct.sort();
         distinct.dedup();
         assert_eq!(distinct.len(), 20, "nothing is lost");
+        let mut first = keys.clone();
+        first.dedup();
+        assert_eq!(first, made, "in the order in which they were made");
     }
     running.stop().await;
 }
@@ -255,15 +263,16 @@ async fn a_kill_between_send_and_record_sends_again_under_the_same_id_and_nothin
     assert_eq!(got[0].header("idempotency-key"), got[1].header("idempotency-key"));
     running.stop().await;
 
-    // From here on a restart repeats nothing.
-    for _ in 0..3 {
+    // From here on a restart repeats nothing: when something new got through, everything else was looked at.
+    for restart in 0..3 {
         let running = Running::start(&house, &config).await;
         running.store(&house, &fired).await;
-        running.store(&house, &[Transition::Fired(firing("Other", "b", 0))]).await;
-        running.until(&house, "sent", 2).await;
+        let marker = firing(&format!("Marker{restart}"), "b", 0);
+        running.store(&house, &[Transition::Fired(marker)]).await;
+        running.until(&house, "sent", 2 + restart).await;
         running.kill().await;
     }
-    assert_eq!(receiver.got().len(), 3);
+    assert_eq!(receiver.got().len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

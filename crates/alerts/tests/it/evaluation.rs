@@ -68,7 +68,8 @@ async fn assert_the_answers(site: &Site) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_recording_of_an_office_gives_its_answers() {
     let Some(messages) = office() else { return };
-    let site = Ground::new().start(OFFICE).await;
+    let ground = Ground::new();
+    let site = ground.start(OFFICE).await;
     site.send(messages.clone()).await;
     assert_the_answers(&site).await;
     // Every row once more: a repeat changes nothing.
@@ -80,7 +81,8 @@ async fn the_recording_of_an_office_gives_its_answers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recording_out_of_order_gives_the_same_episodes() {
     let Some(messages) = office() else { return };
-    let site = Ground::new().start(OFFICE).await;
+    let ground = Ground::new();
+    let site = ground.start(OFFICE).await;
     let mut days: Vec<Vec<Message>> = vec![Vec::new()];
     for message in messages {
         let is_new_day = |last: &Message| {
@@ -115,7 +117,8 @@ async fn a_crash_changes_no_episode() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_urgent_is_judged_while_a_backlog_waits() {
-    let site = Ground::new().start(&HOT.replace("    for: 5m\n", "")).await;
+    let ground = Ground::new();
+    let site = ground.start(&HOT.replace("    for: 5m\n", "")).await;
     let now = site.now();
     let hot = |device: String| Message { received_at: now, ..telemetry(&device, now, "\"temperature\":35") };
     let backlog = (0..5_000).map(|n| hot(format!("d-{n}"))).collect();

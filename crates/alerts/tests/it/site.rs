@@ -20,16 +20,17 @@ use series::Series;
 
 pub(crate) const MINUTE: i64 = 60 * Timestamp::SECOND;
 
-/// Everything goes to the inbox, and each heartbeat at once and alone.
-const INBOX: &str = "
+/// Everything is told, what is late elsewhere, and each heartbeat at once and alone.
+const TELLING: &str = "
 route:
-  receiver: inbox
+  receiver: pager
   group_by: ['...']
   group_wait: 30s
   group_interval: 10s
   routes:
   - {matchers: [alertname=~Heartbeat.*], group_wait: 0s}
   - {matchers: ['severity=\"critical\"'], group_wait: 0s}
+receivers: [{name: pager, inbox: true}]
 refire: 0s
 ";
 
@@ -63,7 +64,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     pub(crate) fn new() -> Self {
-        Self::telling(INBOX)
+        Self::telling(TELLING)
     }
 
     /// With a configuration of the test's own; it needs a route for `Heartbeat…` if the test lets time pass.
@@ -206,12 +207,14 @@ impl Site {
         .await;
     }
 
-    /// Loses the states of rules and how far they are, as a crash does with what was not saved yet: the next start reads
-    /// everything again.
-    pub(crate) async fn forget_positions(&self) {
+    /// Loses how far rules have read, and their states unless `but_states` is said, as a crash does with what was not stored
+    /// yet: the next start reads everything again.
+    pub(crate) async fn forget_positions(&self, but_states: bool) {
         self.evaluation.close().await;
-        let forgotten = self.catalog.write(|tx| {
-            tx.execute("DELETE FROM rule_states", params![])?;
+        let forgotten = self.catalog.write(move |tx| {
+            if !but_states {
+                tx.execute("DELETE FROM rule_states", params![])?;
+            }
             tx.execute("UPDATE rule_marks SET value = 0 WHERE name IN ('urgent', 'regular')", params![])?;
             Ok::<_, WriteError>(())
         });

@@ -103,7 +103,8 @@ async fn assert_the_alarms(site: &Site, about: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_is_judged_by_what_its_births_told() {
     let routes = routes("telemetry");
-    let site = Ground::new().start_with(RULES, routes.clone()).await;
+    let ground = Ground::new();
+    let site = ground.start_with(RULES, routes.clone()).await;
     site.send(a_day(&routes)).await;
     assert_the_alarms(&site, "live").await;
     site.close().await;
