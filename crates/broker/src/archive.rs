@@ -6,9 +6,11 @@
 //! - **Effect and position move together.** After a crash the table is as of its position, and the journal brings the
 //!   rest again.
 //! - The table holds what memory holds: the bounds of the one are the bounds of the other.
+//! - What a message carries is sealed.
 //!
 //! ```sql
-//! broker_retained  (topic, seq, qos, received_at, expires_at, packet)   packet: an MQTT 5 PUBLISH of QoS 0
+//! broker_retained  (topic, seq, qos, received_at, expires_at, packet, device, is_sealed)
+//!                  packet: an MQTT 5 PUBLISH of QoS 0, sealed; in the clear where a version before 6 wrote it
 //! broker_positions (consumer, seq)
 //! ```
 
@@ -19,12 +21,14 @@ use std::time::Duration;
 use bytes::BytesMut;
 use catalog::{Catalog, Migration, WriteError, params};
 use hashbrown::HashMap;
+use host::Host;
 use journal::{Chains, Consumer, Hold, Journal, ReadError, Reader};
 use model::{DeviceName, Lane, Message, Origin, Qos, Timestamp, TopicName};
 use mqtt::{Decoder, Packet, Publish, PublishProperties, Side, Version};
 use parking_lot::Mutex;
 
 use crate::StartError;
+use crate::at_rest;
 use crate::link::{APPLIED, Link};
 use crate::retained::Kept;
 use crate::shared::Shared;
@@ -60,6 +64,14 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
     Migration { room: "broker", version: 3, sql: crate::store::SQL_STEPS },
     Migration { room: "broker", version: 4, sql: crate::store::SQL_OWNERS },
     Migration { room: "broker", version: 5, sql: "ALTER TABLE broker_retained ADD COLUMN device TEXT;" },
+    Migration {
+        room: "broker",
+        version: 6,
+        sql: "
+        ALTER TABLE broker_retained ADD COLUMN is_sealed BIGINT NOT NULL DEFAULT 0;
+        ALTER TABLE broker_wills ADD COLUMN is_sealed BIGINT NOT NULL DEFAULT 0;
+    ",
+    },
 ];
 
 /// How far the retained messages in memory have followed the journal, and who waits for them.
@@ -96,6 +108,9 @@ impl Applied {
     }
 }
 
+/// The table, as what is sealed in it is bound to it.
+const TABLE: &str = "broker_retained";
+
 /// Changes of topics that the table does not have yet: the message, or nothing.
 type Changes = HashMap<TopicName, Option<Arc<Kept>>>;
 
@@ -119,11 +134,14 @@ impl Archive {
         let failed = |error: catalog::ReadError| StartError::Retained(Box::new(error));
         let (position, rows) = shared.catalog.read(read_table).map_err(failed)?;
         let (now, now_mono) = (shared.host.clock.now(), shared.host.clock.mono_micros());
-        let boot = shared.host.boot;
+        let mut changes = Changes::new();
         for row in rows {
-            let seq = row.seq;
-            if let Some(message) = row.message(now, now_mono, boot) {
-                shared.retained.apply(&message, seq, &shared.tallies);
+            let (seq, is_sealed) = (row.seq, row.is_sealed);
+            let Some(message) = row.message(&shared.host, now, now_mono) else { continue };
+            shared.retained.apply(&message, seq, &shared.tallies);
+            if !is_sealed {
+                let topic = crate::retained::own(&message.topic);
+                changes.insert(topic, shared.retained.find(&message.topic));
             }
         }
         let journal: &Journal = &shared.journal;
@@ -133,7 +151,8 @@ impl Archive {
             shared: Arc::clone(shared),
             position,
             saved: position,
-            changes: Changes::new(),
+            // What lies in the clear is written anew, sealed.
+            changes,
         };
         archive.consumer.report(position);
         let durable = journal.durable_seq();
@@ -213,8 +232,11 @@ impl Archive {
         let position = self.position;
         let (catalog, clock) = (self.shared.catalog.clone(), Arc::clone(&self.shared.host.clock));
         let (now, now_mono) = (clock.now(), clock.mono_micros());
-        let rows: Vec<Row> =
-            changes.iter().map(|(topic, kept)| Row::of(topic, kept.as_deref(), now, now_mono)).collect();
+        let host = &self.shared.host;
+        let rows: Vec<Row> = changes
+            .iter()
+            .map(|(topic, kept)| Row::of(host, topic, kept.as_deref(), now, now_mono))
+            .collect();
         let writing = write_table(&catalog, rows, position);
         tokio::pin!(writing);
         let mut is_closed = false;
@@ -256,12 +278,13 @@ struct Row {
     received_at: Timestamp,
     expires_at: Option<Timestamp>,
     packet: Option<Vec<u8>>,
+    is_sealed: bool,
     /// Whose it is, if a device's.
     device: Option<String>,
 }
 
 impl Row {
-    fn of(topic: &TopicName, kept: Option<&Kept>, now: Timestamp, now_mono: u64) -> Self {
+    fn of(host: &Host, topic: &TopicName, kept: Option<&Kept>, now: Timestamp, now_mono: u64) -> Self {
         let topic = topic.clone();
         let Some(Kept { message, seq }) = kept else {
             return Self {
@@ -271,6 +294,7 @@ impl Row {
                 received_at: now,
                 expires_at: None,
                 packet: None,
+                is_sealed: true,
                 device: None,
             };
         };
@@ -298,14 +322,16 @@ impl Row {
             qos: message.qos as u8,
             received_at: message.received_at,
             expires_at,
-            packet: is_packet.then(|| packet.to_vec()),
+            packet: is_packet.then(|| at_rest::seal(host, TABLE, message.topic.as_str(), &packet)),
+            is_sealed: true,
             device: message.origin.device.as_ref().map(ToString::to_string),
         }
     }
 
     /// The message as it was, for the clocks of this start; `None` when its time is over or the row is no packet.
-    fn message(self, now: Timestamp, now_mono: u64, boot: u32) -> Option<Message> {
-        let mut packet = BytesMut::from(self.packet?.as_slice());
+    fn message(self, host: &Host, now: Timestamp, now_mono: u64) -> Option<Message> {
+        let packet = at_rest::open(host, TABLE, self.topic.as_str(), self.packet?, self.is_sealed)?;
+        let mut packet = BytesMut::from(packet.as_slice());
         let mut decoder = Decoder::new(Side::Server, usize::MAX);
         decoder.set_version(Version::V5);
         let Ok(Some(Packet::Publish(publish))) = decoder.decode(&mut packet) else {
@@ -337,7 +363,7 @@ impl Row {
             to: None,
             origin: Arc::new(Origin {
                 device: self.device.and_then(|device| DeviceName::parse(device).ok()),
-                ..Origin::inside(boot)
+                ..Origin::inside(host.boot)
             }),
         })
     }
@@ -350,7 +376,7 @@ fn read_table(connection: &catalog::Connection<'_>) -> Result<(u64, Vec<Row>), c
         |row| row.get(0),
     )?;
     let rows = connection.query(
-        "SELECT topic, seq, qos, received_at, expires_at, packet, device FROM broker_retained",
+        "SELECT topic, seq, qos, received_at, expires_at, packet, device, is_sealed FROM broker_retained",
         params![],
         |row| {
             let topic: String = row.get(0)?;
@@ -364,6 +390,7 @@ fn read_table(connection: &catalog::Connection<'_>) -> Result<(u64, Vec<Row>), c
                 expires_at: row.get(4)?,
                 packet: row.get(5)?,
                 device: row.get(6)?,
+                is_sealed: row.get::<i64>(7)? != 0,
             }))
         },
     )?;
@@ -376,11 +403,11 @@ async fn write_table(catalog: &Catalog, rows: Vec<Row>, position: u64) -> Result
             for row in &rows {
                 match &row.packet {
                     Some(packet) => transaction.execute(
-                        "INSERT INTO broker_retained (topic, seq, qos, received_at, expires_at, packet, device)
-                         VALUES ($1, $2, $3, $4, $5, $6, $7)
+                        "INSERT INTO broker_retained (topic, seq, qos, received_at, expires_at, packet, device, is_sealed)
+                         VALUES ($1, $2, $3, $4, $5, $6, $7, 1)
                          ON CONFLICT (topic) DO UPDATE SET seq = excluded.seq, qos = excluded.qos,
                            received_at = excluded.received_at, expires_at = excluded.expires_at,
-                           packet = excluded.packet, device = excluded.device",
+                           packet = excluded.packet, device = excluded.device, is_sealed = 1",
                         params![
                             row.topic.as_str(),
                             row.seq,

@@ -47,6 +47,7 @@
 
 mod admission;
 mod archive;
+mod at_rest;
 mod backlog;
 mod bridge;
 mod broker;

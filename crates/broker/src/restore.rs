@@ -46,8 +46,10 @@ struct Since {
 /// # Errors
 /// [`StartError::Sessions`] when the catalog or the journal cannot be read.
 pub(crate) fn open(shared: &Arc<Shared>) -> Result<(u64, Consumer), StartError> {
-    let Loaded { position, sessions: rows, released, groups, wills } =
-        shared.catalog.read(store::load).map_err(|error| StartError::Sessions(Box::new(error)))?;
+    let Loaded { position, sessions: rows, released, groups, wills } = shared
+        .catalog
+        .read(|connection| store::load(&shared.host, connection))
+        .map_err(|error| StartError::Sessions(Box::new(error)))?;
     let durable = shared.journal.durable_seq();
     let consumer = shared.journal.consumer(store::CONSUMER, Hold::Builtin);
     consumer.report(position);

@@ -16,7 +16,8 @@
 //! broker_outgoing (session, serial, is_received, delivery)    QoS 2 on its way out
 //! broker_backlog  (owner, chunk, first, entries)              what waits, of a session or a group
 //! broker_groups   (id, name, since, head, ends, returned)     shared subscriptions
-//! broker_wills    (id, client_id, principal, principal_name, session, due, packet)   due: NULL while connected
+//! broker_wills    (id, client_id, principal, principal_name, session, due, packet, is_sealed)   due: NULL while connected;
+//!                 packet: sealed, in the clear where an older version wrote it
 //! ```
 
 mod form;
@@ -29,6 +30,7 @@ use hashbrown::HashMap;
 use model::{Principal, Timestamp};
 use mqtt::Version;
 
+use crate::at_rest;
 use crate::backlog::{Changes, Chunk};
 use crate::group;
 use crate::outbox::{Saved, Steps};
@@ -40,6 +42,9 @@ pub(crate) use self::load::{GroupRow, Loaded, Released, Row, WillRow, load};
 
 /// The name under which the journal and the table of positions know it.
 pub(crate) const CONSUMER: &str = "broker.sessions";
+
+/// The table of wills, as what is sealed in it is bound to it.
+const WILLS: &str = "broker_wills";
 
 /// The tables of sessions.
 pub(crate) const SQL: &str = "
@@ -257,10 +262,11 @@ impl KeptWill {
 /// Makes a will durable: of the session with the row `session`, or (0) of one that ends with its connection.
 pub(crate) async fn keep_will(shared: &Shared, will: KeptWill, session: u64) -> Result<(), WriteError> {
     let KeptWill { id, client_id, principal: (kind, name), packet } = will;
+    let packet = at_rest::seal(&shared.host, WILLS, &id.to_string(), &packet);
     let write = move |transaction: &Transaction<'_>| {
         transaction.execute(
-            "INSERT INTO broker_wills (id, client_id, principal, principal_name, session, due, packet)
-             VALUES ($1, $2, $3, $4, $5, NULL, $6)",
+            "INSERT INTO broker_wills (id, client_id, principal, principal_name, session, due, packet, is_sealed)
+             VALUES ($1, $2, $3, $4, $5, NULL, $6, 1)",
             params![id, client_id, kind, name, session, packet],
         )?;
         Ok(())
@@ -489,7 +495,7 @@ mod tests {
         drop(catalog);
         let catalog = catalog::Catalog::open(&file, all, &host).expect("as it is");
         insert(&catalog, 2, "v");
-        let mut rows = catalog.read(load).expect("read").sessions;
+        let mut rows = catalog.read(|connection| load(&host, connection)).expect("read").sessions;
         rows.sort_by_key(|row| row.id);
         let rows: Vec<_> =
             rows.into_iter().map(|row| (row.id, row.principal, row.device, row.since)).collect();

@@ -6,10 +6,12 @@
 use bytestring::ByteString;
 use catalog::params;
 use hashbrown::HashMap;
+use host::Host;
 use model::{DeviceName, Principal, Timestamp, TopicFilter};
 use mqtt::Version;
 
-use super::{CONSUMER, form};
+use super::{CONSUMER, WILLS, form};
+use crate::at_rest;
 use crate::backlog::{self, Chunk};
 use crate::group;
 use crate::outbox::{Back, OnRecord};
@@ -69,7 +71,7 @@ pub(crate) struct Loaded {
 }
 
 /// Reads everything. A row that is damaged is named and left out.
-pub(crate) fn load(connection: &catalog::Connection<'_>) -> Result<Loaded, catalog::ReadError> {
+pub(crate) fn load(host: &Host, connection: &catalog::Connection<'_>) -> Result<Loaded, catalog::ReadError> {
     let position = connection.query_one(
         "SELECT seq FROM broker_positions WHERE consumer = $1",
         params![CONSUMER],
@@ -182,18 +184,19 @@ pub(crate) fn load(connection: &catalog::Connection<'_>) -> Result<Loaded, catal
         },
     )?;
     let wills = connection.query(
-        "SELECT id, client_id, principal, principal_name, session, due, packet FROM broker_wills",
+        "SELECT id, client_id, principal, principal_name, session, due, packet, is_sealed FROM broker_wills",
         params![],
         |row| {
-            let (client_id, name, packet): (String, Vec<u8>, Vec<u8>) =
-                (row.get(1)?, row.get(3)?, row.get(6)?);
-            let (Some(principal), Some(will)) = (principal_of(row.get(2)?, &name), form::read_will(&packet))
-            else {
+            let (id, client_id, name, packet): (u64, String, Vec<u8>, Vec<u8>) =
+                (row.get(0)?, row.get(1)?, row.get(3)?, row.get(6)?);
+            let packet = at_rest::open(host, WILLS, &id.to_string(), packet, row.get::<i64>(7)? != 0);
+            let will = packet.and_then(|packet| form::read_will(&packet));
+            let (Some(principal), Some(will)) = (principal_of(row.get(2)?, &name), will) else {
                 tracing::error!(client_id, "a will in the catalog is damaged; it is left out");
                 return Ok(None);
             };
             let client_id = client_id.into();
-            let (id, session, due) = (row.get(0)?, row.get(4)?, row.get(5)?);
+            let (session, due) = (row.get(4)?, row.get(5)?);
             Ok(Some(WillRow { id, client_id, principal, session, due, will }))
         },
     )?;

@@ -9,6 +9,7 @@
 
 mod alarms;
 mod alerts;
+mod at_rest;
 mod aws_sdk;
 mod backtest;
 mod backup;
