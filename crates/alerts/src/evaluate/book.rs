@@ -8,9 +8,10 @@ use std::sync::Arc;
 use hashbrown::{HashMap, HashSet};
 use identity::{DeviceState, Identity};
 use model::{DeviceName, Flags, Sample, Timestamp, TopicName};
-use rules::{Changed, Counts, Fold, Key, Presence, Rule, Silence, Step, Subject, Transition};
+use rules::{Counts, Fold, Key, Presence, Rule, Silence, Step, Subject, Transition};
 
 use super::told::{self, Learnt};
+use super::waiting::{Look, Looks};
 
 /// Most topics whose rules are remembered; then it is begun anew.
 const TOPICS_MAX: usize = 100_000;
@@ -27,17 +28,6 @@ pub(super) struct Said {
     pub(super) learnt: Learnt,
     /// Not late any more: it still holds at a fresh sample.
     pub(super) is_fresh_again: bool,
-}
-
-/// A stretch of time that must be looked at again.
-#[derive(Debug, Clone)]
-pub(super) struct Look {
-    pub(super) changed: Changed,
-    /// When the server received the last sample that came late.
-    pub(super) received_at: Timestamp,
-    /// The records up to here must have been applied to what is read.
-    pub(super) seq: u64,
-    pub(super) failures: u32,
 }
 
 /// A state, and what is not stored yet.
@@ -64,7 +54,7 @@ pub(super) struct Entry {
     pub(super) subjects: HashMap<DeviceName, Option<Arc<Subject>>>,
     pub(super) folds: HashMap<Key, Standing<Fold>>,
     pub(super) silences: HashMap<Key, Standing<Silence>>,
-    pub(super) looks: HashMap<Key, Look>,
+    pub(super) looks: Looks,
     pub(super) counts: Counts,
     pub(super) tally: Tally,
 }
@@ -112,6 +102,8 @@ pub(super) struct Book {
     pub(super) entries: Vec<Entry>,
     by_topic: HashMap<Box<str>, Arc<[usize]>>,
     urgent_within: i64,
+    /// The rule that looked again last.
+    turn: usize,
 }
 
 impl Entry {
@@ -122,7 +114,7 @@ impl Entry {
             subjects: HashMap::new(),
             folds: HashMap::new(),
             silences: HashMap::new(),
-            looks: HashMap::new(),
+            looks: Looks::default(),
             counts: Counts::default(),
             tally: Tally::default(),
         }
@@ -165,7 +157,7 @@ impl Entry {
         }
         let standing = self.folds.entry(key.clone()).or_insert_with(|| Standing::new(Fold::new(&self.rule)));
         if !is_known && self.is_new {
-            look_again(&mut self.looks, key, arrived);
+            self.looks.add(key, arrived);
             return;
         }
         if arrived.seq <= standing.included {
@@ -177,7 +169,7 @@ impl Entry {
             Step::Folded => standing.is_dirty = true,
             Step::Late => {
                 self.tally.late += 1;
-                look_again(&mut self.looks, key, arrived);
+                self.looks.add(key, arrived);
             }
             Step::TooLate => self.tally.too_late += 1,
             Step::Unseen | Step::Repeated => {}
@@ -221,8 +213,8 @@ impl Entry {
             }
             self.folds.insert(key.clone(), Standing::new(Fold::new(&self.rule)));
         }
-        look_again(&mut self.looks, key, first);
-        look_again(&mut self.looks, key, last);
+        self.looks.add(key, first);
+        self.looks.add(key, last);
     }
 
     fn hear(&mut self, at: usize, key: &Key, arrived: Arrived<'_>, said: &mut Vec<Said>) {
@@ -329,7 +321,7 @@ impl Standing<Fold> {
 
 impl Book {
     pub(super) fn new(urgent_within: i64) -> Self {
-        Self { entries: Vec::new(), by_topic: HashMap::new(), urgent_within }
+        Self { entries: Vec::new(), by_topic: HashMap::new(), urgent_within, turn: 0 }
     }
 
     pub(super) fn set_urgent_within(&mut self, micros: i64) {
@@ -393,20 +385,28 @@ impl Book {
     pub(super) fn has_looks(&self) -> bool {
         self.entries.iter().any(|entry| !entry.looks.is_empty())
     }
-}
 
-fn look_again(looks: &mut HashMap<Key, Look>, key: &Key, arrived: Arrived<'_>) {
-    let time = arrived.sample.time;
-    match looks.get_mut(key) {
-        Some(look) => {
-            look.changed = look.changed.and(time);
-            look.received_at = look.received_at.max(arrived.received_at);
-            look.seq = look.seq.max(arrived.seq);
+    /// Whether a second look may be made at `mono` of the steady clock.
+    pub(super) fn has_due_look(&self, mono: u64) -> bool {
+        self.entries.iter().any(|entry| entry.looks.has_due(mono))
+    }
+
+    /// The next second look, with the place of its rule: the rules take turns.
+    pub(super) fn next_look(&mut self, mono: u64) -> Option<(usize, Key, Look)> {
+        let count = self.entries.len();
+        for step in 1..=count {
+            let at = (self.turn + step) % count;
+            if let Some((key, look)) = self.entries[at].looks.next(mono) {
+                self.turn = at;
+                return Some((at, key, look));
+            }
         }
-        None => {
-            let (changed, received_at) = (Changed::at(time), arrived.received_at);
-            looks.insert(key.clone(), Look { changed, received_at, seq: arrived.seq, failures: 0 });
-        }
+        None
+    }
+
+    /// Everything before this record has had its second look, or needs none.
+    pub(super) fn looked_before(&self) -> Option<u64> {
+        self.entries.iter().filter_map(|entry| entry.looks.first_seq()).min()
     }
 }
 

@@ -22,6 +22,7 @@ mod nodes;
 mod status;
 mod told;
 mod trial;
+mod waiting;
 mod work;
 
 pub use book::Tally;

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Not here: conditions (`rules`), who hears of it (`machine`). The laws: what is urgent never waits behind more than a slice
-//! of the backlog; a position is stored after everything it covers; what cannot be stored is tried again before anything
+//! of the backlog and one look; looks take no more time than judging while there is something to judge; a position is stored after everything it covers; what cannot be stored is tried again before anything
 //! else is read.
 
 mod latency;
@@ -81,7 +81,15 @@ pub(super) struct Work {
     urgent_within: i64,
     clocks: (Timestamp, u64),
     latency: Latency,
+    shares: Shares,
     last: Instants,
+}
+
+/// What judging and second looks took since there was nothing to judge, in microseconds.
+#[derive(Default)]
+struct Shares {
+    judging: u64,
+    looking: u64,
 }
 
 /// By the steady clock.
@@ -121,6 +129,7 @@ impl Work {
             urgent_within,
             clocks: (now, mono),
             latency: Latency::new(),
+            shares: Shares::default(),
             last: Instants::default(),
         }
     }
@@ -142,14 +151,22 @@ impl Work {
             }
             self.drain_urgent(&mut urgent).await;
             if self.backlog.is_empty() {
-                let waiting = self.wait(&mut urgent, &mut regular, &mut orders, &mut stopping).await;
-                if let Waited::Stop = waiting {
-                    break;
+                match self.wait(&mut urgent, &mut regular, &mut orders, &mut stopping).await {
+                    Waited::Stop => break,
+                    Waited::Done => {}
+                    Waited::Nothing => self.shares = Shares::default(),
                 }
-            } else {
-                self.slice().await;
             }
-            self.look_again().await;
+            if !self.backlog.is_empty() {
+                let began = self.mono();
+                self.slice().await;
+                self.shares.judging += self.mono().saturating_sub(began);
+            }
+            if self.backlog.is_empty() || self.shares.looking <= self.shares.judging {
+                let began = self.mono();
+                self.look_again(began).await;
+                self.shares.looking += self.mono().saturating_sub(began);
+            }
             self.see_where_it_is(&urgent, &regular);
             self.clock().await;
             self.save_if_due(&consumer).await;
@@ -165,6 +182,13 @@ impl Work {
         orders: &mut mpsc::Receiver<Order>,
         stopping: &mut watch::Receiver<bool>,
     ) -> Waited {
+        let has_looks = self.book.has_due_look(self.mono());
+        let nothing = async {
+            // A look waits for nothing but for what has come.
+            if !has_looks {
+                tokio::time::sleep(TICK).await;
+            }
+        };
         let next = tokio::select! {
             biased;
             _ = stopping.wait_for(|stop| *stop) => return Waited::Stop,
@@ -174,7 +198,7 @@ impl Work {
             },
             batch = urgent.next() => Next::Urgent(batch),
             batch = regular.next() => Next::Regular(batch),
-            () = tokio::time::sleep(TICK) => Next::Nothing,
+            () = nothing => Next::Nothing,
         };
         match next {
             Next::Order(Order::Rules(rules, done)) => {
@@ -208,9 +232,14 @@ impl Work {
                 );
                 tokio::time::sleep(PAUSE).await;
             }
-            Next::Nothing => {}
+            Next::Nothing => return Waited::Nothing,
         }
         Waited::Done
+    }
+
+    /// The steady clock, in microseconds.
+    fn mono(&self) -> u64 {
+        self.parts.host.clock.mono_micros()
     }
 
     async fn drain_urgent(&mut self, urgent: &mut Reader) {
@@ -495,6 +524,8 @@ impl Work {
 
 enum Waited {
     Done,
+    /// Nothing was there to be done.
+    Nothing,
     Stop,
 }
 

@@ -9,27 +9,22 @@ use hashbrown::HashMap;
 use model::Timestamp;
 use rules::{Difference, Fold, Key, Rule};
 
-use super::super::book::{Look, Standing};
+use super::super::book::Standing;
 use super::super::keep;
 use super::super::look::{self, Question};
 use super::super::told::{self, Learnt};
-use super::{PAUSE, Work};
+use super::super::waiting::Look;
+use super::{PAUSE, Work, micros};
 use crate::{EpisodeId, store};
 
 /// A look that cannot be read so often is given up.
 const LOOK_FAILURES_MAX: u32 = 30;
 
 impl Work {
-    /// Looks again at what late samples have changed.
-    pub(super) async fn look_again(&mut self) {
-        if !self.book.has_looks() {
-            return;
-        }
-        for at in 0..self.book.entries.len() {
-            let looks: Vec<(Key, Look)> = self.book.entries[at].looks.drain().collect();
-            for (key, look) in looks {
-                self.look(at, key, look).await;
-            }
+    /// Looks again at what late samples have changed for one key, if one may be looked at now.
+    pub(super) async fn look_again(&mut self, mono: u64) {
+        if let Some((at, key, look)) = self.book.next_look(mono) {
+            self.look(at, key, look).await;
         }
     }
 
@@ -72,8 +67,7 @@ impl Work {
                         failures,
                         "late samples wait: what is stored cannot be read now"
                     );
-                    self.book.entries[at].looks.insert(key, look);
-                    tokio::time::sleep(PAUSE).await;
+                    self.look_later(at, key, look);
                 }
                 return;
             }
@@ -86,8 +80,7 @@ impl Work {
                     error = model::in_one_line(&error),
                     "known episodes cannot be read; trying again"
                 );
-                self.book.entries[at].looks.insert(key, look);
-                tokio::time::sleep(PAUSE).await;
+                self.look_later(at, key, look);
                 return;
             }
         };
@@ -105,6 +98,11 @@ impl Work {
             standing.is_dirty = true;
             standing.late = open.filter(|_| is_stale).map(|episode| Box::new(episode.clone()));
         }
+    }
+
+    fn look_later(&mut self, at: usize, key: Key, mut look: Look) {
+        look.not_before = self.mono().saturating_add(micros(PAUSE));
+        self.book.entries[at].looks.put_back(key, look);
     }
 
     async fn known(

@@ -10,7 +10,7 @@ use journal::Consumer;
 use rules::{Fold, Key, Rule, Silence};
 
 use super::super::book::{Entry, Standing};
-use super::super::keep;
+use super::super::keep::{self, Marks};
 use super::super::told;
 use super::{Work, micros};
 
@@ -46,13 +46,17 @@ impl Work {
         self.marks.alive_at = Some(self.parts.host.clock.now());
         self.marks.absences = self.presence.absences().to_vec();
         // A look that waits is not done: what made it necessary must be read again after a crash.
-        let is_whole = !self.book.has_looks();
-        let marks = self.marks.clone();
+        let most = self.book.looked_before().map_or(u64::MAX, |first| first.saturating_sub(1));
+        let marks = Marks {
+            urgent: self.marks.urgent.min(most),
+            regular: self.marks.regular.min(most),
+            ..self.marks.clone()
+        };
         let mut rest = rows;
         loop {
             let next = rest.split_off(rest.len().min(STATES_AT_ONCE));
             let (some, is_last) = (std::mem::replace(&mut rest, next), rest.is_empty());
-            let marks = (is_last && is_whole).then(|| marks.clone());
+            let marks = is_last.then(|| marks.clone());
             let written = self.parts.catalog.write(move |tx| {
                 keep::save_states(tx, &some)?;
                 if let Some(marks) = &marks {
@@ -80,9 +84,7 @@ impl Work {
                 standing.is_dirty = false;
             }
         }
-        if is_whole {
-            consumer.report(marks.urgent.min(marks.regular));
-        }
+        consumer.report(marks.urgent.min(marks.regular));
     }
 }
 
