@@ -229,7 +229,7 @@ impl Entry {
         standing.is_dirty = true;
         // What was received before is heard again after a crash: silence goes by the newest receipt. What comes now is heard
         // though the server's clock was set back since.
-        if arrived.is_again && arrived.received_at < standing.state.heard() {
+        if arrived.is_again && arrived.received_at <= standing.state.heard() {
             return;
         }
         if let Some(transition) = standing.state.hear(arrived.received_at, arrived.sample.time) {

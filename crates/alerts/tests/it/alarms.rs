@@ -132,6 +132,32 @@ groups:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_read_again_after_a_crash_ends_no_silence() {
+    let mut ground = Ground::new();
+    let rules = "
+groups:
+- name: g
+  rules:
+  - {alert: Quiet, from: dt/+/telemetry, absent_for: 30s, labels: {severity: critical}}
+";
+    let site = ground.start(rules).await;
+    site.hear("a", site.now(), &temperature(20.0)).await;
+    site.pass(10).await;
+    site.hear("a", site.now(), &temperature(20.0)).await;
+    site.pass(40).await;
+    let quiet = site.episodes("Quiet").await;
+    assert_eq!(quiet, ["01-01 00:00:10 / 01-01 00:00:40 / open"]);
+    site.forget_positions(true).await;
+    ground.crash(site).await;
+    let site = ground.start(rules).await;
+    site.judged().await;
+    site.pass(20).await;
+    assert_eq!(site.episodes("Quiet").await, quiet);
+    assert_eq!(site.titles().await.len(), 1);
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_clock_that_was_four_minutes_fast_and_is_corrected_does_not_demote_a_live_alarm() {
     let ground = Ground::new();
     let site = ground.start(HOT).await;
