@@ -94,8 +94,11 @@ struct Damage {
 struct Consumer {
     name: String,
     position: u64,
+    /// Records that have not had their effect yet, and the age of the oldest.
     lag_records: u64,
     lag_s: f64,
+    /// The age of the oldest record whose effect is not stored.
+    held_s: f64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -235,6 +238,7 @@ fn journal(status: journal::Status) -> Journal {
                 position: consumer.position,
                 lag_records: consumer.lag_records,
                 lag_s: consumer.lag_micros as f64 / 1e6,
+                held_s: consumer.held_micros as f64 / 1e6,
             })
             .collect(),
         poisoned: status.poisoned,

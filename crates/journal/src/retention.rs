@@ -31,7 +31,10 @@ pub(crate) struct Places(Mutex<Vec<Arc<Place>>>);
 struct Place {
     name: String,
     hold: Hold,
+    /// What retention heeds: the effect up to here is stored.
     position: AtomicU64,
+    /// What lag is measured from: the effect up to here is seen. Behind `position` only when nobody says it.
+    applied: AtomicU64,
     cuts: Mutex<Vec<Cut>>,
 }
 
@@ -47,6 +50,7 @@ impl Consumer {
             name: name.to_owned(),
             hold,
             position: AtomicU64::new(0),
+            applied: AtomicU64::new(0),
             cuts: Mutex::default(),
         });
         shared.places.0.lock().push(Arc::clone(&place));
@@ -57,6 +61,12 @@ impl Consumer {
     /// Before the first report the consumer holds everything. A lower position than before is heeded too.
     pub fn report(&self, position: u64) {
         self.place.position.store(position, Ordering::Release);
+    }
+
+    /// Says that every record up to `seq` has had its effect, for whoever asks for it, although that is not stored yet: for
+    /// consumers that store seldom and would seem to lag where nothing waits. Retention does not heed it.
+    pub fn applied(&self, seq: u64) {
+        self.place.applied.store(seq, Ordering::Release);
     }
 
     /// What was dropped before this consumer took it, since the last call.
@@ -82,15 +92,21 @@ impl Places {
             .iter()
             .map(|place| {
                 let position = place.position.load(Ordering::Acquire);
-                let from = (position + 1).max(shared.first_seq());
-                let lag_records = shared.seqs_between(from, durable);
-                let oldest = if lag_records > 0 { shared.time_of(from) } else { None };
+                let age = |after: u64| {
+                    let from = (after + 1).max(shared.first_seq());
+                    let records = shared.seqs_between(from, durable);
+                    let oldest = if records > 0 { shared.time_of(from) } else { None };
+                    (records, oldest.map_or(0, |time| u64::try_from(now.saturating_sub(time)).unwrap_or(0)))
+                };
+                let (lag_records, lag_micros) = age(position.max(place.applied.load(Ordering::Acquire)));
+                let (_, held_micros) = age(position);
                 ConsumerStatus {
                     name: place.name.clone(),
                     hold: place.hold,
                     position,
                     lag_records,
-                    lag_micros: oldest.map_or(0, |time| u64::try_from(now.saturating_sub(time)).unwrap_or(0)),
+                    lag_micros,
+                    held_micros,
                 }
             })
             .collect();

@@ -28,13 +28,15 @@ pub struct ConsumerStatus {
     pub name: String,
     /// How it holds retention.
     pub hold: Hold,
-    /// Every record up to this `seq` has had its effect; 0 before the first report.
+    /// The effect of every record up to this `seq` is stored; 0 before the first report.
     pub position: u64,
     /// Records that are durable and have not yet had their effect.
     pub lag_records: u64,
     /// Age of the oldest of them in microseconds since its receipt, to the precision of a segment's index; 0 when
     /// there is none.
     pub lag_micros: u64,
+    /// The same of the oldest record whose effect is not stored: what the consumer holds in the journal.
+    pub held_micros: u64,
 }
 
 /// How long syncs took. Bucket `n` counts those of at most 2^n × 64 microseconds (the last one: all longer).

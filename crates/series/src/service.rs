@@ -129,8 +129,9 @@ impl Series {
     ) -> Result<Self, OpenError> {
         let series = Self::assemble(dir, settings, routes, channels, Some(journal.clone()), &host)?;
         let inner = &series.inner;
-        let consumer = journal.consumer(CONSUMER, Hold::Builtin);
+        let consumer = Arc::new(journal.consumer(CONSUMER, Hold::Builtin));
         consumer.report(inner.store.durable());
+        let told = Arc::clone(&consumer);
         let reader = Arc::clone(inner);
         let writer = Arc::clone(inner);
         let keeper = Arc::clone(inner);
@@ -140,7 +141,7 @@ impl Series {
             std::thread::Builder::new().name(name.to_owned()).spawn(work).map_err(OpenError::Threads)
         };
         let threads = vec![
-            start("series", Box::new(move || runtime.block_on(reader.read())))?,
+            start("series", Box::new(move || runtime.block_on(reader.read(&told))))?,
             start("series-write", Box::new(move || writer.write(&consumer)))?,
             start("series-upkeep", Box::new(move || keeper.keep()))?,
         ];
@@ -285,7 +286,7 @@ impl Inner {
     }
 
     /// Reads the journal until told to stop.
-    async fn read(&self) {
+    async fn read(&self, consumer: &Consumer) {
         host::lower_priority();
         let journal = self.journal.as_ref().expect("a service has a journal");
         let mut stopping = self.stopping.subscribe();
@@ -322,16 +323,23 @@ impl Inner {
                 messages.increment(records.len() as u64);
                 rebirths.take(self.store.take_rebirths(), host);
                 rebirths.send(journal, host, |node| self.store.wants_birth(node));
-                self.applied.send_replace(self.store.applied());
+                self.has_applied(consumer);
                 if self.store.is_full() {
                     self.wait_for_room(&mut stopping).await;
                     self.write.wake();
                 }
             }
-            self.applied.send_replace(self.store.applied());
+            self.has_applied(consumer);
         }
         self.is_reader_done.store(true, Ordering::Release);
         self.write.ask();
+    }
+
+    /// What is in memory is seen by queries: it is no lag, though the journal holds it until it is in files.
+    fn has_applied(&self, consumer: &Consumer) {
+        let applied = self.store.applied();
+        self.applied.send_replace(applied);
+        consumer.applied(applied);
     }
 
     /// Memory is full: it is set aside to be written, once the part that was set aside before is on disk.

@@ -311,6 +311,8 @@ struct Consumer {
     name: String,
     lag_records: u64,
     lag_s: f64,
+    #[serde(default)]
+    held_s: f64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -362,6 +364,10 @@ struct Unrouted {
 /// A consumer that is further behind than this is worth a word, in seconds.
 const LAG_LONG_S: f64 = 60.0;
 
+/// What a consumer has taken and not stored for longer than this, in seconds, it cannot store: all of them do within
+/// `[series] flush_after` (10 minutes), some within seconds.
+const HELD_LONG_S: f64 = 3_600.0;
+
 impl Status {
     fn findings(&self) -> Vec<Finding> {
         let mut findings = vec![self.journal.finding()];
@@ -383,6 +389,18 @@ impl Status {
                     consumer.name, consumer.lag_records, consumer.lag_s
                 ),
                 "it catches up when less comes in; if it does not, the machine is too small",
+            ));
+        }
+        let unstored = |consumer: &&Consumer| consumer.lag_s <= LAG_LONG_S && consumer.held_s > HELD_LONG_S;
+        for consumer in self.journal.consumers.iter().filter(unstored) {
+            findings.push(Finding::warning(
+                "unstored",
+                format!(
+                    "`{}` has stored nothing of the last {:.0} minutes",
+                    consumer.name,
+                    consumer.held_s / 60.0
+                ),
+                "nothing is lost as long as the journal has room; the log says what it cannot write",
             ));
         }
         findings.extend(self.series.findings());

@@ -74,7 +74,12 @@ async fn a_builtin_consumer_holds_without_end_and_a_sink_until_its_time() {
     assert_eq!(status[0].lag_micros, 0);
     assert!(status[1].lag_micros >= 10 * 86_400 * 1_000_000);
 
+    // What is seen and not stored is no lag, and is held all the same.
     webhook.report(2);
+    webhook.applied(20);
+    let status = journal.status().consumers;
+    assert_eq!((status[1].position, status[1].lag_records, status[1].lag_micros), (2, 0, 0));
+    assert!(status[1].held_micros >= 10 * 86_400 * 1_000_000);
     machine.clock.advance(Duration::from_secs(20 * 86_400));
     journal.trim().await;
     let first = journal.first_seq();
