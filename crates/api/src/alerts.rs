@@ -67,8 +67,8 @@ pub struct Alert {
     pub id: String,
     /// The rule's name.
     pub rule: String,
-    /// Which text of it.
-    pub version: u64,
+    /// Which text of it: 16 hexadecimal digits, as rules show it.
+    pub version: String,
     /// For what.
     pub key: BTreeMap<String, String>,
     /// `firing`, `resolved` or `retracted`.
@@ -432,7 +432,7 @@ impl From<::alerts::Shown> for Alert {
         Self {
             id: shown.id.to_string(),
             rule: episode.rule,
-            version: episode.version,
+            version: format!("{:016x}", episode.version),
             key: episode.key,
             state: shown.state.name().to_owned(),
             late: episode.late,

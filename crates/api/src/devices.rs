@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use identity::{Actor, Attributes, NewDevice, Role};
+use identity::{Actor, Attributes, Issued, NewDevice, Role};
 use model::Kind;
 use serde::{Deserialize, Serialize};
 
@@ -36,15 +36,31 @@ pub(crate) struct New {
     /// Make a password for it.
     #[serde(default)]
     password: bool,
-    /// Make a key and a certificate for it.
+    /// `true`: make a key and a certificate for it; a PEM: register this one, which was made elsewhere.
     #[serde(default)]
-    certificate: bool,
+    certificate: Wanted,
     /// Sign this request (CSR, PEM) for it; its key stays where it is.
     #[serde(default)]
     csr: Option<String>,
     /// It has a password already: make a new one.
     #[serde(default)]
     replace: bool,
+}
+
+/// Which certificate it is to have.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "`certificate` is `true` or the text of a certificate (PEM)")]
+enum Wanted {
+    /// One that is made here, or none.
+    Made(bool),
+    /// This one, as PEM.
+    Own(String),
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Self::Made(false)
+    }
 }
 
 impl New {
@@ -95,7 +111,8 @@ pub(crate) async fn add(
     body: Body<New>,
 ) -> Result<Response, Problem> {
     let new = body::read(body)?;
-    if new.certificate || new.csr.is_some() {
+    let has_certificate = !matches!(new.certificate, Wanted::Made(false));
+    if has_certificate || new.csr.is_some() {
         if new.password || new.replace {
             return Err(Problem::new(
                 Kind::Invalid,
@@ -106,8 +123,19 @@ pub(crate) async fn add(
         }
         let device = new.judged(&parts, &caller).await?;
         let name = device.name.clone();
-        let key = certificates::key(new.csr.as_deref());
-        let issued = parts.identity.add_device_with_certificate(&by, device, key).await;
+        let issued = match (&new.certificate, new.csr.as_deref()) {
+            (Wanted::Own(_), Some(_)) => {
+                let said = "a request carries `csr` or a `certificate` made elsewhere, not both";
+                return Err(Problem::new(Kind::Invalid, "identity.certificate", said));
+            }
+            (Wanted::Own(pem), None) => {
+                let registered = parts.identity.add_device_with_registered(&by, device, pem.as_bytes()).await;
+                registered.map(|certificate| Issued { certificate, private_key: None })
+            }
+            (Wanted::Made(_), csr) => {
+                parts.identity.add_device_with_certificate(&by, device, certificates::key(csr)).await
+            }
+        };
         let issued = issued.map_err(|error| certificates::refused(&error))?;
         tracing::info!(device = %name, certificate = %issued.certificate.id, "a device was added with a certificate");
         return Ok((StatusCode::CREATED, Json(certificates::Made::of(&parts, issued))).into_response());
@@ -118,7 +146,7 @@ pub(crate) async fn add(
             "identity.no_credential",
             "a device needs a way to prove itself",
         )
-        .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, or send a request as `csr`")));
+        .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, send a request as `csr`, or a certificate made elsewhere as `certificate`")));
     }
     let device = new.judged(&parts, &caller).await?;
     let name = device.name.clone();

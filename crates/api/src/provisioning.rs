@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use identity::Actor;
-use identity::provisioning::{Claim, ProvisionError, TemplateAbout, TemplateName};
+use identity::provisioning::{Claim, ProvisionError, TemplateAbout, TemplateName, TemplatePut};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
@@ -91,6 +91,8 @@ pub(crate) async fn show(
 pub(crate) struct Put {
     name: String,
     version: u64,
+    /// What is probably not as it was meant.
+    warnings: Vec<String>,
 }
 
 /// Puts a template; the body is the template itself.
@@ -101,10 +103,11 @@ pub(crate) async fn put(
     body: String,
 ) -> Result<Response, Problem> {
     let name = parse(&name)?;
-    let version = parts.identity.put_template(&by, &name, &body).await.map_err(problem)?;
+    let TemplatePut { version, warnings } =
+        parts.identity.put_template(&by, &name, &body).await.map_err(problem)?;
     tracing::info!(template = %name, version, "a provisioning template was put");
     let status = if version == 1 { StatusCode::CREATED } else { StatusCode::OK };
-    Ok((status, Json(Put { name: name.to_string(), version })).into_response())
+    Ok((status, Json(Put { name: name.to_string(), version, warnings })).into_response())
 }
 
 #[derive(Debug, Serialize, Deserialize)]

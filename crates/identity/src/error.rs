@@ -156,7 +156,9 @@ impl ChangeError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Exists(_) => Some("choose another name, or give the device a new password"),
-            Self::Unknown(_) => Some("Run: godwit device add NAME --password"),
+            Self::Unknown(_) => {
+                Some("Run: godwit device add NAME --out DIR (or --certificate FILE, --csr FILE, --password)")
+            }
             Self::Reserved(_) => Some("choose another name"),
             Self::Removed(_) => Some("add it again first"),
             Self::Stale { .. } => Some("read it again, then decide"),

@@ -67,7 +67,7 @@ pub use password::{PASSWORD_BYTES_MAX, Password};
 pub use permissions::{Action, Decision, Permissions, Reason};
 pub use placement::Placement;
 pub use quarantine::REASON_BYTES_MAX;
-pub use refusal::Refusal;
+pub use refusal::{Refusal, UserRefusal};
 pub use refused::{REFUSED_DEVICES_MAX, Refused, RefusedCounts};
 pub use rights::{Area, Grant, Reach, Rights, RightsError, Role, Scope, Verb};
 pub use scram::ScramVerifier;

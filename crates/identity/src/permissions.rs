@@ -112,6 +112,10 @@ pub enum Reason {
     RoleTooLow,
     /// The scopes of a user's token hold `mqtt:read` or `mqtt:write`, and this needs the other.
     NoScope,
+    /// The device is in quarantine.
+    Quarantined,
+    /// The certificate's time is over: it reaches as far as the topics by which the device gets a new one.
+    Expired,
     /// A statement of a policy denies it.
     Denied(By),
     /// Policies are attached, and none of them allows it.
@@ -123,7 +127,9 @@ impl Reason {
     #[must_use]
     pub fn hint(self) -> &'static str {
         match self {
-            Self::Reserved => "connect as the device itself. Run: godwit device add NAME --password",
+            Self::Reserved => {
+                "connect as the device itself. Run: godwit device add NAME --out DIR (or --password)"
+            }
             Self::NotOwnTopic => {
                 "set the device's topic to `dt/` and its name, attach a policy that allows it, or let a gateway connect as user \
                  `local`"
@@ -132,7 +138,7 @@ impl Reason {
                 "set the device's subscription to `cmd/` and its name, attach a policy that allows it, or let an application \
                  connect as user `local`"
             }
-            Self::NoRights => "connect as a device. Run: godwit device add NAME --password",
+            Self::NoRights => "connect as a device. Run: godwit device add NAME --out DIR (or --password)",
             Self::NoRole => {
                 "give the user a role everywhere, or the token scope `mqtt`. Run: godwit user role NAME viewer"
             }
@@ -141,6 +147,13 @@ impl Reason {
             }
             Self::NoScope => {
                 "a token hears with the scope `mqtt:read` and publishes with `mqtt:write`. Run: godwit token add USER NAME --scope mqtt"
+            }
+            Self::Quarantined => {
+                "see why, then let it go: godwit device show NAME, godwit device release NAME; until then it may publish below \
+                 `dt/NAME/diag/`"
+            }
+            Self::Expired => {
+                "it renews over this connection; or: godwit device certificate add NAME --out DIR"
             }
             Self::Denied(_) => "change or detach the policy that denies it, or connect as who may",
             Self::NotAllowed => "allow it in one of the device's policies, or connect as who may",
@@ -160,6 +173,8 @@ impl fmt::Display for Reason {
             Self::NoRole => "this user's roles do not reach MQTT",
             Self::RoleTooLow => "this user's role may not publish there",
             Self::NoScope => "the scopes of this token do not reach so far",
+            Self::Quarantined => "the device is in quarantine",
+            Self::Expired => "the certificate is expired, and good for its renewal alone",
             Self::Denied(_) => "a policy denies it",
             Self::NotAllowed => "no policy allows it",
         })
@@ -294,10 +309,16 @@ impl Permissions {
     }
 }
 
-/// Why policies do not permit something. The default policy has words of its own.
+/// Why policies do not permit something. Those that come with Godwit have words of their own.
 fn refusal(compiled: &Compiled, action: Action, judgement: Judgement) -> Reason {
-    let is_default = matches!(compiled.policies(), [only] if only.name.as_str() == DEFAULT_POLICY);
+    let only = match compiled.policies() {
+        [only] => Some(&**only),
+        _ => None,
+    };
+    let is_default = only.is_some_and(|only| only.name.as_str() == DEFAULT_POLICY);
     match (judgement, action) {
+        _ if only.is_some_and(Policy::is_quarantine) => Reason::Quarantined,
+        _ if only.is_some_and(Policy::is_renewal) => Reason::Expired,
         (_, Action::Publish | Action::RetainPublish) if is_default => Reason::NotOwnTopic,
         (_, Action::Subscribe | Action::Receive) if is_default => Reason::NotOwnCommands,
         (Judgement::Denied(by), _) => Reason::Denied(by),

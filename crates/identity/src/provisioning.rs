@@ -38,7 +38,7 @@ pub(crate) use claim::Claims;
 pub use claim::{CLAIM_DEVICES_MAX, CLAIM_LIFE_MAX, CLAIMS_PER_TEMPLATE_MAX, Claim};
 pub use pending::{PENDING_MAX, PENDING_PER_MINUTE_MAX, PendingCertificate, TOKEN_LIFE};
 pub use register::Provisioned;
-pub use store::{TEMPLATES_MAX, TemplateAbout};
+pub use store::{TEMPLATES_MAX, TemplateAbout, TemplatePut};
 pub use template::{TEMPLATE_CHARACTERS_MAX, TemplateError};
 
 /// The tables of these files.

@@ -29,6 +29,14 @@ pub enum Refusal {
         /// Whether a device of this name has a password. For the log alone.
         is_known: bool,
     },
+    /// Whoever gave the name of a user, or a token, and is not let in.
+    #[error("the user name or the password is wrong")]
+    User {
+        /// The user name that was given, escaped and cut.
+        username: String,
+        /// Why. For the log alone.
+        why: UserRefusal,
+    },
     /// A token that is not the one of this start.
     #[error("the token is wrong")]
     WrongToken,
@@ -40,6 +48,22 @@ pub enum Refusal {
         /// Whose it is, or looks to be: for the log alone.
         device: Option<String>,
     },
+}
+
+/// Why a user was not let in by name and password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserRefusal {
+    /// The password is wrong.
+    Password,
+    /// There is no such token of that user, or not any more.
+    Token,
+    /// Too many wrong ones came before: it was not looked at.
+    Throttled {
+        /// Seconds to wait.
+        wait_s: u64,
+    },
+    /// Too many passwords are being looked at.
+    Busy,
 }
 
 impl Refusal {
@@ -62,6 +86,16 @@ impl Refusal {
             Self::WrongCredentials { username, is_known: false } => {
                 format!("no device `{username}` with a password")
             }
+            Self::User { username, why: UserRefusal::Password } => {
+                format!("wrong password for user `{username}`")
+            }
+            Self::User { username, why: UserRefusal::Token } => format!("no such token of `{username}`"),
+            Self::User { username, why: UserRefusal::Throttled { wait_s } } => format!(
+                "too many wrong passwords for user `{username}` or from this address: none is looked at for {wait_s} s"
+            ),
+            Self::User { username, why: UserRefusal::Busy } => {
+                format!("too many passwords are being looked at, that of user `{username}` was not")
+            }
             Self::Certificate { why, .. } => why.to_string(),
             Self::WrongToken => "the token is not the one of this start".to_owned(),
         }
@@ -79,6 +113,16 @@ impl Refusal {
             Self::WrongCredentials { is_known: true, .. } => {
                 "Give the device the password that was shown when it was added".to_owned()
             }
+            Self::User { username, why: UserRefusal::Password } => {
+                format!("Give the client the user's password, or a new one. Run: godwit user reset {username}")
+            }
+            Self::User { why: UserRefusal::Token, .. } => {
+                "See which there are, and make another. Run: godwit token list, godwit token add USER NAME --scope mqtt"
+                    .to_owned()
+            }
+            Self::User { username, why: UserRefusal::Throttled { .. } | UserRefusal::Busy } => format!(
+                "Wait; programs log in by a token, which is not held up. Run: godwit token add {username} NAME --scope mqtt"
+            ),
             Self::Certificate { why, device } => why.hint(&named(device.as_deref().unwrap_or(client_id))),
             Self::WrongToken => "Use the token in server.json of the data directory".to_owned(),
         }
@@ -102,12 +146,21 @@ impl Refusal {
     }
 
     pub(crate) fn wrong(username: &str, is_known: bool) -> Self {
-        let mut shown = String::new();
-        for character in username.chars().take(SHOWN_CHARS) {
-            let _ = write!(shown, "{}", character.escape_debug());
-        }
-        Self::WrongCredentials { username: shown, is_known }
+        Self::WrongCredentials { username: shown(username), is_known }
     }
+
+    pub(crate) fn of_user(username: &str, why: UserRefusal) -> Self {
+        Self::User { username: shown(username), why }
+    }
+}
+
+/// What came from outside, escaped and cut.
+fn shown(username: &str) -> String {
+    let mut shown = String::new();
+    for character in username.chars().take(SHOWN_CHARS) {
+        let _ = write!(shown, "{}", character.escape_debug());
+    }
+    shown
 }
 
 impl Identity {

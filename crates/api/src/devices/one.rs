@@ -119,8 +119,8 @@ async fn certificates(parts: &Parts, name: &DeviceName) -> Vec<Certificate> {
 async fn last_reading(parts: &Parts, name: &DeviceName) -> Option<String> {
     // No character of a device's name ends a text in SQL.
     let sql = format!("SELECT max(time) AS time FROM latest WHERE device = '{name}'");
-    let mut answer = parts.series.query(&sql, parts.series.query_limits()).await.ok()?;
-    let json = answer.chunk(series::Format::Json).await.ok()??;
+    let answer = parts.series.query(&sql, parts.series.query_limits()).await.ok()?;
+    let json = answer.whole(series::Format::Json).await.ok()?;
     let rows: Vec<BTreeMap<String, Option<String>>> = serde_json::from_str(&json).ok()?;
     rows.into_iter().next()?.remove("time")?
 }

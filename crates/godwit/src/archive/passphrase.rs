@@ -1,4 +1,4 @@
-//! The passphrase of a backup: where it comes from, and the key it becomes.
+//! The passphrase of a backup or of an exported key: where it comes from, and the key it becomes.
 //!
 //! Argon2id with the second recommended option of RFC 9106, section 4: 64 MiB of memory, three passes, four lanes, a
 //! random salt of 16 bytes. What an archive says is obeyed when it is read, within bounds, so that the parameters can
@@ -42,19 +42,18 @@ pub(crate) type Passphrase = Zeroizing<String>;
 /// Where a passphrase comes from.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PassphraseArgs {
-    /// File whose first line is the passphrase of the backup's key [default: GODWIT_PASSPHRASE, else it is asked
-    /// for]
+    /// File whose first line is the passphrase [default: GODWIT_PASSPHRASE, else it is asked for]
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
 }
 
 impl PassphraseArgs {
-    /// A passphrase for a new backup: asked for twice, and not a short one.
-    pub(crate) fn new_one(&self) -> anyhow::Result<Passphrase> {
+    /// A new passphrase for `what`, such as `the key in this backup`: asked for twice, and not a short one.
+    pub(crate) fn new_one(&self, what: &str) -> anyhow::Result<Passphrase> {
         let passphrase = match self.given()? {
             Some(given) => given,
             None => {
-                let first = ask("Passphrase for the key in this backup: ")?;
+                let first = ask(&format!("Passphrase for {what}: "))?;
                 let second = ask("Once more: ")?;
                 anyhow::ensure!(*first == *second, "the two passphrases differ");
                 first
@@ -66,17 +65,17 @@ impl PassphraseArgs {
                     "the passphrase has {} bytes; at least {PASSPHRASE_BYTES_MIN} are needed",
                     passphrase.len()
                 ),
-                Some("whoever has the backup can try as many as they like: take four words or more"),
+                Some("whoever has the file can try as many as they like: take four words or more"),
             ));
         }
         Ok(passphrase)
     }
 
-    /// The passphrase of a backup that is there.
-    pub(crate) fn known_one(&self) -> anyhow::Result<Passphrase> {
+    /// The passphrase of `what`, which is there.
+    pub(crate) fn known_one(&self, what: &str) -> anyhow::Result<Passphrase> {
         match self.given()? {
             Some(given) => Ok(given),
-            None => ask("Passphrase of this backup: "),
+            None => ask(&format!("Passphrase of {what}: ")),
         }
     }
 
@@ -110,7 +109,7 @@ fn ask(prompt: &str) -> anyhow::Result<Passphrase> {
     })
 }
 
-/// The parameters of a new backup.
+/// The parameters of a new one.
 pub(crate) fn new_derivation(random: &dyn Random) -> Derivation {
     let mut salt = [0; SALT_BYTES];
     random.fill(&mut salt);
@@ -126,7 +125,7 @@ pub(crate) fn derive(passphrase: &Passphrase, how: &Derivation) -> anyhow::Resul
         && how.lanes <= LANES_MAX;
     let params = Params::new(how.memory_kib, how.passes, how.lanes, Some(32));
     let (Some(salt), Ok(params), true) = (salt, params, fits) else {
-        anyhow::bail!("the backup asks for a key derivation that this version does not do: {how:?}");
+        anyhow::bail!("the file asks for a key derivation that this version does not do: {how:?}");
     };
     let mut key = DataKey::new([0; 32]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)

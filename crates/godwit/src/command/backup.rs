@@ -159,7 +159,7 @@ fn source(args: &Args) -> anyhow::Result<Source> {
 
 /// A passphrase, and the key it becomes.
 fn new_wrapping(args: &PassphraseArgs) -> anyhow::Result<(crate::archive::form::Derivation, host::DataKey)> {
-    let passphrase = args.new_one()?;
+    let passphrase = args.new_one("the key in this backup")?;
     let derivation = passphrase::new_derivation(&SystemRandom);
     let key = passphrase::derive(&passphrase, &derivation)?;
     Ok((derivation, key))

@@ -155,7 +155,7 @@ async fn export(args: Export) -> anyhow::Result<()> {
     }
     let server = args.server.find()?;
     let derivation = passphrase::new_derivation(&SystemRandom);
-    let key = passphrase::derive(&args.passphrase.new_one()?, &derivation)?;
+    let key = passphrase::derive(&args.passphrase.new_one("the root's private key")?, &derivation)?;
     // First a copy that is on this disk, and only then away.
     let ask = |remove: bool| serde_json::json!({ "key": hex(&*key), "remove": remove });
     let path = "/api/v1/ca/root/export";
@@ -181,7 +181,7 @@ async fn import(args: Import) -> anyhow::Result<()> {
         serde_json::from_slice(&bytes).with_context(|| format!("`{shown}` is no file of a root key"))?;
     anyhow::ensure!(file.format == FORMAT, "`{shown}` is `{}`; it must be `{FORMAT}`", file.format);
     let server = args.server.find()?;
-    let key = passphrase::derive(&args.passphrase.known_one()?, &file.derivation)?;
+    let key = passphrase::derive(&args.passphrase.known_one(&format!("`{shown}`"))?, &file.derivation)?;
     let body = serde_json::json!({ "key": hex(&*key), "sealed": file.sealed });
     let imported: Imported = server.json(Method::POST, "/api/v1/ca/root/import", Some(&body)).await?;
     let mut out = std::io::stdout().lock();

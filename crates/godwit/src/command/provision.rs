@@ -114,6 +114,8 @@ struct Shown {
 #[derive(Debug, Deserialize)]
 struct Put {
     version: u64,
+    #[serde(default)]
+    warnings: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -147,7 +149,11 @@ async fn template(form: Template) -> anyhow::Result<()> {
         Template::Put { name, file, server } => {
             let text = read(&file)?;
             let put: Put = server.find()?.put_text(&path_of(&name), text, &[]).await?;
-            writeln!(std::io::stdout().lock(), "template {name}, version {}", put.version)?;
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "template {name}, version {}", put.version)?;
+            for warning in put.warnings {
+                writeln!(out, "warning  {warning}")?;
+            }
         }
         Template::List { server } => {
             let listed: Listed =

@@ -201,7 +201,7 @@ pub(crate) fn seal_by_passphrase(
     let Some(under) = &header.key else {
         anyhow::bail!("this backup was made without its key: there is nothing that a passphrase opens");
     };
-    let derived = passphrase::derive(&args.known_one()?, &under.derivation)?;
+    let derived = passphrase::derive(&args.known_one("this backup")?, &under.derivation)?;
     let ring = KeyRing::new(&derived);
     let key = ring.unwrap(&wrapped(&under.wrapped)?, &header.context("key")).map_err(|_| {
         with_hint(

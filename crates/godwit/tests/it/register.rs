@@ -88,9 +88,18 @@ fn a_device_is_placed_described_listed_and_removed_by_commands() {
     let used = server.run(&["group", "remove", "hq"]);
     assert!(said(&used).1.contains("1 devices, 0 members, 2 groups below it"), "{used:?}");
 
+    assert!(shown(&server, "valve-1")["last_reading"].is_null());
+    server.ok(&["send", "dt/valve-1/state", r#"{"ts": 1700000000, "open": true}"#]);
+    server.ok(&["send", "dt/valve-1/state", r#"{"ts": 1700000060, "flow": 2}"#]);
+    assert_eq!(server.value("SELECT count(*) FROM latest WHERE device = 'valve-1'"), "2");
+    assert_eq!(shown(&server, "valve-1")["last_reading"], "2023-11-14T22:14:20Z");
+
     // Quarantine is written down; removal ends the session at once and the next one too.
     server.ok(&["device", "quarantine", "valve-1", "sends nonsense"]);
     assert_eq!(shown(&server, "valve-1")["quarantine"]["reason"], "sends nonsense");
+    let why = server.ok(&["policy", "why", "valve-1", "publish", "dt/valve-1/state"]);
+    assert!(why.starts_with("refused: `valve-1` is in quarantine since 20"), "{why}");
+    assert!(why.contains("godwit device release valve-1"), "{why}");
     assert_eq!(server.ok(&["device", "release", "valve-1"]), "valve-1 is active again\n");
     let door = home.door_with_passwords();
     let mut away = Raw::open(door);

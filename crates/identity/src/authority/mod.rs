@@ -80,6 +80,9 @@ pub enum AuthorityError {
         #[source]
         source: KeyError,
     },
+    /// The key that was brought to open it is another one than it was sealed under.
+    #[error("the passphrase is wrong: it is not the one under which the root's private key was exported")]
+    Passphrase,
     /// What needs the root's private key is asked, and it is elsewhere.
     #[error("the root's private key is not on this machine")]
     RootOffline,
@@ -105,7 +108,7 @@ impl AuthorityError {
             Self::Read(error) => error.kind(),
             Self::Write(error) => error.kind(),
             Self::RootOffline => Kind::Conflict,
-            Self::NotTheRoot => Kind::Invalid,
+            Self::NotTheRoot | Self::Passphrase => Kind::Invalid,
             Self::Key { .. } | Self::Certificate { .. } => Kind::Broken,
         }
     }
@@ -117,6 +120,9 @@ impl AuthorityError {
             Self::Clock { .. } => Some("set the clock (or wait for NTP), then start again"),
             Self::Read(error) => error.hint(),
             Self::Write(error) => error.hint(),
+            Self::Passphrase => {
+                Some("give the passphrase that `godwit ca export-root` was given for this file")
+            }
             Self::RootOffline => Some("bring it back with `godwit ca import-root FILE`"),
             Self::NotTheRoot => Some("name the file that `godwit ca export-root` wrote for this server"),
             Self::Key { source, .. } => source.hint(),

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 
 use catalog::{Place, WriteError, params};
-use host::{Host, KeyRing};
+use host::{Host, KeyError, KeyRing};
 use model::Timestamp;
 use rcgen::{KeyPair, PublicKeyData};
 use serde_json::json;
@@ -80,12 +80,16 @@ impl Authority {
     /// Brings the root's private key back.
     ///
     /// # Errors
-    /// [`AuthorityError::Key`] when `key` does not open it; [`AuthorityError::NotTheRoot`] when it is another's.
+    /// [`AuthorityError::Passphrase`] when `key` is not the one it was sealed under; [`AuthorityError::Key`] when it is damaged;
+    /// [`AuthorityError::NotTheRoot`] when it is another's.
     pub async fn import_root(&self, by: &Actor, key: &[u8; 32], sealed: &[u8]) -> Result<(), AuthorityError> {
         let root = self.root();
         let id = CertificateId::of(&root.certificate).to_string();
-        let opened = catalog::unseal(&self.under(key), exported(&id), sealed)
-            .map_err(|source| AuthorityError::Key { name: "root", source })?;
+        let opened =
+            catalog::unseal(&self.under(key), exported(&id), sealed).map_err(|source| match source {
+                KeyError::OtherKey { .. } => AuthorityError::Passphrase,
+                source => AuthorityError::Key { name: "root", source },
+            })?;
         let own = crate::certificate::public_key(&root.certificate);
         let is_its =
             KeyPair::try_from(opened.as_slice()).is_ok_and(|pair| Some(pair.der_bytes()) == own.as_deref());

@@ -94,7 +94,7 @@ pub enum CertificateError {
     #[error(transparent)]
     Request(#[from] RequestFlaw),
     /// The certificate can never be used.
-    #[error("the certificate cannot be registered: {0}")]
+    #[error("the certificate cannot be registered")]
     Flawed(#[from] CertificateFlaw),
     /// Its time is over.
     #[error("the certificate cannot be registered: it expired at {0}")]
@@ -175,7 +175,10 @@ impl CertificateError {
                 Some("give the device one of this server: godwit device certificate add NAME --out DIR")
             }
             Self::Exists { .. } => Some("each device has certificates of its own; revoke it there first"),
-            Self::HasOne(_) => Some("`godwit device certificate add NAME` gives it a further one"),
+            Self::HasOne(_) => Some(
+                "`godwit device certificate add NAME --out DIR` gives it a further one, `godwit device certificate register FILE \
+                 --device NAME` registers one made elsewhere",
+            ),
             Self::TooMany(_) => Some("revoke those that are not in use: godwit device certificate list NAME"),
             Self::Unknown(_) => Some("see: godwit device certificate list"),
             Self::Revoked(_) => {
@@ -263,6 +266,29 @@ impl Identity {
         bytes: &[u8],
         device: &DeviceName,
     ) -> Result<Certificate, CertificateError> {
+        self.register_own(by, bytes, Asked::Further(device.clone())).await
+    }
+
+    /// Adds a device with a certificate that was made elsewhere, in one step. One that was only seen, or has none, gets it.
+    ///
+    /// # Errors
+    /// [`CertificateError::HasOne`] when it has one that is active; whatever stands in the way, nothing was changed.
+    pub async fn add_device_with_registered(
+        &self,
+        by: &Actor,
+        new: impl Into<NewDevice>,
+        bytes: &[u8],
+    ) -> Result<Certificate, CertificateError> {
+        self.register_own(by, bytes, Asked::First(new.into())).await
+    }
+
+    async fn register_own(
+        &self,
+        by: &Actor,
+        bytes: &[u8],
+        asked: Asked,
+    ) -> Result<Certificate, CertificateError> {
+        refuse_reserved(asked.name())?;
         let der = der_of(bytes, &["CERTIFICATE", "X509 CERTIFICATE", "TRUSTED CERTIFICATE"])
             .map_err(CertificateFlaw::Unreadable)?;
         let material = material::read(&der)?;
@@ -270,9 +296,9 @@ impl Identity {
             return Err(CertificateError::Expired(material.not_after));
         }
         let signed = Signed { der, not_before: material.not_before, not_after: material.not_after };
-        let certificate = self.new_certificate(signed, Some(device.clone()), CertificateOrigin::Registered);
-        self.keep_certificate(by, "certificate.register", &certificate, Asked::Further(device.clone()))
-            .await?;
+        let device = Some(asked.name().clone());
+        let certificate = self.new_certificate(signed, device, CertificateOrigin::Registered);
+        self.keep_certificate(by, "certificate.register", &certificate, asked).await?;
         Ok(certificate)
     }
 

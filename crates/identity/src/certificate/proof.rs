@@ -88,7 +88,7 @@ impl CertificateRefusal {
                 format!("Give the client a certificate. Run: godwit device add {device} --out DIR")
             }
             Self::Unknown { .. } => format!(
-                "Give the device a certificate of this server (godwit device add {device} --out DIR), or register the one it has (godwit device certificate register FILE --device {device})"
+                "Register it (godwit device add {device} --certificate FILE; if the device is known: godwit device certificate register FILE --device {device}), or give the device one of this server (godwit device add {device} --out DIR)"
             ),
             Self::Pending(id) | Self::Inactive(id) => {
                 format!("Run: godwit device certificate activate {id}")

@@ -12,7 +12,7 @@ use model::{DeviceName, Principal};
 use tokio::sync::Semaphore;
 
 use super::{Circumstances, Context, Document, Effect, Policy, PolicyName};
-use crate::{Action, CertificateId, Decision, Identity, Permissions, Who};
+use crate::{Action, CertificateId, Decision, Identity, Permissions, Quarantine, Reason, Who};
 
 /// Questions are for people: who asks many waits for himself.
 static ONE_AT_A_TIME: Semaphore = Semaphore::const_new(1);
@@ -100,6 +100,11 @@ impl Identity {
             Some(policy) => Arc::from([Arc::clone(policy)]),
             None => self.policies_for(Some(device), certificate),
         };
+        // By a policy that is asked alone nobody is in quarantine.
+        let quarantine = match policy {
+            Some(_) => None,
+            None => self.device(device).await.ok().flatten().and_then(|device| device.quarantine),
+        };
         let context: Context = self.context(&who, &circumstances);
         let (aws, device, action, topic) = (Arc::clone(&self.aws), device.clone(), *action, topic.clone());
         // A long topic over a pattern of many letters takes a second: no thread of the doors has that, and no more than one
@@ -107,7 +112,7 @@ impl Identity {
         let _one = ONE_AT_A_TIME.acquire().await;
         let answered = tokio::task::spawn_blocking(move || {
             let permissions = Permissions::by_policies(policies, context, &aws);
-            answer(&permissions, &device, action, &topic)
+            answer(&permissions, &device, action, &topic, quarantine.as_ref())
         });
         answered.await.expect("it neither panics nor ends before who waits for it")
     }
@@ -133,7 +138,13 @@ impl Identity {
     }
 }
 
-fn answer(permissions: &Permissions, device: &DeviceName, action: Action, topic: &str) -> Answer {
+fn answer(
+    permissions: &Permissions,
+    device: &DeviceName,
+    action: Action,
+    topic: &str,
+    quarantine: Option<&Quarantine>,
+) -> Answer {
     let compiled = permissions.compiled().expect("compiled from policies");
     let judgement = compiled.judge(action, crate::permissions::unshared(action, topic));
     let by = match judgement {
@@ -171,6 +182,16 @@ fn answer(permissions: &Permissions, device: &DeviceName, action: Action, topic:
         Decision::Permitted => (true, "a policy allows it".to_owned()),
         Decision::Refused(reason) => (false, reason.to_string()),
     };
+    if let (Decision::Refused(Reason::Quarantined), Some(quarantine)) =
+        (permissions.may(action, topic), quarantine)
+    {
+        let reason = format!("`{device}` is in quarantine since {}: {}", quarantine.since, quarantine.reason);
+        let advice = format!(
+            "no policy changes that: let it go (godwit device release {device}); until then it may publish below `dt/{device}/diag/` \
+             and subscribe below `cmd/{device}/diag/`"
+        );
+        return Answer { is_permitted, reason, by, policies, advice };
+    }
     let resource = format!("arn:aws:iot:*:*:{}", action.resource(topic));
     let advice = match (is_permitted, &by) {
         (true, _) => format!(

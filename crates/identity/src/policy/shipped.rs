@@ -12,14 +12,33 @@ pub const DEFAULT_POLICY: &str = "default";
 /// What it says.
 pub const DEFAULT_POLICY_TEXT: &str = include_str!("default.json");
 
+const QUARANTINE: (&str, &str) = ("quarantine", include_str!("quarantine.json"));
+const RENEWAL: (&str, &str) = ("renewal", include_str!("renewal.json"));
+
 /// What a device in quarantine may do.
 pub(crate) fn quarantine_policy() -> Policy {
-    shipped("quarantine", include_str!("quarantine.json"))
+    shipped(QUARANTINE.0, QUARANTINE.1)
 }
 
 /// What the holder of an expired certificate may do.
 pub(crate) fn renewal_policy() -> Policy {
-    shipped("renewal", include_str!("renewal.json"))
+    shipped(RENEWAL.0, RENEWAL.1)
+}
+
+impl Policy {
+    /// Whether it is the one that confines a device in quarantine. Others may be called so, and say something else.
+    pub(crate) fn is_quarantine(&self) -> bool {
+        self.is(QUARANTINE)
+    }
+
+    /// Whether it is the one that confines the holder of an expired certificate.
+    pub(crate) fn is_renewal(&self) -> bool {
+        self.is(RENEWAL)
+    }
+
+    fn is(&self, (name, text): (&str, &str)) -> bool {
+        self.name.as_str() == name && self.document.text() == text
+    }
 }
 
 /// The policy as sessions are judged by it.

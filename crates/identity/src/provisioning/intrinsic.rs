@@ -28,6 +28,8 @@ pub(super) struct Values<'a> {
     pub(super) parameters: &'a BTreeMap<String, Parameter>,
     pub(super) mappings: &'a Map<String, Value>,
     pub(super) certificate: &'a str,
+    /// What it is for cannot do with a parameter that is empty: two devices that send none would be one.
+    pub(super) refuses_empty: bool,
 }
 
 /// Why there is no value.
@@ -168,6 +170,11 @@ impl Values<'_> {
         if is_strict && parameter.is_sent && !parameter.value.chars().all(is_plain) {
             return Err(Flaw::Parameters(format!(
                 "parameter `{name}` goes into a policy, where it may have letters, digits and `_.:@=,-` alone"
+            )));
+        }
+        if self.refuses_empty && parameter.value.trim().is_empty() {
+            return Err(Flaw::Parameters(format!(
+                "parameter `{name}` is empty, and the device is named by it"
             )));
         }
         Ok(parameter.value.clone())

@@ -68,8 +68,12 @@ impl Plan {
     ) -> Result<Self, ProvisionError> {
         let parameters = parameters(template, sent)?;
         let certificate = certificate.to_string();
-        let values =
-            Values { parameters: &parameters, mappings: &template.mappings, certificate: &certificate };
+        let values = Values {
+            parameters: &parameters,
+            mappings: &template.mappings,
+            certificate: &certificate,
+            refuses_empty: false,
+        };
         if values.text(&template.certificate["CertificateId"], false)? != certificate {
             return Err(ProvisionError::Refused("`CertificateId` is another certificate".to_owned()));
         }
@@ -129,7 +133,7 @@ fn planned(
     properties: &Map<String, Value>,
     over: Overrides,
 ) -> Result<PlannedThing, ProvisionError> {
-    let name = values.text(&properties["ThingName"], false)?;
+    let name = Values { refuses_empty: true, ..*values }.text(&properties["ThingName"], false)?;
     let name = DeviceName::parse(name).map_err(|error| refused(&error))?;
     let mut pairs = Vec::new();
     if let Some(payload) = properties.get("AttributePayload") {

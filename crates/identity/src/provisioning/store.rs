@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use catalog::{Connection, Place, ReadError, SqlError, params};
 use host::Host;
-use model::Timestamp;
+use model::{GroupPath, Timestamp};
 use serde_json::json;
 
 use super::template::Template;
 use super::{Claim, ProvisionError, TemplateName, claim};
 use crate::audit::{self, Entry};
-use crate::{Actor, CertificateId, CertificateStatus, Identity};
+use crate::{Actor, CertificateId, CertificateStatus, Identity, group};
 
 /// Most templates: one for each model of a product, and its trials.
 pub const TEMPLATES_MAX: u64 = 1_000;
@@ -30,6 +30,15 @@ pub struct TemplateAbout {
     pub changed: Timestamp,
     /// Its claims, the newest first.
     pub claims: Vec<Claim>,
+}
+
+/// A template that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TemplatePut {
+    /// Counts how often it was put.
+    pub version: u64,
+    /// What is probably not as it was meant.
+    pub warnings: Vec<String>,
 }
 
 fn place(row: &str) -> Place<'_> {
@@ -68,8 +77,21 @@ fn text(
     }))
 }
 
+/// What is to be said of a group that is not there.
+fn missing(connection: &Connection<'_>, named: &str) -> Result<Option<String>, SqlError> {
+    let is_there = match GroupPath::parse(named.to_owned()) {
+        Ok(path) => group::exists(connection, &path)?,
+        Err(error) => return Ok(Some(format!("`ThingGroups` names `{named}`: {error}"))),
+    };
+    let said = format!(
+        "there is no group `{named}`, and no device is provisioned before there is. Run: godwit group add {named}"
+    );
+    Ok((!is_there).then_some(said))
+}
+
 impl Identity {
-    /// Puts a template, in place of the one of this name; its version.
+    /// Puts a template, in place of the one of this name. A group of it that is not there is warned of: it may be made before the
+    /// first device comes.
     ///
     /// # Errors
     /// [`ProvisionError`]: nothing was changed.
@@ -78,8 +100,8 @@ impl Identity {
         by: &Actor,
         name: &TemplateName,
         body: &str,
-    ) -> Result<u64, ProvisionError> {
-        Template::parse(body)?;
+    ) -> Result<TemplatePut, ProvisionError> {
+        let groups: Vec<String> = Template::parse(body)?.groups().into_iter().map(str::to_owned).collect();
         let (by, name, body) = (by.clone(), name.clone(), body.to_owned());
         let (host, now) = (self.parts.host.clone(), self.parts.host.clock.now());
         let put = self.parts.catalog.write(move |transaction| {
@@ -92,6 +114,8 @@ impl Identity {
                 }
             }
             let version = before.unwrap_or(0) + 1;
+            let warnings = groups.iter().filter_map(|group| missing(transaction, group).transpose());
+            let warnings = warnings.collect::<Result<Vec<_>, SqlError>>()?;
             transaction.execute(
                 "INSERT INTO provisioning_templates (name, sealed_body, version, created, changed)
                  VALUES ($1, $2, $3, $4, $4)
@@ -110,7 +134,7 @@ impl Identity {
                 entry = entry.before(json!({ "version": before }));
             }
             audit::append(transaction, now, &entry)?;
-            Ok(Ok(version))
+            Ok(Ok(TemplatePut { version, warnings }))
         });
         put.await?
     }

@@ -140,6 +140,12 @@ impl Template {
         Ok(template)
     }
 
+    /// The groups that it names as they are, for whoever devices come: those that are made of parameters are not known yet.
+    pub(super) fn groups(&self) -> Vec<&str> {
+        let groups = self.thing.as_ref().and_then(|thing| thing.properties.get("ThingGroups"));
+        groups.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
     fn resources(&mut self, resources: &Map<String, Value>) -> Result<(), TemplateError> {
         let mut has_certificate = false;
         for (name, resource) in resources {

@@ -14,7 +14,7 @@ use super::token::TOKEN_PREFIX;
 use super::{LoginError, UserName};
 use crate::password::PASSWORD_BYTES_MAX;
 use crate::permissions::OverMqtt;
-use crate::{Actor, Area, Identity, LOCAL_USER, Outcome, Refusal, Role, Verb, Who};
+use crate::{Actor, Area, Identity, LOCAL_USER, Outcome, Refusal, Role, UserRefusal, Verb, Who};
 
 impl Identity {
     /// Finds out who speaks by user name and password, from this address: a device, user `local`, a user by his
@@ -40,7 +40,7 @@ impl Identity {
             let who = self.token_bearer(token).ok().filter(|who| is_named(who, username));
             let Some(who) = who else {
                 self.refused_login(username, address, "token");
-                return Err(refusal);
+                return Err(Refusal::of_user(username, UserRefusal::Token));
             };
             self.logged_in(&who, address, "token");
             return Ok(who);
@@ -49,7 +49,15 @@ impl Identity {
             return Err(refusal);
         }
         let password = Zeroizing::new(password.to_vec());
-        let who = self.prove_user(username, password, address, "mqtt").await.map_err(|_| refusal)?;
+        let who = self.prove_user(username, password, address, "mqtt").await.map_err(|error| {
+            let why = match error {
+                LoginError::Throttled { wait_s } => UserRefusal::Throttled { wait_s },
+                LoginError::Busy => UserRefusal::Busy,
+                LoginError::Wrong | LoginError::Catalog(_) => UserRefusal::Password,
+            };
+            // Only names of users come here: what is to be typed is safe.
+            Refusal::of_user(username, why)
+        })?;
         self.logged_in(&who, address, "password");
         Ok(who)
     }

@@ -425,3 +425,28 @@ async fn a_user_changes_his_own_password_by_the_old_one_and_only_the_login_that_
         .await;
     assert!(matches!(over, Err(UserError::Gone { .. })));
 }
+
+#[tokio::test]
+async fn the_log_says_of_a_user_who_is_refused_what_was_wrong_and_calls_him_no_device() {
+    let (fixture, _dir) = fresh();
+    add(&fixture, "alice", &["viewer"]).await;
+    let (_, secret) = token(&fixture, "alice", &["mqtt"]).await;
+    let refused = async |name: &str, password: &str| {
+        let refusal =
+            fixture.identity.prove(Some(name), Some(password.as_bytes()), HOME).await.expect_err(name);
+        assert_eq!(refusal.to_string(), "the user name or the password is wrong", "outside they are one");
+        let said = format!("{} | {}", refusal.reason(), refusal.hint("client"));
+        assert!(!said.contains("device"), "{said}");
+        said
+    };
+    let wrong = refused("alice", "wrong password").await;
+    assert!(wrong.starts_with("wrong password for user `alice` | "), "{wrong}");
+    assert!(wrong.ends_with("Run: godwit user reset alice"), "{wrong}");
+    let other = refused("alice:\u{7}", secret.reveal()).await;
+    assert!(other.starts_with("no such token of `alice:\\u{7}` | "), "{other}");
+    let mut said = String::new();
+    for _ in 0..12 {
+        said = refused("alice", "wrong password").await;
+    }
+    assert!(said.starts_with("too many wrong passwords for user `alice` or from this address"), "{said}");
+}

@@ -58,7 +58,8 @@ impl House {
     }
 
     async fn put(&self, template: &str) -> Result<u64, ProvisionError> {
-        self.identity.put_template(&Actor::inside(), &pumps(), template).await
+        let put = self.identity.put_template(&Actor::inside(), &pumps(), template).await?;
+        Ok(put.version)
     }
 
     async fn claim(&self, devices: u64) -> Who {
@@ -236,6 +237,8 @@ async fn a_rejection_changes_nothing() {
     let before = house.all().await;
     for (sent, expect, words) in [
         (json!({}), "InvalidParameters", "`SerialNumber` is missing"),
+        (json!({ "SerialNumber": "" }), "InvalidParameters", "`SerialNumber` is empty"),
+        (json!({ "SerialNumber": "  " }), "InvalidParameters", "`SerialNumber` is empty"),
         (json!({ "SerialNumber": 7 }), "InvalidParameters", "is not a text"),
         (json!({ "SerialNumber": "x".repeat(1025) }), "InvalidParameters", "the most is 1024"),
         (json!({ "SerialNumber": "7", "Hall": "hall-9" }), "InvalidParameters", "`hall-9`"),
@@ -552,4 +555,25 @@ async fn whoever_proves_himself_otherwise_asks_as_himself_alone() {
     // With a policy that does, it is a claim that lives as long as it does.
     let (_, token) = house.waiting(&gate).await;
     house.register(&gate, &token, json!({ "SerialNumber": "7" })).await.expect("accepted");
+}
+
+#[tokio::test]
+async fn a_group_that_a_template_names_and_nobody_made_is_warned_of_when_it_is_put() {
+    let house = House::of_pumps().await;
+    let template = json!({
+        "Parameters": { "Hall": { "Type": "String" } },
+        "Resources": {
+            "thing": { "Type": "AWS::IoT::Thing", "Properties": {
+                "ThingName": "pump",
+                "ThingGroups": ["hq", "plant/north", { "Ref": "Hall" }]
+            } },
+            "certificate": { "Type": "AWS::IoT::Certificate", "Properties": {
+                "CertificateId": { "Ref": "AWS::IoT::Certificate::Id" }
+            } }
+        }
+    })
+    .to_string();
+    let put = house.identity.put_template(&Actor::inside(), &pumps(), &template).await.expect("put");
+    assert_eq!((put.version, put.warnings.len()), (2, 1), "{:?}", put.warnings);
+    assert!(put.warnings[0].contains("there is no group `plant/north`"), "{:?}", put.warnings);
 }

@@ -1,6 +1,7 @@
 //! Quarantine, as the register has it.
 
-use identity::{Actor, ChangeError, DeviceState, Seen};
+use identity::policy::Question;
+use identity::{Action, Actor, ChangeError, Decision, DeviceState, Reason, Seen};
 
 use crate::{fresh, name, open};
 
@@ -51,4 +52,33 @@ async fn a_device_in_quarantine_still_proves_who_it_is() {
     identity.quarantine_device(&by, &name("d"), "odd", None).await.expect("quarantined");
     let who = identity.authenticate(Some("d"), Some(password.reveal().as_bytes())).expect("it may come back");
     assert!(identity.stands(&who), "what it may do is another question");
+}
+
+#[tokio::test]
+async fn what_is_refused_in_quarantine_says_so_and_who_ends_it() {
+    let (fixture, _dir) = fresh();
+    let (identity, by) = (&fixture.identity, Actor::inside());
+    let password = identity.add_device_with_password(&by, &name("d")).await.expect("added");
+    identity.quarantine_device(&by, &name("d"), "sends nonsense", None).await.expect("quarantined");
+    let who = identity.authenticate(Some("d"), Some(password.reveal().as_bytes())).expect("it may come back");
+    let heard = identity.permissions(&who, "d").may(Action::Publish, "dt/d/x");
+    assert_eq!(heard, Decision::Refused(Reason::Quarantined));
+    assert_eq!(identity.permissions(&who, "d").may(Action::Publish, "dt/d/diag/x"), Decision::Permitted);
+    let question = |topic: &str| Question {
+        device: name("d"),
+        certificate: None,
+        action: Action::Publish,
+        topic: topic.to_owned(),
+        client_id: None,
+        address: None,
+        policy: None,
+    };
+    let answer = identity.why(&question("dt/d/x")).await;
+    assert!(!answer.is_permitted);
+    assert!(answer.reason.starts_with("`d` is in quarantine since 20"), "{}", answer.reason);
+    assert!(answer.reason.ends_with("Z: sends nonsense"), "{}", answer.reason);
+    assert!(answer.advice.contains("godwit device release d"), "{}", answer.advice);
+    assert!(identity.why(&question("dt/d/diag/x")).await.is_permitted);
+    identity.release_device(&by, &name("d"), None).await.expect("released");
+    assert!(identity.why(&question("dt/d/x")).await.is_permitted);
 }

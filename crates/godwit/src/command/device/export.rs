@@ -27,11 +27,13 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut devices: Vec<Device> = Vec::new();
-    let take = |value| {
-        devices.push(serde_json::from_value(value)?);
+    let take = |page: Vec<serde_json::Value>| {
+        for value in page {
+            devices.push(serde_json::from_value(value)?);
+        }
         Ok(())
     };
-    args.which.each(&server, take).await?;
+    args.which.pages(&server, take).await?;
     let keys: BTreeSet<&str> =
         devices.iter().flat_map(|device| device.attributes.keys().map(String::as_str)).collect();
     let mut out = csv::Writer::from_writer(std::io::stdout().lock());

@@ -31,29 +31,33 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    if !args.json {
-        let (name, certificate) = ("name", "certificate");
-        writeln!(
-            out,
-            "{name:<32} {:<11} {:<9} {certificate:<11} {:<28} created",
-            "state", "password", "group"
-        )?;
-    }
-    let each = |value: serde_json::Value| {
-        if args.json {
-            writeln!(out, "{value}")?;
-            return Ok(());
+    let mut is_first = true;
+    let page = |page: Vec<serde_json::Value>| {
+        // Not before the server has answered: what it refuses has no columns.
+        if std::mem::take(&mut is_first) && !args.json {
+            let (name, certificate) = ("name", "certificate");
+            writeln!(
+                out,
+                "{name:<32} {:<11} {:<9} {certificate:<11} {:<28} created",
+                "state", "password", "group"
+            )?;
         }
-        let device: Device = serde_json::from_value(value)?;
-        let password = if device.password { "yes" } else { "no" };
-        let group = device.group.as_deref().unwrap_or("-");
-        // The day on which the last one ends.
-        let until = device.certificate_until.as_deref().and_then(|until| until.get(..10)).unwrap_or("-");
-        let Device { name, state, created, .. } = &device;
-        writeln!(out, "{name:<32} {state:<11} {password:<9} {until:<11} {group:<28} {created}")?;
+        for value in page {
+            if args.json {
+                writeln!(out, "{value}")?;
+                continue;
+            }
+            let device: Device = serde_json::from_value(value)?;
+            let password = if device.password { "yes" } else { "no" };
+            let group = device.group.as_deref().unwrap_or("-");
+            // The day on which the last one ends.
+            let until = device.certificate_until.as_deref().and_then(|until| until.get(..10)).unwrap_or("-");
+            let Device { name, state, created, .. } = &device;
+            writeln!(out, "{name:<32} {state:<11} {password:<9} {until:<11} {group:<28} {created}")?;
+        }
         Ok(())
     };
-    args.which.each(&server, each).await?;
+    args.which.pages(&server, page).await?;
     out.flush()?;
     Ok(())
 }

@@ -76,18 +76,18 @@ impl Which {
         query
     }
 
-    /// Asks for all of them, page by page.
-    pub(super) async fn each(
+    /// Asks for all of them, page by page; one page at least, of nothing.
+    pub(super) async fn pages(
         &self,
         server: &Server,
-        mut take: impl FnMut(serde_json::Value) -> anyhow::Result<()>,
+        mut take: impl FnMut(Vec<serde_json::Value>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
         let query = self.query();
         let mut after = String::new();
         loop {
             let path = format!("{query}&after={}", encoded(&after));
             let page: Page = server.json(reqwest::Method::GET, &path, None).await?;
-            page.devices.into_iter().try_for_each(&mut take)?;
+            take(page.devices)?;
             match page.next {
                 Some(next) => after = next,
                 None => return Ok(()),

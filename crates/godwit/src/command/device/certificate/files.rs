@@ -51,10 +51,10 @@ impl KeyArgs {
             request["csr"] = read_pem(path)?.into();
         }
         if let Some(out) = &self.out {
-            SystemDisk
-                .create_dir(out)
-                .with_context(|| format!("cannot make directory `{}`", out.display()))?;
-            for file in [certificate_file(out, name), key_file(out, name)] {
+            make_dir(out)?;
+            // With a request no key is written: the one that it was made of may well lie there.
+            let key = self.csr.is_none().then(|| key_file(out, name));
+            for file in key.into_iter().chain([certificate_file(out, name)]) {
                 if SystemDisk.open(&file).is_ok() {
                     return Err(with_hint(
                         anyhow::anyhow!("`{}` is there already", file.display()),
@@ -79,18 +79,8 @@ impl Place {
             said.write_all(made.certificate.as_bytes())?;
             return Ok(());
         };
-        let write = |path: &Path, text: &str| {
-            // `replace` makes files with mode 0600.
-            SystemDisk.replace(path, text.as_bytes()).map_err(|error| {
-                let lost = format!("godwit device certificate revoke {}", made.id);
-                with_hint(
-                    anyhow::Error::new(error).context(format!("cannot write `{}`", path.display())),
-                    Some(format!("the certificate is of no use without its files. Run: {lost}")),
-                )
-            })
-        };
-        writeln!(said, "device       {name}")?;
-        writeln!(said, "certificate  {}    good until {}", made.id, made.not_after)?;
+        let write = |path: &Path, text: &str| made.write(path, text);
+        made.say(name, said)?;
         if let Some(key) = &made.private_key {
             let path = key_file(out, name);
             write(&path, key)?;
@@ -99,17 +89,47 @@ impl Place {
         let path = certificate_file(out, name);
         write(&path, &made.certificate)?;
         writeln!(said, "             {}", path.display())?;
-        if let Some(ca) = &made.ca {
+        made.write_trusted(out, said)
+    }
+}
+
+impl Made {
+    /// Says which certificate whose it is.
+    pub(crate) fn say(&self, name: &str, said: &mut impl Write) -> anyhow::Result<()> {
+        writeln!(said, "device       {name}")?;
+        writeln!(said, "certificate  {}    good until {}", self.id, self.not_after)?;
+        Ok(())
+    }
+
+    /// Writes what the device trusts, and says where.
+    pub(crate) fn write_trusted(&self, out: &Path, said: &mut impl Write) -> anyhow::Result<()> {
+        if let Some(ca) = &self.ca {
             let path = out.join("ca.pem");
-            write(&path, ca)?;
+            self.write(&path, ca)?;
             writeln!(said, "trusts       {}", path.display())?;
         }
         Ok(())
     }
+
+    fn write(&self, path: &Path, text: &str) -> anyhow::Result<()> {
+        // `replace` makes files with mode 0600.
+        SystemDisk.replace(path, text.as_bytes()).map_err(|error| {
+            let lost = format!("godwit device certificate revoke {}", self.id);
+            with_hint(
+                anyhow::Error::new(error).context(format!("cannot write `{}`", path.display())),
+                Some(format!("the certificate is of no use without its files. Run: {lost}")),
+            )
+        })
+    }
+}
+
+/// Makes a directory for files, unless it is there.
+pub(crate) fn make_dir(out: &Path) -> anyhow::Result<()> {
+    SystemDisk.create_dir(out).with_context(|| format!("cannot make directory `{}`", out.display()))
 }
 
 /// Reads a PEM file.
-pub(super) fn read_pem(path: &Path) -> anyhow::Result<String> {
+pub(crate) fn read_pem(path: &Path) -> anyhow::Result<String> {
     let bytes =
         SystemDisk.read(path, PEM_BYTES_MAX).with_context(|| format!("cannot read `{}`", path.display()))?;
     String::from_utf8(bytes).map_err(|_| {

@@ -40,14 +40,16 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Some(name) => format!("/api/v1/devices/{}/certificates", encoded(name)),
         None => "/api/v1/certificates".to_owned(),
     };
-    writeln!(
-        out,
-        "{:<64}  {:<24} {:<8} {:<10} {:<21} last seen",
-        "certificate", "device", "status", "origin", "good until"
-    )?;
     let mut after = String::new();
     loop {
         let page: Page = server.json(Method::GET, &format!("{path}?after={after}"), None).await?;
+        if after.is_empty() {
+            writeln!(
+                out,
+                "{:<64}  {:<24} {:<8} {:<10} {:<21} last seen",
+                "certificate", "device", "status", "origin", "good until"
+            )?;
+        }
         for found in page.certificates {
             let device = found.device.as_deref().unwrap_or("-");
             let seen = found.last_seen.as_deref().unwrap_or("never");

@@ -1,6 +1,5 @@
 //! `godwit device certificate register`: a certificate that was made elsewhere becomes a device's.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use reqwest::Method;
@@ -10,7 +9,8 @@ use crate::http::{ServerArgs, encoded};
 
 /// What `--help` says behind the flags.
 const HELP: &str =
-    "Who signed it does not matter: another authority, or its own key. It is known by its SHA-256.
+    "Who signed it does not matter: another authority, or its own key. It is known by its SHA-256. A device that is not
+known yet is added with it: godwit device add NAME --certificate FILE.
 
 Examples:
   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 \\
@@ -35,8 +35,5 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let body = serde_json::json!({ "certificate": read_pem(&args.file)? });
     let path = format!("/api/v1/devices/{}/certificates", encoded(&args.device));
     let made: Made = args.server.find()?.json(Method::POST, &path, Some(&body)).await?;
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "device       {}", args.device)?;
-    writeln!(out, "certificate  {}    good until {}", made.id, made.not_after)?;
-    Ok(())
+    made.say(&args.device, &mut std::io::stdout().lock())
 }
