@@ -131,7 +131,7 @@ impl Alerts {
         let (host, by, now) = (self.host().clone(), by.clone(), self.host().clock.now());
         let silence = Silence {
             id: random_id(&host),
-            matchers: matchers(&new.matchers)?,
+            matchers: matchers(&new.matchers, !new.groups.is_empty())?,
             groups: new.groups.iter().map(ToString::to_string).collect(),
             author: by.name().to_owned(),
             reason: new.reason.trim().to_owned(),
@@ -241,7 +241,7 @@ impl Alerts {
     }
 }
 
-fn matchers(texts: &[String]) -> Result<Vec<Matcher>, ActError> {
+fn matchers(texts: &[String], has_groups: bool) -> Result<Vec<Matcher>, ActError> {
     let mut matchers = Vec::new();
     for text in texts {
         matchers.extend(Matcher::parse_all(text).map_err(ActError::Silence)?);
@@ -253,6 +253,11 @@ fn matchers(texts: &[String]) -> Result<Vec<Matcher>, ActError> {
     if matchers.iter().all(Matcher::matches_absence) {
         return Err(ActError::Silence(
             "its matchers match alerts that have none of their labels: all".to_owned(),
+        ));
+    }
+    if !has_groups && matchers.iter().all(Matcher::matches_presence) {
+        return Err(ActError::Silence(
+            "its matchers match whatever their labels say: all; say which alerts are meant, or of which group".to_owned(),
         ));
     }
     Ok(matchers)

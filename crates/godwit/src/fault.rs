@@ -46,8 +46,24 @@ where
     }
 }
 
+/// What a shell says of a program that SIGPIPE ended: 128 and the number of the signal.
+const SIGPIPE_EXIT: u8 = 128 + 13;
+
+/// Whether all that happened is that whoever read standard output has read enough, as `head` has. What commands write to
+/// sockets and files comes with what it was for, and is another matter.
+fn is_unread(error: &anyhow::Error) -> bool {
+    let io = match error.downcast_ref::<csv::Error>().map(csv::Error::kind) {
+        Some(csv::ErrorKind::Io(io)) => Some(io),
+        _ => error.downcast_ref::<std::io::Error>(),
+    };
+    error.chain().count() == 1 && io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
 /// Writes the error and its hint to stderr.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if is_unread(error) {
+        return ExitCode::from(SIGPIPE_EXIT);
+    }
     let mut text = format!("error: {error}");
     for cause in error.chain().skip(1) {
         let _ = write!(text, "\n  because: {cause}");
@@ -66,6 +82,15 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_reads_no_more_is_no_fault_and_a_connection_that_broke_is_one() {
+        let gone = || std::io::Error::from(std::io::ErrorKind::BrokenPipe);
+        assert!(is_unread(&gone().into()));
+        assert!(is_unread(&anyhow::Error::new(csv::Error::from(gone()))));
+        assert!(!is_unread(&anyhow::Error::new(gone()).context("cannot reach the server")));
+        assert!(!is_unread(&std::io::Error::other("disk gone").into()));
+    }
 
     #[test]
     fn a_hint_is_found_through_added_context() {

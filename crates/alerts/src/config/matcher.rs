@@ -176,6 +176,30 @@ impl Matcher {
     pub fn matches_absence(&self) -> bool {
         self.meets("")
     }
+
+    /// Whether it is met by every alert that has the label, whatever it says, as `=~".+"` is: such a silence would silence too much.
+    /// Found by trying values that have little in common.
+    #[must_use]
+    pub fn matches_presence(&self) -> bool {
+        const VALUES: [&str; 9] = [
+            "0",
+            "a",
+            "Z",
+            "-",
+            " ",
+            "ü",
+            "pump-7",
+            "hq/floor-17",
+            "a sentence of several words, and 2 numbers: 3",
+        ];
+        match &self.test {
+            Test::Equal => false,
+            Test::Unequal => self.value.is_empty(),
+            Test::Like(_) => VALUES.iter().all(|value| self.meets(value)),
+            // What names a value to leave out leaves something out.
+            Test::Unlike(_) => !self.meets("") && VALUES.iter().all(|value| self.meets(value)),
+        }
+    }
 }
 
 /// Shows it as it is read.

@@ -15,6 +15,13 @@ use crate::config::Heartbeat;
 /// How long one beat may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long after the start the machine may need for its first turn, in microseconds: until then that it does not turn yet is no
+/// error, and no beat is missed that was promised.
+const START_MICROS: u64 = 60_000_000;
+
+/// How often it is looked for the first turn.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// Beats until the shutdown. `is_alive` tells whether the machine still turns.
 pub(crate) async fn run(
     heartbeat: Heartbeat,
@@ -31,7 +38,9 @@ pub(crate) async fn run(
         }
     };
     let mut number: u64 = 0;
+    let started = host.clock.mono_micros();
     loop {
+        let mut pause = interval;
         let now = host.clock.now();
         if is_alive() {
             number += 1;
@@ -51,12 +60,14 @@ pub(crate) async fn run(
                 }
             };
             metrics::counter!("godwit_alerts_heartbeats_total", "outcome" => outcome).increment(1);
+        } else if number == 0 && host.clock.mono_micros().saturating_sub(started) < START_MICROS {
+            pause = interval.min(LOOK);
         } else {
             tracing::error!("no heartbeat is sent: what decides over notices does not turn");
         }
         tokio::select! {
             () = shutdown.stopping() => return,
-            () = tokio::time::sleep(interval) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -160,7 +160,7 @@ fn alert(told: &Told) -> Value {
             "state": told.state,
             "late": told.late,
             "rule": told.rule,
-            "version": told.version,
+            "version": format!("{:016x}", told.version),
             "firedAt": time(told.fired_at),
             "learntAt": time(told.learnt_at),
             "values": told.values,

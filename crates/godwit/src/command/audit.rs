@@ -230,6 +230,10 @@ fn say(verdict: &AuditVerdict) -> anyhow::Result<()> {
         writeln!(out, "fault     {fault}")?;
     }
     out.flush()?;
+    if verdict.sound && verdict.entries == 0 {
+        writeln!(out, "empty     there is no entry: nothing was verified")?;
+        return Ok(());
+    }
     if verdict.sound {
         writeln!(out, "sound     nothing was changed, removed or moved")?;
         return Ok(());

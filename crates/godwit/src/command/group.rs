@@ -112,14 +112,14 @@ async fn add(args: One) -> anyhow::Result<()> {
 async fn list(args: List) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::BufWriter::new(std::io::stdout());
-    if !args.json {
-        writeln!(out, "{:<40} {:>8} {:>8}  created", "path", "devices", "members")?;
-    }
     let within = args.within.map_or(String::new(), |path| format!("&within={}", encoded(&path)));
     let mut after = String::new();
     loop {
         let path = format!("/api/v1/groups?limit=1000{within}&after={}", encoded(&after));
         let page: Page = server.json(Method::GET, &path, None).await?;
+        if !args.json && after.is_empty() {
+            writeln!(out, "{:<40} {:>8} {:>8}  created", "path", "devices", "members")?;
+        }
         for value in page.groups {
             if args.json {
                 writeln!(out, "{value}")?;

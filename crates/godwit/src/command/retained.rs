@@ -103,13 +103,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 async fn list(args: List) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::stdout().lock();
-    if !args.json {
-        writeln!(out, "{:<28} {:>3} {:>8}  topic and payload", "received", "qos", "bytes")?;
-    }
     let mut after = String::new();
     loop {
         let path = format!("/api/v1/retained?limit=1000&filter={}{after}", encoded(&args.filter));
         let page: Page = server.json(Method::GET, &path, None).await?;
+        if !args.json && after.is_empty() {
+            writeln!(out, "{:<28} {:>3} {:>8}  topic and payload", "received", "qos", "bytes")?;
+        }
         for value in page.retained {
             if args.json {
                 writeln!(out, "{value}")?;

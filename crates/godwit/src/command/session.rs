@@ -125,13 +125,6 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 async fn list(args: List) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::stdout().lock();
-    if !args.json {
-        writeln!(
-            out,
-            "{:<32} {:<24} {:<22} {:>6} {:>8} {:>8} {:>8}",
-            "client id", "principal", "from", "subs", "waiting", "journal", "inflight"
-        )?;
-    }
     let connected = match (args.connected, args.away) {
         (true, _) => "&connected=true",
         (_, true) => "&connected=false",
@@ -142,6 +135,13 @@ async fn list(args: List) -> anyhow::Result<()> {
         let (prefix, from) = (encoded(&args.prefix), encoded(&after));
         let path = format!("/api/v1/sessions?limit=1000&prefix={prefix}&after={from}{connected}");
         let page: Page = server.json(Method::GET, &path, None).await?;
+        if !args.json && after.is_empty() {
+            writeln!(
+                out,
+                "{:<32} {:<24} {:<22} {:>6} {:>8} {:>8} {:>8}",
+                "client id", "principal", "from", "subs", "waiting", "journal", "inflight"
+            )?;
+        }
         for value in page.sessions {
             if args.json {
                 writeln!(out, "{value}")?;

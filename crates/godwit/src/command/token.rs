@@ -117,13 +117,13 @@ async fn add(args: Add) -> anyhow::Result<()> {
 async fn list(args: List) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::stdout().lock();
-    if !args.json {
-        writeln!(out, "{:<8} {:<24} {:<16} {:<27} scopes", "id", "user", "name", "expires")?;
-    }
     let mut after = String::new();
     loop {
         let page: Tokens =
             server.json(Method::GET, &format!("/api/v1/tokens?limit=1000{after}"), None).await?;
+        if !args.json && after.is_empty() {
+            writeln!(out, "{:<8} {:<24} {:<16} {:<27} scopes", "id", "user", "name", "expires")?;
+        }
         for token in &page.tokens {
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(token)?)?;

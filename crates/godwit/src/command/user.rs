@@ -228,12 +228,12 @@ fn ask() -> anyhow::Result<String> {
 async fn list(args: List) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::stdout().lock();
-    if !args.json {
-        writeln!(out, "{:<24} {:>6} {:<27} roles", "name", "tokens", "created")?;
-    }
     let mut after = String::new();
     loop {
         let page: Users = server.json(Method::GET, &format!("/api/v1/users?limit=1000{after}"), None).await?;
+        if !args.json && after.is_empty() {
+            writeln!(out, "{:<24} {:>6} {:<27} roles", "name", "tokens", "created")?;
+        }
         for user in &page.users {
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(user)?)?;
@@ -283,13 +283,13 @@ async fn remove(args: One) -> anyhow::Result<()> {
 async fn logins(args: List) -> anyhow::Result<()> {
     let server: Server = args.server.find()?;
     let mut out = std::io::stdout().lock();
-    if !args.json {
-        writeln!(out, "{:<16} {:<24} {:<27} {:<27} from", "id", "user", "since", "last used")?;
-    }
     let mut after = String::new();
     loop {
         let page: Logins =
             server.json(Method::GET, &format!("/api/v1/logins?limit=1000{after}"), None).await?;
+        if !args.json && after.is_empty() {
+            writeln!(out, "{:<16} {:<24} {:<27} {:<27} from", "id", "user", "since", "last used")?;
+        }
         for login in &page.logins {
             if args.json {
                 writeln!(out, "{}", serde_json::to_string(login)?)?;

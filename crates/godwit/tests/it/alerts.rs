@@ -29,11 +29,20 @@ fn silences_are_made_listed_and_ended_and_outlive_a_restart() {
     server.ok(&["alert", "expire", &id]);
     assert_eq!(server.ok(&["alert", "silences"]), "");
     assert!(server.ok(&["alert", "silences", "--all"]).contains(&id));
+    // What leaves something out, or means a group, is somebody's wish.
+    server.ok(&["group", "add", "hq"]);
+    server.ok(&["alert", "silence", "device=~.+", "severity!=critical", "--reason", "move"]);
+    server.ok(&["alert", "silence", "alertname=~.+", "--group", "hq", "--reason", "move"]);
     let audit = server.ok(&["audit", "list", "--action", "silence."]);
     assert!(audit.contains("silence.add") && audit.contains("silence.expire"), "{audit}");
 
     for (refused, said) in [
         (&["alert", "silence", "device=~.*", "--reason", "x"][..], "all"),
+        (&["alert", "silence", "device=~.+", "--reason", "x"], "whatever their labels say: all"),
+        (
+            &["alert", "silence", "alertname!=", "device=~.*.", "--reason", "x"],
+            "whatever their labels say: all",
+        ),
         (&["alert", "silence", "device", "--reason", "x"], "is no matcher"),
         (&["alert", "show", "bd195309-cc15-8bd6-ae41-1de745baca7a"], "there is no alert"),
         (&["alert", "ack", "7"], "it is a UUID"),

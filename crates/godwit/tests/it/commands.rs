@@ -127,3 +127,40 @@ fn the_api_asks_for_its_token_and_health_does_not() {
     assert!(refused.contains("token"), "{refused}");
     assert!(server.get("/healthz").contains("ok"));
 }
+
+#[test]
+fn a_command_whose_output_nobody_reads_any_more_ends_quietly() {
+    let home = Home::new();
+    let server = home.start();
+    server.ok(&["device", "add", "pump-1", "--password"]);
+    for arguments in [&["device", "list"][..], &["device", "export"], &["audit", "list"], &["group", "list"]]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = server.command(arguments).stdout(writer).output().expect("the binary starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), said.as_str()), (Some(141), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_list_that_is_refused_has_no_columns() {
+    let home = Home::new();
+    let server = home.start();
+    for list in [
+        &["user", "list"][..],
+        &["user", "logins"],
+        &["token", "list"],
+        &["device", "list"],
+        &["device", "certificate", "list"],
+        &["group", "list"],
+        &["policy", "list"],
+        &["session", "list"],
+        &["retained", "list"],
+    ] {
+        let refused = server.command(list).env("GODWIT_TOKEN", "gdw_wrong").output().expect("starts");
+        let printed = String::from_utf8_lossy(&refused.stdout).into_owned();
+        assert_eq!((refused.status.success(), printed.as_str()), (false, ""), "{list:?}");
+        assert!(server.ok(list).contains("  "), "{list:?}: who may list sees the columns of nothing");
+    }
+}

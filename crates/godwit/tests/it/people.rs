@@ -603,6 +603,8 @@ fn the_audit_log_is_exported_verified_without_a_server_and_agrees_with_what_a_cr
         (output.status.success(), String::from_utf8(output.stdout).expect("text"))
     };
     assert!(judge(&exported).0);
+    let (_, said) = judge("");
+    assert!(said.contains("empty     there is no entry") && !said.contains("sound"), "{said}");
     let edited = exported.replacen("user:user-3", "user:user-4", 1);
     let (is_sound, said) = judge(&edited);
     let number = exported.lines().position(|line| line.contains("user:user-3\"")).expect("there") + 1;

@@ -113,14 +113,16 @@ impl Loading<'_> {
                     .suggesting("`alert: NAME` raises alerts, `rule: NAME` acts on messages".to_owned()),
             );
         };
-        let Some(name) = name_node.text().filter(|name| is_name(name)) else {
-            return faults.push(name_node.fault("a rule's name is 1 to 128 letters, digits, `_` and `-`"));
-        };
+        let name = name_node.text().filter(|name| is_name(name)).unwrap_or_else(|| {
+            faults.push(name_node.fault("a rule's name is 1 to 128 letters, digits, `_` and `-`"));
+            // The rest of it is read all the same, for its own faults.
+            String::new()
+        });
         let here = format!("{}:{}", place.file, name_node.line);
         if let Some(there) = self.names.get(&name) {
             let message = format!("there is a rule `{name}` already, at {there}");
             faults.push(name_node.fault(message).suggesting("every rule has a name of its own".to_owned()));
-        } else {
+        } else if !name.is_empty() {
             self.names.insert(name.clone(), here);
         }
         if node.get("alert").is_some() {

@@ -42,6 +42,9 @@ fn all_faults_of_a_file_are_told_at_once_with_their_places() {
   - sql: SELECT 1
   - rule: act
     sql: SELECT * FROM 'a'
+  - alert: bad name
+    from: dt/a
+    expr: avgg(co2, 5m) > 3
 "#;
     let expected = "\
 bad.yaml:5:11: `from`: filter `dt/+/climate#` is malformed: `+` must be a whole level and `#` the whole last level
@@ -54,7 +57,9 @@ bad.yaml:11:12: there is a rule `RoomTooHot` already, at bad.yaml:4; every rule 
 bad.yaml:15:11: `avg` takes a value and a window; write it as `avg(x, last 4)` or `avg(x, 5m)`
 bad.yaml:16:5: unknown key `absent`; a rule with `alert` has `alert`, `from`, `by`, `expr`, `for`, `max_gap`, `clear`, `hold`, `streak`, `absent_for`, `lateness`, `labels`, `annotations`
 bad.yaml:17:5: a rule without `alert` or `rule`; `alert: NAME` raises alerts, `rule: NAME` acts on messages
-bad.yaml:18:5: a rule with `rule` needs `actions`";
+bad.yaml:18:5: a rule with `rule` needs `actions`
+bad.yaml:20:12: a rule's name is 1 to 128 letters, digits, `_` and `-`
+bad.yaml:22:11: there is no function `avgg`; did you mean `avg`?";
     assert_eq!(faults(text), expected);
 }
 

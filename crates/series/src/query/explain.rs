@@ -32,7 +32,7 @@ pub(crate) fn explain_plan(error: &DataFusionError, limits: &QueryLimits, tables
             };
             invalid(format!("query is not SQL: {}", line(&said)), None)
         }
-        DataFusionError::SchemaError(error, _) => schema(error),
+        DataFusionError::SchemaError(found, _) => schema(found, error),
         DataFusionError::Plan(said) => plan(said, tables),
         DataFusionError::ResourcesExhausted(_) => QueryError::Memory { limit_bytes: limits.memory_bytes },
         DataFusionError::NotImplemented(said) => {
@@ -64,7 +64,20 @@ fn file_fault(whole: &str) -> Option<QueryError> {
     })
 }
 
-fn schema(error: &SchemaError) -> QueryError {
+/// A name that more than one table of the query has; the engine tells which, beside its error.
+fn ambiguous(name: &str, whole: &DataFusionError) -> QueryError {
+    let notes = whole.diagnostic().map_or(&[][..], |diagnostic| &diagnostic.notes);
+    let columns = notes.iter().filter_map(|note| note.message.strip_prefix("possible column "));
+    let columns: Vec<String> =
+        columns.map(|column| format!("`{}`", column.trim_start_matches("godwit.public."))).collect();
+    let hint = match columns.as_slice() {
+        [] => format!("write its table before it: `TABLE.{name}`"),
+        columns => format!("write its table before it: {}", columns.join(" or ")),
+    };
+    invalid(format!("column `{name}` is in more than one table"), Some(hint))
+}
+
+fn schema(error: &SchemaError, whole: &DataFusionError) -> QueryError {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let mut names: Vec<&str> = valid_fields.iter().map(|column| column.name.as_str()).collect();
@@ -77,10 +90,7 @@ fn schema(error: &SchemaError) -> QueryError {
             };
             invalid(format!("there is no column `{}`", field.name), Some(hint))
         }
-        SchemaError::AmbiguousReference { field } => invalid(
-            format!("column `{}` is in more than one table", field.name),
-            Some(format!("write the table before it: `readings.{}`", field.name)),
-        ),
+        SchemaError::AmbiguousReference { field } => ambiguous(&field.name, whole),
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => invalid(
             format!("two columns are called `{name}`"),

@@ -74,6 +74,10 @@ fn an_error_says_what_is_wrong_and_what_would_be_right() {
         "there is no table `weather` | there are channels, latest, readings, readings_1h, readings_1m, readings_5m"
     );
     assert_eq!(said("SELECT avgg(value) FROM readings"), "there is no function `avgg` | did you mean `avg`?");
+    assert_eq!(
+        said("SELECT value FROM readings JOIN latest USING (device) WHERE channel = 'x'"),
+        "column `channel` is in more than one table | write its table before it: `readings.channel` or `latest.channel`"
+    );
     assert!(said("SELEC 1").starts_with("query is not SQL: "), "{}", said("SELEC 1"));
     assert_eq!(said("  ;"), "the query is empty | -");
     assert!(

@@ -54,11 +54,13 @@ struct Shown {
 pub(super) async fn list(args: List) -> anyhow::Result<()> {
     let server = args.server.find()?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<24} {:<6} {:<16} attached to", "name", "counts", "versions")?;
     let mut after = String::new();
     loop {
         let path = format!("/api/v1/policies?after={}", encoded(&after));
         let page: Page = server.json(Method::GET, &path, None).await?;
+        if after.is_empty() {
+            writeln!(out, "{:<24} {:<6} {:<16} attached to", "name", "counts", "versions")?;
+        }
         for policy in page.policies {
             let versions: Vec<String> = policy.versions.iter().map(|one| one.version.to_string()).collect();
             let targets = policy.targets.join(" ");
