@@ -60,14 +60,32 @@ pub(crate) async fn run(
                 }
             };
             metrics::counter!("godwit_alerts_heartbeats_total", "outcome" => outcome).increment(1);
-        } else if number == 0 && host.clock.mono_micros().saturating_sub(started) < START_MICROS {
-            pause = interval.min(LOOK);
-        } else {
+        } else if is_missed(number, host.clock.mono_micros().saturating_sub(started)) {
             tracing::error!("no heartbeat is sent: what decides over notices does not turn");
+        } else {
+            pause = interval.min(LOOK);
         }
         tokio::select! {
             () = shutdown.stopping() => return,
             () = tokio::time::sleep(pause) => {}
         }
+    }
+}
+
+/// Whether a beat is missed while the machine does not turn, after so many beats and so long after the start.
+fn is_missed(beats: u64, since_start_micros: u64) -> bool {
+    beats > 0 || since_start_micros >= START_MICROS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_that_has_just_started_misses_no_beat_and_one_that_stopped_does() {
+        assert!(!is_missed(0, 0));
+        assert!(!is_missed(0, START_MICROS - 1));
+        assert!(is_missed(0, START_MICROS), "it never began");
+        assert!(is_missed(1, 1), "it has stopped");
     }
 }

@@ -420,14 +420,3 @@ async fn a_heartbeat_says_that_godwit_lives() {
     assert!(got[1].json()["number"].as_u64() > got[0].json()["number"].as_u64());
     running.stop().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_first_heartbeat_comes_with_the_first_turn_however_long_the_interval() {
-    let house = House::new();
-    let receiver = Receiver::start(Manner::Answers(200)).await;
-    let config =
-        format!("route: {{receiver: inbox}}\nheartbeat: {{url: '{}', interval: 1d}}\n", receiver.url);
-    let running = Running::start(&house, &config).await;
-    assert_eq!(receiver.wait(1).await[0].json()["number"], 1);
-    running.stop().await;
-}
