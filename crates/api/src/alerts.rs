@@ -319,7 +319,11 @@ pub(crate) fn sight(parts: &Parts, caller: &Caller, role: Role) -> Sight {
 }
 
 /// An alert, if the caller sees it.
-async fn seen(parts: &Parts, caller: &Caller, id: EpisodeId) -> Result<::alerts::Explained, Problem> {
+pub(crate) async fn seen(
+    parts: &Parts,
+    caller: &Caller,
+    id: EpisodeId,
+) -> Result<::alerts::Explained, Problem> {
     let found = parts.alerts.explain(id).await.map_err(|error| unread(error.kind(), &error))?;
     let sight = sight(parts, caller, Role::Viewer);
     found.filter(|found| sight.sees(&found.shown.episode.key)).ok_or_else(|| {
@@ -404,7 +408,7 @@ pub(crate) fn refused(error: &ActError) -> Problem {
     Problem::new(error.kind(), code, error.to_string()).hint(error.hint())
 }
 
-fn episode(text: &str) -> Result<EpisodeId, Problem> {
+pub(crate) fn episode(text: &str) -> Result<EpisodeId, Problem> {
     EpisodeId::parse(text).ok_or_else(|| {
         Problem::new(Kind::Invalid, "alerts.id", format!("`{text}` is no id of an alert"))
             .hint(Some("it is a UUID, as the list of alerts shows it"))

@@ -40,6 +40,7 @@
 //! | `POST /api/v1/decisions` | whether a device may, and which statement decides | viewer |
 //! | `GET /api/v1/alerts` | a page of alerts | viewer |
 //! | `GET /api/v1/alerts/{id}` | one: what was told to whom, what was not, and why | viewer |
+//! | `GET /api/v1/alerts/{id}/readings` | what it rests on: the samples around it as its rule saw them | viewer |
 //! | `POST /api/v1/alerts/{id}/acknowledge` | takes it on | operator |
 //! | `GET, POST /api/v1/silences`, `DELETE …/{id}` | silences | viewer, operator |
 //! | `GET /api/v1/inbox` | a page of notices to the inbox | viewer |
@@ -80,6 +81,7 @@ mod cookie;
 mod devices;
 mod etag;
 mod export;
+mod grounds;
 mod groups;
 mod health;
 mod keys;
@@ -112,6 +114,7 @@ pub use backtest::{
     BacktestKey, BacktestLine, BacktestOrder, BacktestProgress, BacktestRule,
 };
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
+pub use grounds::{AlertPicture, AlertReadings, AlertSample};
 pub use reprocess::{ReprocessOrder, Reprocessed, ReprocessedReason, ReprocessedRoute, ReprocessedState};
 pub use rules::{Rule, RuleHistory, RuleText, Rules};
 pub use sessions::{Ask, Clearing, Connection, Filter, Kick, NotCleared, Operators, Retained, Session};

@@ -16,9 +16,9 @@ use crate::auth::judged;
 use crate::devices::one;
 use crate::openapi::told::{Arguments, Gives, Takes};
 use crate::{
-    Parts, actions, alerts, audit, backtest, backup, ca, certificates, devices, export, groups, health, keys,
-    login, me, openapi, policies, provisioning, query, reprocess, rules, sessions, silences, status, tokens,
-    unrouted, users,
+    Parts, actions, alerts, audit, backtest, backup, ca, certificates, devices, export, grounds, groups,
+    health, keys, login, me, openapi, policies, provisioning, query, reprocess, rules, sessions, silences,
+    status, tokens, unrouted, users,
 };
 
 /// Who may use a route.
@@ -209,6 +209,8 @@ pub(crate) fn all() -> (Vec<Route>, Router<Arc<Parts>>) {
         .gives(Gives::one::<alerts::Alerts>(200))
         .on(GET, "/api/v1/alerts/{id}", in_group(Viewer, Alerts), alerts::show)
         .gives(Gives::one::<alerts::Explained>(200))
+        .on(GET, "/api/v1/alerts/{id}/readings", in_group(Viewer, Alerts), grounds::show)
+        .gives(Gives::one::<grounds::AlertReadings>(200))
         .on(POST, "/api/v1/alerts/{id}/acknowledge", in_group(Operator, Alerts), alerts::acknowledge)
         .gives(Gives::none(204))
         .on(GET, "/api/v1/silences", in_group(Viewer, Alerts), silences::list)

@@ -52,6 +52,8 @@ pub(crate) struct Seen {
     pub(crate) step: Step,
     /// After this sample the machine is idle, whatever it was before.
     pub(crate) settles: bool,
+    /// What it said, when it was judged.
+    pub(crate) verdict: Option<Verdict>,
 }
 
 impl Fold {
@@ -128,7 +130,7 @@ impl Fold {
         transitions: &mut Vec<Transition>,
     ) -> Seen {
         let plan = plan_of(rule);
-        let passed = |step| Seen { step, settles: false };
+        let passed = |step| Seen { step, settles: false, verdict: None };
         let values = readings(plan, sample);
         if values.iter().all(Option::is_none) {
             return passed(Step::Unseen);
@@ -149,7 +151,7 @@ impl Fold {
         if merges && self.device.as_deref() != Some(&sample.device) {
             self.device = Some(Box::new(sample.device.clone()));
         }
-        Seen { step: Step::Folded, settles: verdict.settles() }
+        Seen { step: Step::Folded, settles: verdict.settles(), verdict: Some(verdict) }
     }
 
     /// From when on a sample that changes would change the windows and last values of this state.

@@ -57,7 +57,8 @@ pub struct Past {
     pub selection: Selection,
     /// In which order they come.
     pub order: PastOrder,
-    /// Whether it matters when they were received; otherwise `received_at` is the time of the sample.
+    /// Whether it matters when they were received and how they are flagged; otherwise `received_at` is the time of the sample, and
+    /// there are no flags.
     pub receipts: bool,
     /// Most readings that are held at once; at most [`HELD_MAX`].
     pub held_max: usize,

@@ -6,6 +6,7 @@
 //! book       rules in force and their states by key
 //! look       second looks at what is stored, when a sample came late
 //! nodes      edge nodes of Sparkplug: whose births were read by another
+//! grounds    the readings that an episode rests on, for whoever asks
 //! trial      rules tried on what is stored, before they are in force
 //! told       from the fold's words to the stored episode
 //! keep       states and positions in the catalog
@@ -16,6 +17,7 @@
 //! the same episodes come out, once.
 
 mod book;
+mod grounds;
 mod keep;
 mod look;
 mod nodes;
@@ -26,6 +28,7 @@ mod waiting;
 mod work;
 
 pub use book::Tally;
+pub use grounds::{GROUNDS_SHOWN, Ground, Grounds, GroundsError, Picture, Says};
 pub use keep::{EVALUATION_MIGRATIONS, RuleVersion};
 pub use status::{RuleStatus, Status};
 pub use trial::{Against, Compared, TRIALS_MAX, Trial, TrialError, Tried, TriedRule};

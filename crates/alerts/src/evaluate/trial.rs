@@ -17,6 +17,7 @@ use model::{Kind, Timestamp};
 use rules::{Backtest, Difference, Key, Report, Rule, Version};
 use series::{HELD_MAX, HowFar, Met, Past, PastOrder, QueryError, Selection};
 
+pub(super) use self::pass::joined;
 use self::pass::{Fed, Pass};
 use super::{Evaluation, keep};
 

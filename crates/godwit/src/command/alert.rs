@@ -17,8 +17,8 @@ use crate::http::{ServerArgs, encoded};
 /// What `--help` says behind the flags.
 const HELP: &str =
     "An alert is an episode: a stretch of time in which the condition of a rule held for a key. `show` says which notices
-left for whom, which did not, and why. Who is told is written in alerts.yaml, in the words of alertmanager.yml
-(docs/alerts.md); `check` reads such a file without a server.
+left for whom, which did not, and why; `godwit rule explain` shows the readings beside that. Who is told is written in
+alerts.yaml, in the words of alertmanager.yml (docs/alerts.md); `check` reads such a file without a server.
 
 Examples:
   godwit alert list
@@ -308,14 +308,23 @@ fn notes(alert: &Alert) -> String {
 async fn show(args: Show) -> anyhow::Result<()> {
     let path = format!("/api/v1/alerts/{}", encoded(&args.id));
     let found: Explained = args.server.find()?.json(Method::GET, &path, None).await?;
-    let mut out = std::io::stdout().lock();
+    let mut text = String::new();
     if args.json {
-        writeln!(out, "{}", serde_json::to_string(&found)?)?;
-        return Ok(());
+        text = format!("{}\n", serde_json::to_string(&found)?);
+    } else {
+        write_explained(&mut text, &found)?;
     }
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// An alert with everything that was and was not said of it: `godwit rule explain` begins with it too.
+pub(crate) fn write_explained(out: &mut String, found: &Explained) -> std::fmt::Result {
+    use std::fmt::Write as _;
+
     let alert = &found.alert;
     writeln!(out, "alert     {}", alert.id)?;
-    writeln!(out, "rule      {}, version {}", alert.rule, alert.version)?;
+    writeln!(out, "rule      {}, version {}", alert.rule, rules::Version(alert.version))?;
     writeln!(out, "for       {}", pairs(&alert.key))?;
     writeln!(out, "state     {}{}", alert.state, notes(alert))?;
     writeln!(out, "since     {}", alert.started_at)?;

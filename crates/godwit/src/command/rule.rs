@@ -4,6 +4,8 @@
 
 mod backtest;
 mod check;
+#[cfg(feature = "platform")]
+mod explain;
 mod files;
 mod recorded;
 #[cfg(feature = "platform")]
@@ -22,6 +24,7 @@ Examples:
   godwit rule backtest rules/comfort.yaml --since 30d          # on the readings that a server keeps
   godwit rule backtest new.yaml --since 30d --against old.yaml
   godwit rule backtest rules/comfort.yaml --recording office.csv --as office-1
+  godwit rule explain bd195309-cc15-8bd6-ae41-1de745baca7a      # why there is this alert
   godwit rule list                                             # those in force, and how each is doing
   godwit rule show RoomTooHot                                  # every text that it has had"#;
 
@@ -38,6 +41,9 @@ pub(crate) enum Args {
     },
     /// Say what rules would have done with what a server keeps, or with a recording
     Backtest(backtest::Args),
+    /// Explain an alert: the rule's text, the readings that made it, what was sent to whom and what was not
+    #[cfg(feature = "platform")]
+    Explain(explain::Args),
     /// List the rules in force in a server, and how each is doing
     #[cfg(feature = "platform")]
     List(shown::List),
@@ -52,6 +58,8 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         Args::Check(args) => check::run(&args),
         Args::Test { file } => test::run(&file),
         Args::Backtest(args) => backtest::run(&args).await,
+        #[cfg(feature = "platform")]
+        Args::Explain(args) => explain::run(&args).await,
         #[cfg(feature = "platform")]
         Args::List(args) => shown::list(&args).await,
         #[cfg(feature = "platform")]

@@ -22,6 +22,7 @@ mod commands;
 mod devices;
 #[path = "../../../model/tests/it/edge.rs"]
 mod edge;
+mod explain;
 mod export;
 mod grafana;
 mod handshakes;

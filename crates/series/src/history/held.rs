@@ -1,12 +1,12 @@
 //! The readings of one device's day, or of a stretch of time, on their way to be samples.
 //!
-//! Not here: where they are read (`history`). The laws: what is held is small (40 bytes a reading, texts beside); names are
+//! Not here: where they are read (`history`). The laws: what is held is small (48 bytes a reading, texts beside); names are
 //! looked up where they change, not for every row; of two readings of one channel, time and topic the later one counts.
 
 use std::ops::ControlFlow;
 
 use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, TimestampMicrosecondType};
+use arrow::datatypes::{Float64Type, Int32Type, TimestampMicrosecondType};
 use bytestring::ByteString;
 use hashbrown::HashMap;
 use model::{ChannelName, DeviceName, Flags, Reading, Sample, Timestamp, Value};
@@ -32,6 +32,7 @@ struct Row {
     topic: u32,
     channel: u32,
     text: u32,
+    flags: u16,
 }
 
 pub(super) struct Held {
@@ -107,7 +108,9 @@ impl Held {
     pub(super) fn columns(&self) -> Vec<usize> {
         let mut columns =
             vec![schema::DEVICE, schema::CHANNEL, schema::TIME, schema::VALUE, schema::TEXT, schema::TOPIC];
-        columns.extend(self.receipts.then_some(schema::RECEIVED_AT));
+        if self.receipts {
+            columns.extend([schema::RECEIVED_AT, schema::FLAGS]);
+        }
         columns
     }
 
@@ -142,6 +145,7 @@ impl Held {
         let topic = batch.column(5).as_string_view();
         let received =
             self.receipts.then(|| batch.column(6).as_primitive::<TimestampMicrosecondType>().values());
+        let flags = self.receipts.then(|| batch.column(7).as_primitive::<Int32Type>().values());
         let has_texts = text.null_count() < text.len();
         let times = wanted.times();
         for row in 0..batch.num_rows() {
@@ -184,6 +188,7 @@ impl Held {
                 topic: self.topic.1,
                 channel,
                 text,
+                flags: flags.map_or(0, |flags| u16::try_from(flags[row]).unwrap_or_default()),
             });
         }
         Ok(())
@@ -261,6 +266,7 @@ impl Held {
                     stored.sample.device = device.clone();
                 }
                 (stored.topic, stored.received_at, stored.sample.time) = (topic, received_at, time);
+                stored.sample.flags = Flags::empty();
                 stored.sample.readings.clear();
             }
             None => {
@@ -281,6 +287,7 @@ impl Held {
             Some(text) => Value::BigInteger(row.number, text.clone()),
         };
         let stored = &mut self.samples[self.of_time - 1];
+        stored.sample.flags |= Flags::from_bits_retain(row.flags);
         stored.received_at = stored.received_at.max(Timestamp::from_micros(row.received));
         match stored.sample.readings.last_mut().filter(|_| is_same_channel) {
             Some(same) => same.value = value,

@@ -163,10 +163,13 @@ impl Pass {
 }
 
 /// All readings of one device and time are one sample, whatever topics they came over that the rule listens to.
-fn joined<'a>(mut of: impl Iterator<Item = &'a StoredSample>) -> Option<(Sample, Timestamp)> {
+pub(in crate::evaluate) fn joined<'a>(
+    mut of: impl Iterator<Item = &'a StoredSample>,
+) -> Option<(Sample, Timestamp)> {
     let first = of.next()?;
     let (mut sample, mut received_at) = (first.sample.clone(), first.received_at);
     for stored in of {
+        sample.flags |= stored.sample.flags;
         sample.readings.extend(stored.sample.readings.iter().cloned());
         received_at = received_at.max(stored.received_at);
     }
