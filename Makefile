@@ -74,8 +74,8 @@ bench: bench-crates bench-store bench-mqtt bench-peers ## Every figure of the RE
 bench-crates: ## Codec, journal (beside fjall), permissions, decoders
 	cargo bench --locked --profile demo -p mqtt -p model -p identity -p catalog -p journal -p broker -p rules
 
-bench-store: ## 10 million readings: stored per second, bytes each, four queries
-	cargo bench --locked --profile demo -p series
+bench-store: ## 10 million readings: stored per second, bytes each, four queries, rules tried on them
+	cargo bench --locked --profile demo -p series -p alerts
 
 bench-mqtt: build mosquitto ## The MQTT door through the real binary, beside Mosquitto (SCENARIO=fanin-1, ROUNDS=5)
 	@demo/bench-mqtt "$(DEMO_BINARY)" --scenario "$(SCENARIO)" --rounds $(ROUNDS) --seconds $(SECONDS_PER_RUN)

@@ -20,3 +20,4 @@ mod retention;
 mod site;
 mod sparkplug;
 mod transitions;
+mod trial;

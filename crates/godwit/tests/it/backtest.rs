@@ -166,3 +166,50 @@ fn a_backtest_that_sees_nothing_says_what_there_is_instead() {
     let both = told(&server, &["rule", "backtest", &right, "--since", "1d", "--recording", "x.csv"]);
     assert!(both.contains("cannot be used with"), "{both}");
 }
+
+const SHARED: &str = "
+groups:
+- name: g
+  rules:
+  - alert: FloorHot
+    from: dt/+/climate
+    by: [group]
+    expr: avg(temperature, 5m) > 30
+    for: 2m
+  - alert: Quiet
+    from: dt/+/climate
+    absent_for: 1h
+";
+
+#[test]
+fn rules_of_a_group_and_of_silence_are_tried_too() {
+    let home = Home::new();
+    home.settings(&format!("{BOTH_DOORS}[rules]\nshipped = false\n"));
+    let server = home.start();
+    for group in ["hq", "hq/floor-1"] {
+        server.ok(&["group", "add", group]);
+    }
+    for device in ["a", "b"] {
+        server.ok(&["device", "add", device, "--password", "--group", "hq/floor-1"]);
+    }
+    // Above thirty on average only together, from 03:05 on; then nothing for two hours.
+    for minute in 0..8 {
+        for (device, temperature) in [("a", 24 + 2 * minute), ("b", 32)] {
+            let payload =
+                format!("{{\"ts\":\"2026-01-02T03:{minute:02}:00Z\",\"temperature\":{temperature}}}");
+            server.ok(&["send", &format!("dt/{device}/climate"), &payload]);
+        }
+    }
+    judged(&server);
+    let file = write(&home, "shared.yaml", SHARED);
+    let said = server.ok(&["rule", "backtest", &file, "--since", "2026-01-01"]);
+    let start = said.lines().find(|line| line.starts_with("    start ")).unwrap_or_default();
+    assert!(
+        said.contains("\n  16 samples of 1 key, ") && said.contains("{\"group\":\"hq/floor-1\"}: 1 episode"),
+        "{said}"
+    );
+    assert!(start.starts_with("    start 2026-01-02T03:05:00Z  fired 2026-01-02T03:07:00Z  open"), "{said}");
+    // Heard just now, whatever time the readings are of.
+    let quiet = said.split_once("\nQuiet ").expect("both").1;
+    assert!(quiet.contains("0 episodes\n  16 samples of 2 keys"), "{said}");
+}

@@ -7,20 +7,34 @@ use hashbrown::HashMap;
 use model::{DeviceName, Timestamp};
 use rules::INTERVAL_MICROS_MIN;
 
+/// Receipts of days to come that are all kept. 16 bytes each.
+const LATER_MAX: usize = 3_000_000;
+
 /// When something was received, and when it was measured.
 pub(super) type Receipt = (Timestamp, Timestamp);
 
-#[derive(Default)]
 pub(super) struct Receipts {
     /// Whose day it is, and which.
     device: Option<DeviceName>,
     day: i64,
     of_day: Vec<Receipt>,
-    /// Those of days to come.
+    /// Those of days to come, and how many they are.
     later: HashMap<DeviceName, Vec<Receipt>>,
+    waiting: usize,
+    most: usize,
+}
+
+impl Default for Receipts {
+    fn default() -> Self {
+        Self::keeping(LATER_MAX)
+    }
 }
 
 impl Receipts {
+    fn keeping(most: usize) -> Self {
+        Self { device: None, day: 0, of_day: Vec::new(), later: HashMap::new(), waiting: 0, most }
+    }
+
     /// Takes one in; hands out those of the day before, when it is of another day or device.
     pub(super) fn take(
         &mut self,
@@ -40,18 +54,24 @@ impl Receipts {
     fn end_day(&mut self, hear: &mut dyn FnMut(&DeviceName, Receipt)) {
         let Some(device) = self.device.take() else { return };
         let waited = self.later.remove(&device).unwrap_or_default();
+        self.waiting -= waited.len();
         self.of_day.extend(waited);
+        // Of one receipt the order of the readings' times teaches the interval.
         self.of_day.sort_unstable();
         let heard = self.of_day.partition_point(|(received, _)| received.day() <= self.day);
         self.of_day[..heard].iter().for_each(|receipt| hear(&device, *receipt));
         let mut later: Vec<Receipt> = Vec::new();
         for receipt in &self.of_day[heard..] {
-            let is_near = |last: &Receipt| receipt.0.micros_since(last.0) < INTERVAL_MICROS_MIN;
-            if !later.last().is_some_and(is_near) {
-                later.push(*receipt);
+            let is_full = self.waiting + later.len() >= self.most;
+            match later.last_chunk_mut::<2>() {
+                Some([first, last]) if is_full && receipt.0.micros_since(first.0) < INTERVAL_MICROS_MIN => {
+                    *last = *receipt;
+                }
+                _ => later.push(*receipt),
             }
         }
         if !later.is_empty() {
+            self.waiting += later.len();
             self.later.insert(device, later);
         }
         self.of_day.clear();
@@ -91,7 +111,25 @@ mod tests {
         let of = |name: &str| -> Vec<i64> {
             heard.iter().filter(|(device, _)| device == name).map(|(_, hours)| *hours).collect()
         };
-        assert_eq!(of("a"), [1, 4, 30, 50, 60]);
+        assert_eq!(of("a"), [1, 4, 30, 50, 50, 60]);
         assert_eq!(of("b"), [7, 80]);
+    }
+    #[test]
+    fn where_too_much_waits_the_first_and_the_last_of_a_minute_say_it() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * Timestamp::SECOND);
+        let device = DeviceName::parse("a").expect("a name");
+        let heard = |most: usize| {
+            let mut heard = Vec::new();
+            let mut hear = |_: &DeviceName, (received, _): Receipt| heard.push(received);
+            let mut receipts = Receipts::keeping(most);
+            // Two days late, ten within ten seconds, then one an hour later.
+            let late = (0..10).chain([3_600]).map(|second| at(200_000 + second));
+            late.enumerate()
+                .for_each(|(nth, received)| receipts.take(&device, (received, at(nth as i64)), &mut hear));
+            receipts.end(&mut hear);
+            heard
+        };
+        assert_eq!(heard(100).len(), 11);
+        assert_eq!(heard(0), [at(200_000), at(200_009), at(203_600)]);
     }
 }
