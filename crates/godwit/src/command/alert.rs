@@ -324,7 +324,7 @@ pub(crate) fn write_explained(out: &mut String, found: &Explained) -> std::fmt::
 
     let alert = &found.alert;
     writeln!(out, "alert     {}", alert.id)?;
-    writeln!(out, "rule      {}, version {}", alert.rule, rules::Version(alert.version))?;
+    writeln!(out, "rule      {}, version {}", alert.rule, alert.version)?;
     writeln!(out, "for       {}", pairs(&alert.key))?;
     writeln!(out, "state     {}{}", alert.state, notes(alert))?;
     writeln!(out, "since     {}", alert.started_at)?;
