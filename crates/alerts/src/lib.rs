@@ -34,9 +34,9 @@ pub use delivery::TRY_FOR_MICROS;
 pub use dispatcher::SILENCES_MAX;
 pub use episode::{Episode, EpisodeId, State};
 pub use evaluate::{
-    Against, Compared, EVALUATION_MIGRATIONS, EvaluateError, EvaluateParts, Evaluation, GROUNDS_SHOWN,
-    Ground, Grounds, GroundsError, Picture, RuleStatus, RuleVersion, Says, Status, TRIALS_MAX, Tally, Trial,
-    TrialError, Tried, TriedRule, URGENT_WITHIN,
+    Against, Compared, ConnectedFunction, EVALUATION_MIGRATIONS, EvaluateError, EvaluateParts, Evaluation,
+    GROUNDS_SHOWN, Ground, Grounds, GroundsError, Picture, RuleStatus, RuleVersion, Says, Status, TRIALS_MAX,
+    Tally, Trial, TrialError, Tried, TriedRule, URGENT_WITHIN,
 };
 pub use look_up::{
     Delivery, EpisodeFilter, Explained, InboxEntry, PAGE_MAX, Said, Shown, Suppressed, WayStatus,

@@ -70,7 +70,8 @@ pub struct Rule {
 #[derive(Debug)]
 pub(crate) enum Condition {
     Expr(Box<Plan>),
-    Absent(AbsentFor),
+    /// Nothing is received for so long; when the second is true, while the device is connected.
+    Absent(AbsentFor, bool),
 }
 
 #[derive(Debug)]
@@ -152,7 +153,7 @@ impl Rule {
     #[must_use]
     pub fn sees(&self, sample: &Sample) -> bool {
         match &self.condition {
-            Condition::Absent(_) => true,
+            Condition::Absent(..) => true,
             Condition::Expr(plan) => {
                 sample.readings.iter().any(|reading| plan.slots.channels.contains(&reading.channel))
             }
@@ -182,9 +183,16 @@ impl Rule {
     #[must_use]
     pub fn absent_for(&self) -> Option<AbsentFor> {
         match &self.condition {
-            Condition::Absent(absent) => Some(*absent),
+            Condition::Absent(absent, _) => Some(*absent),
             Condition::Expr(_) => None,
         }
+    }
+
+    /// Whether silence counts only while the device has a connection:
+    /// [`Silence::while_connected`](crate::Silence::while_connected).
+    #[must_use]
+    pub fn needs_connection(&self) -> bool {
+        matches!(self.condition, Condition::Absent(_, true))
     }
 
     /// How far back it looks from a sample to judge it.
@@ -231,7 +239,7 @@ impl Rule {
     pub(crate) fn plan(&self) -> Option<&Plan> {
         match &self.condition {
             Condition::Expr(plan) => Some(plan),
-            Condition::Absent(_) => None,
+            Condition::Absent(..) => None,
         }
     }
 }

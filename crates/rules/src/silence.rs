@@ -142,6 +142,50 @@ impl Silence {
         Some(Transition::Fired(Episode { start, fired_at, resolved_at: None, values: Vec::new() }))
     }
 
+    /// As [`Self::at`], for silence that counts only while the device is connected: since `connected`, or not at all. It begins
+    /// when the device connected, or was last heard since, and ends when it is heard or is gone. Who has never shown how it
+    /// speaks (what only listens, say) owes nothing.
+    pub fn while_connected(
+        &mut self,
+        absent_for: AbsentFor,
+        presence: &Presence,
+        connected: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Option<Transition> {
+        match (self.fired_at, connected) {
+            (Some(fired_at), None) => {
+                // After a start all are gone for a moment.
+                let grace = self.interval_micros().unwrap_or(INTERVAL_MICROS_MIN);
+                if now < presence.caught_up_at?.plus_micros(grace) {
+                    return None;
+                }
+                self.fired_at = None;
+                let resolved_at = Some(now.max(fired_at));
+                Some(Transition::Resolved(Episode {
+                    start: self.heard,
+                    fired_at,
+                    resolved_at,
+                    values: Vec::new(),
+                }))
+            }
+            (None, Some(connected)) => {
+                match absent_for {
+                    AbsentFor::Intervals(_) => self.interval_micros().map(drop)?,
+                    AbsentFor::Span(_) => self.newest.map(drop)?,
+                }
+                // An episode is known by its start: the next connection's is another one.
+                let heard = self.heard;
+                self.heard = heard.max(connected);
+                let told = self.at(absent_for, presence, now);
+                if told.is_none() {
+                    self.heard = heard;
+                }
+                told
+            }
+            _ => None,
+        }
+    }
+
     /// The last receipt.
     #[must_use]
     pub fn heard(&self) -> Timestamp {
@@ -305,6 +349,50 @@ mod tests {
         let silence = Silence::new(at(10));
         assert_eq!(silence.due(AbsentFor::Span(15 * MINUTE), &there_since(0)), Some(at(25)));
         assert_eq!(silence.due(AbsentFor::Intervals(3.0), &there_since(0)), Some(at(190)));
+    }
+
+    #[test]
+    fn silence_while_connected_begins_with_the_connection_and_ends_with_it() {
+        let (absent, presence) = (AbsentFor::Intervals(3.0), there_since(0));
+        let mut silence = regular(5);
+        assert_eq!(
+            silence.while_connected(absent, &presence, None, at(200)),
+            None,
+            "who is away is not hung"
+        );
+        assert_eq!(silence.while_connected(absent, &presence, Some(at(190)), at(204)), None);
+        assert_eq!(silence.heard(), at(100), "a connection is nothing that was heard");
+        let fired = Episode { start: at(190), fired_at: at(205), resolved_at: None, values: Vec::new() };
+        let told = silence.while_connected(absent, &presence, Some(at(190)), at(206));
+        assert_eq!(told, Some(Transition::Fired(fired.clone())));
+        assert_eq!(silence.while_connected(absent, &presence, Some(at(190)), at(207)), None, "once");
+        // Gone: whether it hangs nobody can say any more. Back, and silent again: another episode.
+        let over = Episode { resolved_at: Some(at(210)), ..fired };
+        assert_eq!(
+            silence.while_connected(absent, &presence, None, at(210)),
+            Some(Transition::Resolved(over))
+        );
+        assert_eq!(silence.while_connected(absent, &presence, Some(at(220)), at(234)), None);
+        let fired = Episode { start: at(220), fired_at: at(235), resolved_at: None, values: Vec::new() };
+        let told = silence.while_connected(absent, &presence, Some(at(220)), at(235));
+        assert_eq!(told, Some(Transition::Fired(fired.clone())));
+        // It speaks: that ends it too.
+        let over = Episode { resolved_at: Some(at(240)), ..fired };
+        assert_eq!(silence.hear(at(240), at(240)), Some(Transition::Resolved(over)));
+    }
+
+    #[test]
+    fn who_only_listens_owes_nothing_and_a_restart_ends_no_silence() {
+        let (absent, presence) = (AbsentFor::Intervals(3.0), there_since(0));
+        let mut listener = Silence::new(at(0));
+        assert_eq!(listener.while_connected(absent, &presence, Some(at(0)), at(10_000)), None);
+        let span = AbsentFor::Span(MINUTE);
+        assert_eq!(listener.while_connected(span, &presence, Some(at(0)), at(10_000)), None);
+        let mut silence = regular(5);
+        silence.while_connected(absent, &presence, Some(at(90)), at(116)).expect("it fires");
+        let restarted = there_since(120);
+        assert_eq!(silence.while_connected(absent, &restarted, None, at(124)), None, "it may come back");
+        assert!(silence.while_connected(absent, &restarted, None, at(125)).is_some());
     }
 
     #[test]

@@ -97,6 +97,15 @@ pub(super) struct Stored {
     pub(super) is_again: bool,
 }
 
+/// What is known when the time has come to look at what did not come.
+#[derive(Clone, Copy)]
+pub(super) struct Clock<'a> {
+    pub(super) presence: &'a Presence,
+    /// Since when.
+    pub(super) connected: &'a HashMap<DeviceName, Timestamp>,
+    pub(super) now: Timestamp,
+}
+
 /// The rules in force.
 pub(super) struct Book {
     pub(super) entries: Vec<Entry>,
@@ -239,14 +248,8 @@ impl Entry {
     }
 
     /// What fires because nothing comes, now that everything that came was read.
-    pub(super) fn tick(
-        &mut self,
-        at: usize,
-        identity: &Identity,
-        presence: &Presence,
-        now: Timestamp,
-        said: &mut Vec<Said>,
-    ) {
+    pub(super) fn tick(&mut self, at: usize, identity: &Identity, clock: Clock<'_>, said: &mut Vec<Said>) {
+        let Clock { presence, connected, now } = clock;
         let learnt = Learnt { at: now, newest: now };
         let mut say = |key: &Key, transition: Transition| {
             said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
@@ -256,7 +259,14 @@ impl Entry {
                 if is_gone(identity, key) {
                     continue;
                 }
-                if let Some(transition) = standing.state.at(absent_for, presence, now) {
+                let silence = &mut standing.state;
+                let told = if self.rule.needs_connection() {
+                    let since = key.part("device").and_then(|device| connected.get(device)).copied();
+                    silence.while_connected(absent_for, presence, since, now)
+                } else {
+                    silence.at(absent_for, presence, now)
+                };
+                if let Some(transition) = told {
                     standing.is_dirty = true;
                     say(key, transition);
                 }
@@ -273,7 +283,8 @@ impl Entry {
 
     /// Devices that have not been heard are silent since they were made known, where the rule is about everything of a device.
     pub(super) fn expect(&mut self, identity: &Identity, device: &DeviceName, created: Timestamp) {
-        if self.rule.absent_for().is_none() || !hears_all_of(self.rule.from().as_str(), device) {
+        let counts_from_creation = self.rule.absent_for().is_some() && !self.rule.needs_connection();
+        if !counts_from_creation || !hears_all_of(self.rule.from().as_str(), device) {
             return;
         }
         let Some(subject) = self.subject(identity, device) else { return };

@@ -37,10 +37,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Catalog, ReadError, WriteError};
+use hashbrown::HashMap;
 use host::Host;
 use identity::Identity;
 use journal::{Hold, Journal};
-use model::Routes;
+use model::{DeviceName, Routes, Timestamp};
 use parking_lot::Mutex;
 use rules::Rule;
 use series::Series;
@@ -55,6 +56,9 @@ const CONSUMER: &str = "rules";
 
 /// An alert whose newest sample is older than this when it is learnt pages nobody.
 pub const URGENT_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// The devices that are connected now, and since when. Asked every some seconds when a rule wants to know; may block shortly.
+pub type ConnectedFunction = Arc<dyn Fn() -> HashMap<DeviceName, Timestamp> + Send + Sync>;
 
 /// What the evaluation stands on.
 #[derive(Clone)]
@@ -73,6 +77,8 @@ pub struct EvaluateParts {
     pub routes: Arc<Routes>,
     /// Rung when there is something to tell.
     pub wake: Wake,
+    /// Who is connected: the doors know.
+    pub connected: ConnectedFunction,
     /// An alert whose newest sample is older than this when it is learnt is late. Default: [`URGENT_WITHIN`].
     pub urgent_within: Duration,
 }

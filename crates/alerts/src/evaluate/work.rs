@@ -24,11 +24,11 @@ use hashbrown::HashMap;
 use host::Host;
 use journal::{Chains, Consumer, Reader, Record};
 use model::route::Decoder;
-use model::{Keep, Names, Timestamp};
+use model::{DeviceName, Keep, Names, Timestamp};
 use rules::{Presence, Rule, Transition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::book::{Arrived, Book, Entry, Said, Stored};
+use super::book::{Arrived, Book, Clock, Entry, Said, Stored};
 use super::keep::{self, Marks};
 use super::nodes::{Nodes, Understood};
 use super::status::{RuleStatus, Status};
@@ -54,6 +54,9 @@ const CLOCK_STEP: i64 = 30 * Timestamp::SECOND;
 /// How often devices that were never heard are asked for.
 const EXPECT_EVERY: Duration = Duration::from_secs(60);
 
+/// How often it is asked who is connected.
+const CONNECTED_EVERY: Duration = Duration::from_secs(10);
+
 /// What is asked of the thread.
 pub(super) enum Order {
     /// These rules are in force from now on.
@@ -73,6 +76,8 @@ pub(super) struct Work {
     catch_up_to: u64,
     names: Names,
     nodes: Nodes,
+    /// As far as a rule wants to know.
+    connected: HashMap<DeviceName, Timestamp>,
     backlog: VecDeque<Record>,
     /// The highest `seq` that was judged: what a look reads has everything in it that the states have.
     seen: u64,
@@ -99,6 +104,7 @@ struct Instants {
     tick: u64,
     save: u64,
     expect: Option<u64>,
+    connected: Option<u64>,
 }
 
 impl Work {
@@ -123,6 +129,7 @@ impl Work {
             catch_up_to,
             names: Names::new(),
             nodes,
+            connected: HashMap::new(),
             backlog: VecDeque::new(),
             seen: 0,
             revision,
@@ -415,12 +422,23 @@ impl Work {
             self.last.expect = Some(mono);
             self.expect();
         }
+        self.see_who_is_connected(mono);
+        let clock = Clock { presence: &self.presence, connected: &self.connected, now };
         let mut said = Vec::new();
         for (at, entry) in self.book.entries.iter_mut().enumerate() {
-            entry.tick(at, &self.parts.identity, &self.presence, now, &mut said);
+            entry.tick(at, &self.parts.identity, clock, &mut said);
         }
         self.say(said).await;
         self.show();
+    }
+
+    fn see_who_is_connected(&mut self, mono: u64) {
+        let is_due =
+            self.last.connected.is_none_or(|last| mono.saturating_sub(last) >= micros(CONNECTED_EVERY));
+        if is_due && self.book.entries.iter().any(|entry| entry.rule.needs_connection()) {
+            self.last.connected = Some(mono);
+            self.connected = (self.parts.connected)();
+        }
     }
 
     /// A wall clock that was set says nothing about how long a device was silent.

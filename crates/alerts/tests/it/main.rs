@@ -6,6 +6,7 @@
 mod alarms;
 mod clock;
 mod configuration;
+mod connected;
 mod delivery;
 #[path = "../../../model/tests/it/edge.rs"]
 mod edge;

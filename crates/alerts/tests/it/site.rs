@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use alerts::{Alerts, Config, EvaluateParts, Evaluation, InboxEntry, URGENT_WITHIN};
 use catalog::{Catalog, ReadError, WriteError, params};
+use hashbrown::HashMap;
 use host::sim::Machine;
 use host::{Host, Shutdown};
 use identity::Identity;
 use journal::Journal;
-use model::{Message, Origin, Qos, Timestamp, TopicName};
+use model::{DeviceName, Message, Origin, Qos, Timestamp, TopicName};
+use parking_lot::Mutex;
 use rules::{Limits, RuleSet};
 use series::Series;
 
@@ -60,6 +62,8 @@ pub(crate) struct Ground {
     pub(crate) machine: Machine,
     dir: tempfile::TempDir,
     config: String,
+    /// Who has a connection, and since when.
+    pub(crate) connected: Arc<Mutex<HashMap<DeviceName, Timestamp>>>,
 }
 
 impl Ground {
@@ -73,6 +77,7 @@ impl Ground {
             machine: Machine::new(6),
             dir: tempfile::tempdir().expect("a directory"),
             config: config.to_owned(),
+            connected: Arc::default(),
         }
     }
 
@@ -119,6 +124,10 @@ impl Ground {
             identity,
             routes,
             wake: alerts.bell().clone(),
+            connected: {
+                let connected = Arc::clone(&self.connected);
+                Arc::new(move || connected.lock().clone())
+            },
             urgent_within: URGENT_WITHIN,
         };
         let evaluation = Evaluation::start(parts, compiled(text)).await.expect("started");

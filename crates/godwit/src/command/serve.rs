@@ -262,6 +262,7 @@ impl House {
                 identity: identity.clone(),
                 routes: Arc::clone(&routes),
                 wake: alerts.bell().clone(),
+                connected: connected(&broker),
                 urgent_within: alertbook::urgent_within(&alerts.config()),
             },
             sinks: settings.sinks.clone(),
@@ -554,6 +555,17 @@ fn sql_users(identity: &identity::Identity) -> series::VerifierFunction {
             is_known: kept.is_known,
             secret,
         }
+    })
+}
+
+/// Which devices have a connection, and since when: the broker knows, the rules ask.
+fn connected(broker: &Arc<broker::Broker>) -> alerts::ConnectedFunction {
+    let broker = Arc::clone(broker);
+    Arc::new(move || {
+        let sessions = broker.sessions().into_iter();
+        // A confined one may say next to nothing.
+        let sessions = sessions.filter(|session| !session.is_confined);
+        sessions.filter_map(|session| Some((session.device?, session.connection?.connected_at))).collect()
     })
 }
 

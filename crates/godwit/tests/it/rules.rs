@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use crate::raw::Raw;
 use crate::server::{BOTH_DOORS, Home, Server};
 
 /// How long the rules may take to have judged what came.
@@ -159,4 +160,31 @@ fn a_wrong_rule_file_is_refused_at_the_start_with_its_place() {
     write(&home, &HOT.replace("expr: temperature", "expr: avgg(temperature)"));
     let said = home.start_refused();
     assert!(said.contains("office.yaml:7:") && said.contains("did you mean `avg`"), "{said}");
+}
+
+const HUNG: &str = "
+groups:
+- name: g
+  rules:
+  - alert: Hung
+    from: dt/#
+    absent_for: 2s
+    connected: true
+";
+
+#[test]
+fn a_device_that_hangs_is_named_while_its_connection_lives() {
+    let home = home();
+    write(&home, HUNG);
+    let server = home.start();
+    // As silent as the other, and without a connection of its own.
+    server.ok(&["send", "dt/gone/climate", r#"{"temperature": 20}"#]);
+    let added = server.ok(&["device", "add", "hangs", "--password"]);
+    let password = added.lines().find_map(|line| line.strip_prefix("password")).expect("a password");
+    let password = password.split_whitespace().next().expect("a word").to_owned();
+    let mut raw = Raw::open(home.door_with_passwords());
+    assert_eq!(raw.say_connect("hangs", Some(("hangs", &password))), 0, "accepted");
+    raw.publish_acked("dt/hangs/climate", br#"{"temperature": 20}"#);
+    until("it is named", || server.value("SELECT count(*) FROM alerts WHERE rule = 'Hung'") != "0");
+    assert_eq!(server.value("SELECT key FROM alerts WHERE rule = 'Hung'"), r#"{"device":"hangs"}"#);
 }

@@ -17,7 +17,7 @@ use crate::rule::{self, Condition, Rule, Version};
 use crate::silence::AbsentFor;
 use crate::template::Template;
 
-const KEYS: [&str; 13] = [
+const KEYS: [&str; 14] = [
     "alert",
     "from",
     "by",
@@ -28,6 +28,7 @@ const KEYS: [&str; 13] = [
     "hold",
     "streak",
     "absent_for",
+    "connected",
     "lateness",
     "labels",
     "annotations",
@@ -54,6 +55,7 @@ pub(super) fn read(
     let from = from(&mut shape);
     let by = by(&mut shape);
     let condition = condition(limits, place, &mut shape, node);
+    let condition = connected(condition, by.as_deref(), &mut shape);
     let lateness_micros = shape.span("lateness");
     shape.finish();
     let known = names(by.as_deref().unwrap_or_default(), condition.as_ref());
@@ -148,7 +150,7 @@ fn condition(limits: &Limits, place: Place<'_>, shape: &mut Shape<'_, '_>, node:
                 }
             }
             match absent_for(&text) {
-                Ok(absent_for) => Some(Condition::Absent(absent_for)),
+                Ok(absent_for) => Some(Condition::Absent(absent_for, false)),
                 Err(message) => {
                     let fault = absent.fault(message);
                     shape.fault(
@@ -159,6 +161,32 @@ fn condition(limits: &Limits, place: Place<'_>, shape: &mut Shape<'_, '_>, node:
             }
         }
         (Some((text, expr)), None) => expression(limits, place, shape, &text, expr),
+    }
+}
+
+/// `connected: true`, which goes with the silence of a device alone.
+fn connected(
+    condition: Option<Condition>,
+    by: Option<&[By]>,
+    shape: &mut Shape<'_, '_>,
+) -> Option<Condition> {
+    let Some((text, node)) = shape.text("connected") else { return condition };
+    if text != "true" {
+        let fault = node.fault(format!("`connected` is `true`, or is not there, not `{text}`"));
+        shape.fault(fault.suggesting("write `connected: true`".to_owned()));
+    }
+    if by.is_some_and(|by| !by.contains(&By::Device)) {
+        let fault = node.fault("`connected` is about one device: `by` does not name it");
+        shape.fault(fault.suggesting("write `by: [device]`, or leave `by` out".to_owned()));
+    }
+    match condition {
+        Some(Condition::Absent(absent_for, _)) => Some(Condition::Absent(absent_for, true)),
+        Some(Condition::Expr(_)) => {
+            let fault = node.fault("`connected` says nothing beside `expr`");
+            shape.fault(fault.suggesting("it goes with `absent_for`".to_owned()));
+            None
+        }
+        None => None,
     }
 }
 

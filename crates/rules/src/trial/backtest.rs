@@ -14,7 +14,7 @@ use crate::expr::Counts;
 use crate::fold::{Fold, Step};
 use crate::key::{Circumstances, Key, Subject};
 use crate::rule::{Rule, Version};
-use crate::silence::{Presence, Silence};
+use crate::silence::{AbsentFor, Presence, Silence};
 use crate::template::{Facts, Written};
 
 /// A rule on its way through a recording. `R` is `&Rule` or `Arc<Rule>`.
@@ -196,7 +196,7 @@ impl<R: Deref<Target = Rule>> Backtest<R> {
             State::Silence(silence) if received_at < silence.heard() => {}
             State::Silence(silence) => {
                 self.presence.caught_up(received_at);
-                if let Some(absent_for) = self.rule.absent_for() {
+                if let Some(absent_for) = absent_for(&self.rule) {
                     let before = received_at.plus_micros(-1);
                     self.told.extend(silence.at(absent_for, &self.presence, before));
                 }
@@ -249,8 +249,7 @@ impl<R: Deref<Target = Rule>> Backtest<R> {
             let (told, pending_since) = match &mut of.state {
                 State::Fold(fold) => (fold.at(&self.rule, now), fold.pending_since()),
                 State::Silence(silence) => {
-                    let absent_for = self.rule.absent_for();
-                    (absent_for.and_then(|span| silence.at(span, &self.presence, now)), None)
+                    (absent_for(&self.rule).and_then(|span| silence.at(span, &self.presence, now)), None)
                 }
             };
             if let Some(transition) = told {
@@ -349,4 +348,9 @@ impl Report {
             .filter(|(_, differences)| !differences.is_empty())
             .collect()
     }
+}
+
+/// The silence that the past can tell of: who was connected when is not recorded.
+fn absent_for(rule: &Rule) -> Option<AbsentFor> {
+    rule.absent_for().filter(|_| !rule.needs_connection())
 }

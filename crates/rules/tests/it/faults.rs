@@ -55,7 +55,7 @@ bad.yaml:9:13: `streak` is a whole number from 1 to 1000000, not `none`
 bad.yaml:10:24: the template names `sevrity`, which nobody knows; there are `since`, `learnt`, `labels`, `values`, `attr`, `rule`; an attribute is `attr.NAME`
 bad.yaml:11:12: there is a rule `RoomTooHot` already, at bad.yaml:4; every rule has a name of its own
 bad.yaml:15:11: `avg` takes a value and a window; write it as `avg(x, last 4)` or `avg(x, 5m)`
-bad.yaml:16:5: unknown key `absent`; a rule with `alert` has `alert`, `from`, `by`, `expr`, `for`, `max_gap`, `clear`, `hold`, `streak`, `absent_for`, `lateness`, `labels`, `annotations`
+bad.yaml:16:5: unknown key `absent`; a rule with `alert` has `alert`, `from`, `by`, `expr`, `for`, `max_gap`, `clear`, `hold`, `streak`, `absent_for`, `connected`, `lateness`, `labels`, `annotations`
 bad.yaml:17:5: a rule without `alert` or `rule`; `alert: NAME` raises alerts, `rule: NAME` acts on messages
 bad.yaml:18:5: a rule with `rule` needs `actions`
 bad.yaml:20:12: a rule's name is 1 to 128 letters, digits, `_` and `-`
@@ -162,6 +162,12 @@ fn what_cannot_work_together_is_refused() {
         "`absent_for`: `5 intervals` is no span of time; write it as `90s`, `15m`, `1h30m` or `30d`",
     );
     check("absent_for: 0.5 * interval", "`0.5` intervals are not 1 to 1000");
+    check("expr: a > 1\nconnected: true", "`connected` says nothing beside `expr`");
+    check("absent_for: 5m\nconnected: yes", "`connected` is `true`, or is not there, not `yes`");
+    check(
+        "absent_for: 5m\nconnected: true\nby: [group]",
+        "`connected` is about one device: `by` does not name it",
+    );
     check("for: 5m", "a rule with `alert` needs `expr` or `absent_for`");
     check(
         "expr: a > 1\nfor: 300",
