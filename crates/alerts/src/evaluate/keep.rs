@@ -279,9 +279,11 @@ pub(super) fn kept_versions(connection: &Connection<'_>) -> Result<Vec<(String, 
     connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// Rules and versions that were in force.
-pub(super) fn noted_versions(connection: &Connection<'_>) -> Result<Vec<(String, u64)>, SqlError> {
-    let sql = "SELECT rule, version FROM rule_versions";
+/// Rules and versions that were in force last. One that was in force before them has no states any more: when it comes back,
+/// it is new.
+pub(super) fn last_versions(connection: &Connection<'_>) -> Result<Vec<(String, u64)>, SqlError> {
+    let sql =
+        "SELECT rule, version FROM rule_versions WHERE last_at = (SELECT max(last_at) FROM rule_versions)";
     connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 

@@ -126,7 +126,7 @@ impl Evaluation {
         let read = parts.catalog.read_async(move |connection| {
             let marks = keep::marks(connection)?;
             let states = keep::states(connection, &host)?;
-            Ok::<_, ReadError>((marks, states, keep::firing(connection)?, keep::noted_versions(connection)?))
+            Ok::<_, ReadError>((marks, states, keep::firing(connection)?, keep::last_versions(connection)?))
         });
         let (mut marks, states, firing, known) = read.await?;
         if marks.alive_at.is_none() {

@@ -167,3 +167,29 @@ async fn a_changed_rule_ends_the_old_episodes_and_looks_back() {
     assert_eq!(site.evaluation.versions("Hot").await.expect("read").len(), 2);
     site.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_text_that_is_rolled_back_looks_back_as_a_new_one_does() {
+    let ground = Ground::new();
+    let start = Timestamp::parse("2026-11-22T08:00:00Z").expect("a time");
+    let minute =
+        |n: i64, t: f64| telemetry("a", start.plus_micros(n * MINUTE), &format!(r#""temperature":{t}"#));
+    // The other text holds for none of this. Each is put in force by a start of its own.
+    let other = HOT.replace("> 30", "> 300");
+    for (text, minutes) in [(HOT, 0..2), (other.as_str(), 2..4), (HOT, 4..7)] {
+        let site = ground.start(text).await;
+        ground.machine.clock.advance(std::time::Duration::from_secs(60));
+        site.send(minutes.map(|n| minute(n, 35.0)).collect()).await;
+        if text == HOT {
+            assert_eq!(site.evaluation.versions("Hot").await.expect("read")[0].text, compiled(HOT)[0].text());
+        }
+        site.close().await;
+    }
+    let site = ground.start(HOT).await;
+    assert_eq!(
+        site.episodes("Hot").await,
+        ["11-22 08:00:00 / 11-22 08:05:00 / open"],
+        "hot since before the other text came"
+    );
+    site.close().await;
+}
