@@ -57,6 +57,7 @@ async fn main() {
         series: store.series().clone(),
         routes: Arc::default(),
         wake: Wake::default(),
+        connected: Arc::new(hashbrown::HashMap::new),
         urgent_within: URGENT_WITHIN,
     };
     let evaluation = Evaluation::start(parts, Vec::new()).await.expect("started");
