@@ -36,31 +36,18 @@ pub(crate) struct New {
     /// Make a password for it.
     #[serde(default)]
     password: bool,
-    /// `true`: make a key and a certificate for it; a PEM: register this one, which was made elsewhere.
+    /// Make a key and a certificate for it.
     #[serde(default)]
-    certificate: Wanted,
+    certificate: bool,
+    /// Register this certificate for it (PEM), which was made elsewhere.
+    #[serde(default)]
+    certificate_pem: Option<String>,
     /// Sign this request (CSR, PEM) for it; its key stays where it is.
     #[serde(default)]
     csr: Option<String>,
     /// It has a password already: make a new one.
     #[serde(default)]
     replace: bool,
-}
-
-/// Which certificate it is to have.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "`certificate` is `true` or the text of a certificate (PEM)")]
-enum Wanted {
-    /// One that is made here, or none.
-    Made(bool),
-    /// This one, as PEM.
-    Own(String),
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Self::Made(false)
-    }
 }
 
 impl New {
@@ -111,8 +98,7 @@ pub(crate) async fn add(
     body: Body<New>,
 ) -> Result<Response, Problem> {
     let new = body::read(body)?;
-    let has_certificate = !matches!(new.certificate, Wanted::Made(false));
-    if has_certificate || new.csr.is_some() {
+    if new.certificate || new.certificate_pem.is_some() || new.csr.is_some() {
         if new.password || new.replace {
             return Err(Problem::new(
                 Kind::Invalid,
@@ -123,16 +109,16 @@ pub(crate) async fn add(
         }
         let device = new.judged(&parts, &caller).await?;
         let name = device.name.clone();
-        let issued = match (&new.certificate, new.csr.as_deref()) {
-            (Wanted::Own(_), Some(_)) => {
-                let said = "a request carries `csr` or a `certificate` made elsewhere, not both";
+        let issued = match (&new.certificate_pem, new.csr.as_deref()) {
+            (Some(_), csr) if new.certificate || csr.is_some() => {
+                let said = "a request carries `certificate_pem`, made elsewhere, or asks for one, not both";
                 return Err(Problem::new(Kind::Invalid, "identity.certificate", said));
             }
-            (Wanted::Own(pem), None) => {
+            (Some(pem), _) => {
                 let registered = parts.identity.add_device_with_registered(&by, device, pem.as_bytes()).await;
                 registered.map(|certificate| Issued { certificate, private_key: None })
             }
-            (Wanted::Made(_), csr) => {
+            (None, csr) => {
                 parts.identity.add_device_with_certificate(&by, device, certificates::key(csr)).await
             }
         };
@@ -146,7 +132,7 @@ pub(crate) async fn add(
             "identity.no_credential",
             "a device needs a way to prove itself",
         )
-        .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, send a request as `csr`, or a certificate made elsewhere as `certificate`")));
+        .hint(Some("ask for `\"certificate\": true` or `\"password\": true`, send a request as `csr`, or a certificate made elsewhere as `certificate_pem`")));
     }
     let device = new.judged(&parts, &caller).await?;
     let name = device.name.clone();

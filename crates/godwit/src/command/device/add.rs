@@ -97,7 +97,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Adds the device with a certificate that it has.
 async fn register(args: &Args, file: &Path, server: &Server) -> anyhow::Result<()> {
-    let mut body = serde_json::json!({ "name": args.name, "certificate": read_pem(file)? });
+    let mut body = serde_json::json!({ "name": args.name, "certificate_pem": read_pem(file)? });
     args.describe(&mut body)?;
     if let Some(out) = &args.key.out {
         make_dir(out)?;
