@@ -163,7 +163,7 @@ fn what_cannot_work_together_is_refused() {
     );
     check("absent_for: 0.5 * interval", "`0.5` intervals are not 1 to 1000");
     check("expr: a > 1\nconnected: true", "`connected` says nothing beside `expr`");
-    check("absent_for: 5m\nconnected: yes", "`connected` is `true`, or is not there, not `yes`");
+    check("absent_for: 5m\nconnected: false", "`connected` is `true`, or is not there, not `false`");
     check(
         "absent_for: 5m\nconnected: true\nby: [group]",
         "`connected` is about one device: `by` does not name it",
