@@ -1,7 +1,8 @@
 //! Delivering jobs: attempt after attempt, until a receiver takes them, refuses them, or has not taken them for too long.
 //!
 //! Not here: which messages are jobs (`job`), where the action then stands (`sink`). The laws: jobs of one partition (a device is always in
-//! the same) go one after the other, partitions side by side; a word to stop ends every wait.
+//! the same) go one after the other, partitions side by side; a word to stop ends every wait, and so does the first job that was held
+//! too long: what is given up is told at once, not when the youngest beside it has had its time too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -83,9 +84,10 @@ impl Courier {
         }
         self.append_all(messages, &mut fates).await;
         let mut set = JoinSet::new();
+        let over = watch::Sender::new(false);
         for chain in chains.into_values() {
-            let courier = Arc::clone(self);
-            set.spawn(async move { courier.post_all(chain).await });
+            let (courier, over) = (Arc::clone(self), over.clone());
+            set.spawn(async move { courier.post_all(chain, &over).await });
         }
         while let Some(joined) = set.join_next().await {
             // A chain that panicked is one whose jobs nobody knows of: they stay open and are tried again.
@@ -101,12 +103,12 @@ impl Courier {
         fates
     }
 
-    /// Posts the jobs of one partition, one after the other.
-    async fn post_all(&self, chain: Vec<Job>) -> Vec<(u64, Fate)> {
+    /// Posts the jobs of one partition, one after the other. `over` is said by who was held too long, and heard by all.
+    async fn post_all(&self, chain: Vec<Job>, over: &watch::Sender<bool>) -> Vec<(u64, Fate)> {
         let mut fates = Vec::with_capacity(chain.len());
         for job in chain {
             let Request::Post(post) = &job.request else { continue };
-            let fate = self.post(post, &job).await;
+            let fate = self.post(post, &job, over).await;
             let is_open = matches!(fate, Fate::Open);
             fates.push((job.seq, fate));
             if is_open {
@@ -117,7 +119,7 @@ impl Courier {
         fates
     }
 
-    async fn post(&self, post: &Post, job: &Job) -> Fate {
+    async fn post(&self, post: &Post, job: &Job, over: &watch::Sender<bool>) -> Fate {
         let secret = Self::secret(self.action());
         let mut attempts = 0_u32;
         loop {
@@ -142,12 +144,21 @@ impl Courier {
                 }
                 Attempt::Later { reason, asked } => {
                     self.met(&reason);
-                    let is_last = self.attempts_max.is_some_and(|most| attempts >= most);
-                    if is_last || self.is_held_too_long(&job.message) {
+                    let is_last = match self.attempts_max {
+                        Some(most) => attempts >= most,
+                        None => self.is_held_too_long(&job.message),
+                    };
+                    if is_last {
+                        over.send_replace(self.attempts_max.is_none());
                         return Fate::Failed(Failure::of(job.seq, Reason::Held, reason));
                     }
                     let wait = pace::wait(&self.means.settings, attempts, &*self.means.host.random);
-                    self.pause(wait.max(asked.unwrap_or_default())).await;
+                    let mut heard = over.subscribe();
+                    tokio::select! {
+                        // The next delivery tries it again.
+                        _ = heard.wait_for(|over| *over) => return Fate::Open,
+                        () = self.pause(wait.max(asked.unwrap_or_default())) => {}
+                    }
                 }
             }
         }

@@ -235,6 +235,18 @@ async fn a_crash_delivers_each_message_at_least_once_under_the_same_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_no_receiver_takes_within_its_hold_is_cut_by_its_exact_range_and_can_be_tried_again() {
+    assert_the_old_are_cut(false, "a").await;
+}
+
+/// Whoever is young is tried for its own time, which nobody waits for who is told of the old ones.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_old_are_cut_in_their_time_although_a_young_one_is_under_way_with_them() {
+    assert_the_old_are_cut(true, "a").await;
+    assert_the_old_are_cut(true, "b").await;
+}
+
+/// Five old messages of `a` and, two hours younger, one of `young`: one after the other, or all at once.
+async fn assert_the_old_are_cut(at_once: bool, young: &str) {
     let receiver = Receiver::start(Answer::Status(500, "", "down")).await;
     let settings = Settings { hold: Duration::from_secs(3_600), ..quick() };
     let clock = clock();
@@ -245,16 +257,18 @@ async fn what_no_receiver_takes_within_its_hold_is_cut_by_its_exact_range_and_ca
         Arc::clone(&clock) as Arc<dyn Clock>,
     )
     .await;
-    send(&house, "a", 0..5).await;
-    let two_hours = Duration::from_secs(7_200);
-    let young = model::Message {
-        received_at: clock.now().plus_micros(7_200_000_000),
-        ..house.message("a", "dt/a/climate", r#"{"n":5}"#)
-    };
-    house.append(young).await;
+    let message =
+        |device: &str, n| house.message(device, &format!("dt/{device}/climate"), &format!(r#"{{"n":{n}}}"#));
+    let mut messages: Vec<model::Message> = (0..5).map(|n| message("a", n)).collect();
+    messages
+        .push(model::Message { received_at: clock.now().plus_micros(7_200_000_000), ..message(young, 5) });
+    let batches = if at_once { vec![messages] } else { messages.into_iter().map(|one| vec![one]).collect() };
+    for batch in batches {
+        house.journal.append(batch).await.expect("durable");
+    }
     receiver.until("it is tried", |all| all.len() > 2).await;
     assert_eq!(house.letters(), [], "nothing is given up before its time");
-    clock.advance(two_hours);
+    clock.advance(Duration::from_secs(7_200));
     house
         .until("the old ones are cut", |house| !house.letters().is_empty() && house.letters()[0].to >= 5)
         .await;
@@ -264,12 +278,15 @@ async fn what_no_receiver_takes_within_its_hold_is_cut_by_its_exact_range_and_ca
     assert_eq!(covered, [(1, 5, Reason::Held)], "{letters:#?}");
 
     receiver.stand(OK);
-    assert_eq!(receiver.taken(1).await, [body("a", 5)]);
+    assert_eq!(receiver.taken(1).await, [body(young, 5)]);
     let retried = house.sinks.retry(letters[0].id).await.expect("tried");
     assert_eq!((retried.delivered, retried.left), (5, None));
     let mut taken = receiver.taken(6).await;
     taken.sort();
-    assert_eq!(taken, (0..6).map(|n| body("a", n)).collect::<Vec<_>>());
+    let mut expect: Vec<String> = (0..5).map(|n| body("a", n)).collect();
+    expect.push(body(young, 5));
+    expect.sort();
+    assert_eq!(taken, expect);
     house.close().await;
 }
 
