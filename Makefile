@@ -33,6 +33,7 @@ lint:
 RUN_TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
 
 unit: strangers mosquitto
+	@[ -d ../shared/data ] || echo "No ../shared/data: tests of the whole recordings have nothing to read and answer nothing."
 	$(STRANGERS) $(RUN_TESTS) --locked --workspace
 
 # Where the tests find them.
