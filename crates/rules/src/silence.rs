@@ -130,12 +130,18 @@ impl Silence {
         Some(presence.after(self.heard, span).max(grace))
     }
 
-    /// The time has come to `now`. Where the last receipt lies ahead of it, the server's clock was set back: it counts from
-    /// now on.
-    pub fn at(&mut self, absent_for: AbsentFor, presence: &Presence, now: Timestamp) -> Option<Transition> {
-        if self.fired_at.is_none() {
-            self.heard = self.heard.min(now);
+    /// The server's clock shows `now`. Where the last receipt lies ahead of that, the clock was set back: silence counts from now
+    /// on. Whether anything has changed.
+    pub fn set_back(&mut self, now: Timestamp) -> bool {
+        let is_ahead = self.fired_at.is_none() && self.heard > now;
+        if is_ahead {
+            self.heard = now;
         }
+        is_ahead
+    }
+
+    /// Everything that was received by `now` has been heard.
+    pub fn at(&mut self, absent_for: AbsentFor, presence: &Presence, now: Timestamp) -> Option<Transition> {
         let due = self.due(absent_for, presence).filter(|due| *due <= now)?;
         self.fired_at = Some(due);
         let (start, fired_at) = (self.heard, due);
@@ -340,7 +346,9 @@ mod tests {
         let mut silence = regular(5);
         let (absent, presence) = (AbsentFor::Intervals(3.0), there_since(0));
         // Heard at 100 by the old clock; by the new one it is 40.
-        assert_eq!(silence.at(absent, &presence, at(40)), None);
+        assert!(silence.set_back(at(40)));
+        assert!(!silence.set_back(at(41)), "it counts from then on, not from every look anew");
+        assert_eq!(silence.at(absent, &presence, at(41)), None);
         assert_eq!(silence.due(absent, &presence), Some(at(55)));
     }
 

@@ -4,6 +4,7 @@
 //! once, not once a message; what is remembered is bounded, and what finds no room is counted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::{HashMap, HashSet};
 use identity::{DeviceState, Identity};
@@ -55,6 +56,8 @@ pub(super) struct Entry {
     pub(super) folds: HashMap<Key, Standing<Fold>>,
     pub(super) silences: HashMap<Key, Standing<Silence>>,
     pub(super) looks: Looks,
+    /// Keys whose stored states are to go.
+    pub(super) forgotten: Vec<Key>,
     pub(super) counts: Counts,
     pub(super) tally: Tally,
 }
@@ -103,6 +106,9 @@ pub(super) struct Clock<'a> {
     pub(super) presence: &'a Presence,
     /// Since when.
     pub(super) connected: &'a HashMap<DeviceName, Timestamp>,
+    /// Everything that was received by then has been judged.
+    pub(super) read_until: Timestamp,
+    /// What the server's clock shows.
     pub(super) now: Timestamp,
 }
 
@@ -110,7 +116,10 @@ pub(super) struct Clock<'a> {
 pub(super) struct Book {
     pub(super) entries: Vec<Entry>,
     by_topic: HashMap<Box<str>, Arc<[usize]>>,
+    /// In microseconds.
     urgent_within: i64,
+    /// What was known of devices when it was last seen which of them were removed.
+    swept: Option<u64>,
     /// The rule that looked again last.
     turn: usize,
 }
@@ -124,6 +133,7 @@ impl Entry {
             folds: HashMap::new(),
             silences: HashMap::new(),
             looks: Looks::default(),
+            forgotten: Vec::new(),
             counts: Counts::default(),
             tally: Tally::default(),
         }
@@ -134,7 +144,9 @@ impl Entry {
         if let Some(known) = self.subjects.get(device) {
             return known.clone();
         }
-        let subject = told::subject(identity, &self.rule, device).map(Arc::new);
+        let is_removed = identity.state(device) == Some(DeviceState::Removed);
+        let subject =
+            if is_removed { None } else { told::subject(identity, &self.rule, device).map(Arc::new) };
         self.subjects.insert(device.clone(), subject.clone());
         subject
     }
@@ -248,23 +260,23 @@ impl Entry {
     }
 
     /// What fires because nothing comes, now that everything that came was read.
-    pub(super) fn tick(&mut self, at: usize, identity: &Identity, clock: Clock<'_>, said: &mut Vec<Said>) {
-        let Clock { presence, connected, now } = clock;
+    pub(super) fn tick(&mut self, at: usize, clock: Clock<'_>, said: &mut Vec<Said>) {
+        let Clock { presence, connected, read_until, now } = clock;
         let learnt = Learnt { at: now, newest: now };
         let mut say = |key: &Key, transition: Transition| {
             said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
         };
         if let Some(absent_for) = self.rule.absent_for() {
             for (key, standing) in &mut self.silences {
-                if is_gone(identity, key) {
-                    continue;
-                }
                 let silence = &mut standing.state;
+                standing.is_dirty |= silence.set_back(now);
                 let told = if self.rule.needs_connection() {
                     let since = key.part("device").and_then(|device| connected.get(device)).copied();
-                    silence.while_connected(absent_for, presence, since, now)
+                    // A connection from before the clock was set back tells no time.
+                    let since = since.map(|since| if since > now { silence.heard() } else { since });
+                    silence.while_connected(absent_for, presence, since, read_until)
                 } else {
-                    silence.at(absent_for, presence, now)
+                    silence.at(absent_for, presence, read_until)
                 };
                 if let Some(transition) = told {
                     standing.is_dirty = true;
@@ -273,11 +285,30 @@ impl Entry {
             }
         } else if self.rule.has_hold() {
             for (key, standing) in &mut self.folds {
-                if let Some(transition) = standing.state.at(&self.rule, now) {
+                if let Some(transition) = standing.state.at(&self.rule, read_until) {
                     standing.is_dirty = true;
                     say(key, transition);
                 }
             }
+        }
+    }
+
+    fn forget_removed(&mut self, at: usize, identity: &Identity, now: Timestamp, said: &mut Vec<Said>) {
+        let keys = self.folds.keys().chain(self.silences.keys());
+        let gone: Vec<Key> = keys.filter(|key| is_gone(identity, key)).cloned().collect();
+        let learnt = Learnt { at: now, newest: now };
+        for key in gone {
+            let fold = self.folds.remove(&key).and_then(|standing| standing.state.firing());
+            let silence = self.silences.remove(&key).map(|standing| standing.state);
+            let silence = silence.and_then(|silence| Some((silence.heard(), silence.fired_at()?)));
+            if let Some((start, fired_at)) = fold.or(silence) {
+                let resolved_at = Some(now.max(fired_at));
+                let over = rules::Episode { start, fired_at, resolved_at, values: Vec::new() };
+                let transition = Transition::Resolved(over);
+                said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
+            }
+            self.looks.forget(&key);
+            self.forgotten.push(key);
         }
     }
 
@@ -331,18 +362,38 @@ impl Standing<Fold> {
 }
 
 impl Book {
-    pub(super) fn new(urgent_within: i64) -> Self {
-        Self { entries: Vec::new(), by_topic: HashMap::new(), urgent_within, turn: 0 }
+    pub(super) fn new(urgent_within: Duration) -> Self {
+        let mut book =
+            Self { entries: Vec::new(), by_topic: HashMap::new(), urgent_within: 0, swept: None, turn: 0 };
+        book.set_urgent_within(urgent_within);
+        book
     }
 
-    pub(super) fn set_urgent_within(&mut self, micros: i64) {
-        self.urgent_within = micros;
+    pub(super) fn set_urgent_within(&mut self, urgent_within: Duration) {
+        self.urgent_within = i64::try_from(urgent_within.as_micros()).unwrap_or(i64::MAX);
+    }
+
+    /// Behind the newest sample's age of which an episode is late, in microseconds.
+    pub(super) fn urgent_within(&self) -> i64 {
+        self.urgent_within
     }
 
     /// Puts other rules in force.
     pub(super) fn put(&mut self, entries: Vec<Entry>) {
         self.entries = entries;
         self.by_topic.clear();
+        self.swept = None;
+    }
+
+    /// What is firing of devices that were removed is over: nobody will hear of them again.
+    pub(super) fn forget_removed(&mut self, identity: &Identity, now: Timestamp, said: &mut Vec<Said>) {
+        let revision = identity.revision();
+        if self.swept.replace(revision) == Some(revision) {
+            return;
+        }
+        for (at, entry) in self.entries.iter_mut().enumerate() {
+            entry.forget_removed(at, identity, now, said);
+        }
     }
 
     /// Forgets what was known of devices, for it changed.
@@ -393,10 +444,6 @@ impl Book {
         }
     }
 
-    pub(super) fn has_looks(&self) -> bool {
-        self.entries.iter().any(|entry| !entry.looks.is_empty())
-    }
-
     /// Whether a second look may be made at `mono` of the steady clock.
     pub(super) fn has_due_look(&self, mono: u64) -> bool {
         self.entries.iter().any(|entry| entry.looks.has_due(mono))
@@ -421,7 +468,7 @@ impl Book {
     }
 }
 
-/// A device that was removed is not missed.
+/// Whether it is the key of a device that was removed.
 fn is_gone(identity: &Identity, key: &Key) -> bool {
     let device = key.part("device").and_then(|name| DeviceName::parse(name).ok());
     device.is_some_and(|device| identity.state(&device) == Some(DeviceState::Removed))

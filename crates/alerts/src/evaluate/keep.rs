@@ -163,6 +163,15 @@ pub(super) fn save_states(tx: &Transaction<'_>, states: &[StoredState]) -> Resul
     Ok(())
 }
 
+/// Forgets the state of one key.
+pub(super) fn forget_key(tx: &Transaction<'_>, rule: &Rule, key: &Key) -> Result<(), SqlError> {
+    tx.execute(
+        "DELETE FROM rule_states WHERE rule = $1 AND version = $2 AND key = $3",
+        params![rule.name(), rule.version().0, key.to_string()],
+    )?;
+    Ok(())
+}
+
 /// Forgets the states of a version that is no more in force.
 pub(super) fn forget(tx: &Transaction<'_>, rule: &str, version: u64) -> Result<(), SqlError> {
     tx.execute("DELETE FROM rule_states WHERE rule = $1 AND version = $2", params![rule, version])?;

@@ -136,9 +136,8 @@ impl Evaluation {
             let first = marks.clone();
             parts.catalog.write(move |tx| Ok(keep::save_marks(tx, &first)?)).await?;
         }
-        let urgent_within = i64::try_from(parts.urgent_within.as_micros()).unwrap_or(i64::MAX);
         let in_force = Arc::new(Mutex::new(rules.clone()));
-        let mut book = Book::new(urgent_within);
+        let mut book = Book::new(parts.urgent_within);
         let mut entries = work::restored(rules, states, &firing, &known);
         if parts.series.stats().devices == 0 {
             // Nothing is stored: there is nothing to look back on, and a fleet that comes for the first time is not asked about one by one.
@@ -146,17 +145,18 @@ impl Evaluation {
         }
         book.put(entries);
         let shared = Arc::new(Shared { status: Mutex::default(), judged: watch::Sender::new(0) });
-        let work = Work::new(parts.clone(), Arc::clone(&shared), marks, book);
-        work.end_what_is_not_in_force().await;
+        let change = work::put_in_force(&book, parts.host.clone());
+        parts.catalog.write(move |tx| Ok(change(tx)?)).await?;
+        parts.wake.wake();
+        let stopping = watch::Sender::new(false);
+        let work = Work::new(parts.clone(), Arc::clone(&shared), marks, book, stopping.subscribe());
         let consumer = parts.journal.consumer(CONSUMER, Hold::Builtin);
         let (orders, asked) = mpsc::channel(1);
-        let stopping = watch::Sender::new(false);
-        let stopped = stopping.subscribe();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(EvaluateError::Thread)?;
         let thread = std::thread::Builder::new()
             .name("rules".to_owned())
-            .spawn(move || runtime.block_on(work.run(asked, stopped, consumer)))
+            .spawn(move || runtime.block_on(work.run(asked, consumer)))
             .map_err(EvaluateError::Thread)?;
         let (thread, trials) = (Arc::new(Mutex::new(Some(thread))), Arc::new(Semaphore::new(TRIALS_MAX)));
         Ok(Self { parts, shared, orders, stopping, thread, in_force, trials })

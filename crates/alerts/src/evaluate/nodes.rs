@@ -10,10 +10,20 @@
 //! here: what births mean (`model::sparkplug`), second looks (`look`). The law: no message is read by a birth that came after
 //! it: what cannot be read here in order is looked up.
 
+use std::time::Duration;
+
 use model::route::Decoder;
 use model::sparkplug::{Heard, Sparkplug};
 use model::{DeviceName, Routes, Sample, Timestamp};
 use series::Series;
+
+use super::EvaluateParts;
+
+/// How long the columns are waited for.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// When they were waited for in vain, they are waited for again after this.
+const AGAIN_MICROS: u64 = 10_000_000;
 
 /// What is known of edge nodes.
 pub(super) struct Nodes {
@@ -21,6 +31,8 @@ pub(super) struct Nodes {
     known: Option<Known>,
     /// Whether all of their messages travel in one chain: then they are read in the order in which they were sent.
     is_one_chain: bool,
+    /// The columns are not waited for before this moment of the steady clock, in microseconds.
+    not_before: u64,
 }
 
 struct Known {
@@ -42,7 +54,7 @@ impl Nodes {
         let lanes = routes.iter().filter(|route| route.decoder() == Decoder::Sparkplug);
         let mut urgent = lanes.map(|route| route.lane().is_urgent());
         let first = urgent.next();
-        Self { known: None, is_one_chain: urgent.all(|urgent| Some(urgent) == first) }
+        Self { known: None, is_one_chain: urgent.all(|urgent| Some(urgent) == first), not_before: 0 }
     }
 
     /// Whether messages are to be learnt from though no rule listens to their topic.
@@ -52,23 +64,44 @@ impl Nodes {
 
     /// Takes in a message that a rule listens to, or one of those that follow such a one. Waits, where it must, until `series`
     /// has applied it.
-    pub(super) async fn take(&mut self, heard: Heard, seq: u64, series: &Series) -> Understood {
+    pub(super) async fn take(&mut self, heard: Heard, seq: u64, parts: &EvaluateParts) -> Understood {
+        let series = &parts.series;
         if !self.is_one_chain {
-            series.caught_up(seq).await;
-            return stored(&heard, series);
-        }
-        let known = match &mut self.known {
-            Some(known) => known,
-            None => {
-                series.caught_up(seq.saturating_sub(1)).await;
-                let (nodes, up_to) = series.edge_nodes();
-                self.known.insert(Known { nodes, up_to })
+            // Whatever it says is looked up once it is applied; who is behind a node must be known now.
+            if heard.tells_of_all_devices() {
+                self.has_applied(seq, parts).await;
             }
-        };
-        if seq <= known.up_to {
             return stored(&heard, series);
         }
-        Understood::Said(known.nodes.take(heard).samples)
+        if self.known.is_none() && self.has_applied(seq.saturating_sub(1), parts).await {
+            let (nodes, up_to) = series.edge_nodes();
+            self.known = Some(Known { nodes, up_to });
+        }
+        match &mut self.known {
+            Some(known) if seq > known.up_to => Understood::Said(known.nodes.take(heard).samples),
+            _ => stored(&heard, series),
+        }
+    }
+
+    /// Whether the columns have everything up to `seq`, soon. While they stand still nobody waits for them but now and then.
+    async fn has_applied(&mut self, seq: u64, parts: &EvaluateParts) -> bool {
+        let (series, mono) = (&parts.series, parts.host.clock.mono_micros());
+        if series.applied() >= seq {
+            return true;
+        }
+        if mono < self.not_before {
+            return false;
+        }
+        let is_applied = tokio::time::timeout(PATIENCE, series.caught_up(seq)).await.is_ok();
+        if !is_applied {
+            self.not_before = mono.saturating_add(AGAIN_MICROS);
+            tracing::warn!(
+                seq,
+                applied = series.applied(),
+                "edge nodes of Sparkplug wait for columns that stand still"
+            );
+        }
+        is_applied
     }
 }
 

@@ -3,7 +3,7 @@
 //! Not here: what one reads (`look`), whose turn it is (`work`). The laws: a key has at most one, wide enough for everything that
 //! came late meanwhile; whoever waits longest is next; one that failed lets others pass until it is tried again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use hashbrown::HashMap;
 use model::Timestamp;
@@ -32,6 +32,8 @@ pub(super) struct Looks {
     by_key: HashMap<Key, Look>,
     /// Every key above once, in the order in which they came.
     order: VecDeque<Key>,
+    /// How many of them were made necessary by which record first.
+    firsts: BTreeMap<u64, usize>,
 }
 
 impl Looks {
@@ -42,7 +44,12 @@ impl Looks {
             look.changed = look.changed.and(time);
             look.received_at = look.received_at.max(arrived.received_at);
             look.seq = look.seq.max(arrived.seq);
-            look.first_seq = look.first_seq.min(arrived.seq);
+            let before = look.first_seq;
+            if arrived.seq < before {
+                look.first_seq = arrived.seq;
+                self.count(arrived.seq);
+                self.discount(before);
+            }
             return;
         }
         let look = Look {
@@ -59,7 +66,21 @@ impl Looks {
     /// It waits once more, behind the others.
     pub(super) fn put_back(&mut self, key: Key, look: Look) {
         self.order.push_back(key.clone());
+        self.count(look.first_seq);
         self.by_key.insert(key, look);
+    }
+
+    fn count(&mut self, seq: u64) {
+        *self.firsts.entry(seq).or_default() += 1;
+    }
+
+    fn discount(&mut self, seq: u64) {
+        if let Some(count) = self.firsts.get_mut(&seq) {
+            *count -= 1;
+            if *count == 0 {
+                self.firsts.remove(&seq);
+            }
+        }
     }
 
     /// The one that waits longest and may be made at `mono` of the steady clock.
@@ -67,7 +88,17 @@ impl Looks {
         let may = |key: &Key| self.by_key.get(key).is_some_and(|look| look.not_before <= mono);
         let at = self.order.iter().position(may)?;
         let key = self.order.remove(at)?;
-        self.by_key.remove_entry(&key)
+        let look = self.by_key.remove(&key)?;
+        self.discount(look.first_seq);
+        Some((key, look))
+    }
+
+    /// Nobody asks about `key` any more.
+    pub(super) fn forget(&mut self, key: &Key) {
+        if let Some(look) = self.by_key.remove(key) {
+            self.order.retain(|other| other != key);
+            self.discount(look.first_seq);
+        }
     }
 
     /// Whether one may be made at `mono`.
@@ -77,11 +108,7 @@ impl Looks {
 
     /// The first record that must be read again should this process end now.
     pub(super) fn first_seq(&self) -> Option<u64> {
-        self.by_key.values().map(|look| look.first_seq).min()
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.firsts.keys().next().copied()
     }
 }
 
@@ -121,7 +148,8 @@ mod tests {
         assert_eq!((look.first_seq, look.seq), (7, 10));
         assert_eq!(looks.first_seq(), Some(8), "of those that wait still");
         assert_eq!(looks.next(0).expect("one waits").0, key("b"));
-        assert!(looks.is_empty() && looks.next(0).is_none());
+        assert_eq!(looks.first_seq(), None);
+        assert!(looks.next(0).is_none());
     }
 
     #[test]
@@ -130,7 +158,7 @@ mod tests {
         late(&mut looks, "a", 50, 7);
         let (failed, look) = looks.next(0).expect("one waits");
         looks.put_back(failed, Look { failures: 1, not_before: 1_000, ..look });
-        assert!(!looks.is_empty() && !looks.has_due(999));
+        assert!(looks.first_seq().is_some() && !looks.has_due(999));
         late(&mut looks, "b", 10, 8);
         // What comes meanwhile widens it and brings it no nearer.
         late(&mut looks, "a", 20, 9);

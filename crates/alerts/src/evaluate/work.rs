@@ -68,6 +68,9 @@ pub(super) enum Order {
 pub(super) struct Work {
     parts: EvaluateParts,
     shared: Arc<Shared>,
+    stopping: watch::Receiver<bool>,
+    /// Told to stop before what was read had its effect: it is read again.
+    is_cut_short: bool,
     book: Book,
     marks: Marks,
     presence: Presence,
@@ -83,11 +86,19 @@ pub(super) struct Work {
     seen: u64,
     /// Of what is known of devices: another one, and rules see them anew.
     revision: u64,
-    urgent_within: i64,
     clocks: (Timestamp, u64),
     latency: Latency,
     shares: Shares,
     last: Instants,
+    due: Option<Due>,
+}
+
+/// A moment at which it is to be seen what did not come.
+struct Due {
+    /// What was durable then.
+    seq: u64,
+    at: Timestamp,
+    mono: u64,
 }
 
 /// What judging and second looks took since there was nothing to judge, in microseconds.
@@ -108,8 +119,13 @@ struct Instants {
 }
 
 impl Work {
-    pub(super) fn new(parts: EvaluateParts, shared: Arc<Shared>, marks: Marks, book: Book) -> Self {
-        let urgent_within = i64::try_from(parts.urgent_within.as_micros()).unwrap_or(i64::MAX);
+    pub(super) fn new(
+        parts: EvaluateParts,
+        shared: Arc<Shared>,
+        marks: Marks,
+        book: Book,
+        stopping: watch::Receiver<bool>,
+    ) -> Self {
         let (now, mono) = (parts.host.clock.now(), parts.host.clock.mono_micros());
         let mut presence = Presence::default();
         for (from, to) in &marks.absences {
@@ -122,6 +138,8 @@ impl Work {
         Self {
             parts,
             shared,
+            stopping,
+            is_cut_short: false,
             book,
             marks,
             presence,
@@ -133,27 +151,23 @@ impl Work {
             backlog: VecDeque::new(),
             seen: 0,
             revision,
-            urgent_within,
             clocks: (now, mono),
             latency: Latency::new(),
             shares: Shares::default(),
             last: Instants::default(),
+            due: None,
         }
     }
 
     /// Works until told to stop; then stores where it is.
-    pub(super) async fn run(
-        mut self,
-        mut orders: mpsc::Receiver<Order>,
-        mut stopping: watch::Receiver<bool>,
-        consumer: Consumer,
-    ) {
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<Order>, consumer: Consumer) {
+        let mut stopping = self.stopping.clone();
         let mut urgent = self.parts.journal.reader(self.marks.urgent + 1, Chains::Urgent);
         let mut regular = self.parts.journal.reader(self.marks.regular + 1, Chains::Regular);
         consumer.report(self.marks.urgent.min(self.marks.regular));
         self.show();
         loop {
-            if *stopping.borrow() {
+            if self.is_stopping() {
                 break;
             }
             self.drain_urgent(&mut urgent).await;
@@ -214,8 +228,7 @@ impl Work {
                 let _ = done.send(());
             }
             Next::Order(Order::UrgentWithin(urgent_within)) => {
-                self.urgent_within = i64::try_from(urgent_within.as_micros()).unwrap_or(i64::MAX);
-                self.book.set_urgent_within(self.urgent_within);
+                self.book.set_urgent_within(urgent_within);
             }
             Next::Urgent(Ok(batch)) => {
                 skipped(&batch);
@@ -247,6 +260,20 @@ impl Work {
     /// The steady clock, in microseconds.
     fn mono(&self) -> u64 {
         self.parts.host.clock.mono_micros()
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Waits for `what`, but not beyond the word to stop: then there is no answer.
+    async fn unless_stopped<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        let mut stopping = self.stopping.clone();
+        tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => None,
+            answer = what => Some(answer),
+        }
     }
 
     async fn drain_urgent(&mut self, urgent: &mut Reader) {
@@ -310,7 +337,7 @@ impl Work {
         let is_again = seq <= self.catch_up_to;
         let samples = match decoded.sparkplug {
             None => decoded.samples,
-            Some(heard) => match self.nodes.take(*heard, seq, &self.parts.series).await {
+            Some(heard) => match self.nodes.take(*heard, seq, &self.parts).await {
                 Understood::Said(samples) => samples,
                 Understood::Stored(devices, times) => {
                     for device in devices {
@@ -340,7 +367,14 @@ impl Work {
     fn told(&self, said: &Said) -> store::Transition {
         let rule = &self.book.entries[said.rule].rule;
         let episode = |episode: &rules::Episode| {
-            told::episode(&self.parts.identity, rule, &said.key, episode, said.learnt, self.urgent_within)
+            told::episode(
+                &self.parts.identity,
+                rule,
+                &said.key,
+                episode,
+                said.learnt,
+                self.book.urgent_within(),
+            )
         };
         match &said.transition {
             Transition::Fired(fired) if said.is_fresh_again => store::Transition::Changed(episode(fired)),
@@ -352,51 +386,73 @@ impl Work {
         }
     }
 
-    async fn store(&self, transitions: Vec<store::Transition>) {
+    async fn store(&mut self, transitions: Vec<store::Transition>) {
         if transitions.is_empty() {
             return;
         }
-        let transitions = Arc::new(transitions);
-        loop {
-            let (host, given) = (self.parts.host.clone(), Arc::clone(&transitions));
+        let (host, count) = (self.parts.host.clone(), transitions.len());
+        let stored = self.write("alerts", move |tx| {
             let now = host.clock.now();
-            let written = self.parts.catalog.write(move |tx| {
-                for transition in given.iter() {
-                    store::transition(tx, &host, now, transition)?;
-                }
-                Ok(())
-            });
-            match written.await {
-                Ok(()) => break,
-                Err(WriteError::Closed) => return,
-                Err(error) => {
-                    tracing::error!(
-                        error = model::in_one_line(&error),
-                        "alerts cannot be stored; trying again"
-                    );
-                    tokio::time::sleep(PAUSE).await;
-                }
+            transitions
+                .iter()
+                .try_for_each(|transition| store::transition(tx, &host, now, transition).map(drop))
+        });
+        if stored.await {
+            metrics::counter!("godwit_rules_transitions_total").increment(count as u64);
+            self.parts.wake.wake();
+        }
+    }
+
+    /// Writes until it is written. `false` when everything stops before that.
+    async fn write<F>(&mut self, what: &str, change: F) -> bool
+    where
+        F: Fn(&catalog::Transaction<'_>) -> Result<(), catalog::SqlError> + Send + Sync + 'static,
+    {
+        let change = Arc::new(change);
+        loop {
+            let given = Arc::clone(&change);
+            match self.parts.catalog.write(move |tx| Ok(given(tx)?)).await {
+                Ok(()) => return true,
+                Err(WriteError::Closed) => break,
+                Err(error) => tracing::error!(
+                    error = model::in_one_line(&error),
+                    "{what} cannot be stored; trying again"
+                ),
+            }
+            if self.unless_stopped(tokio::time::sleep(PAUSE)).await.is_none() {
+                break;
             }
         }
-        metrics::counter!("godwit_rules_transitions_total").increment(transitions.len() as u64);
-        self.parts.wake.wake();
+        self.is_cut_short = true;
+        false
+    }
+
+    /// Up to here everything is read and judged, but for second looks that wait.
+    fn read(&self) -> u64 {
+        self.marks.urgent.min(self.marks.regular)
+    }
+
+    /// Before this, second looks are made too: what made the first that waits necessary must be read again after a crash.
+    fn looked(&self) -> u64 {
+        self.book.looked_before().map_or(u64::MAX, |first| first.saturating_sub(1))
     }
 
     /// Whether everything that was there at the start has been read.
     fn see_where_it_is(&mut self, urgent: &Reader, regular: &Reader) {
-        if !self.backlog.is_empty() || self.book.has_looks() {
+        if !self.backlog.is_empty() {
             return;
         }
         // What a reader has given is judged; it may have passed over records of the other chain since.
         self.marks.urgent = self.marks.urgent.max(urgent.position());
         self.marks.regular = self.marks.regular.max(regular.position());
-        let judged = self.marks.urgent.min(self.marks.regular);
+        let judged = self.read().min(self.looked());
         let is_new = self.shared.judged.send_if_modified(|known| std::mem::replace(known, judged) != judged);
         if is_new {
             #[expect(clippy::cast_precision_loss, reason = "a gauge")]
             metrics::gauge!("godwit_rules_judged_seq").set(judged as f64);
         }
-        if !self.is_caught_up && judged >= self.catch_up_to {
+        // A look that waits takes nothing back of what was heard.
+        if !self.is_caught_up && self.read() >= self.catch_up_to {
             self.is_caught_up = true;
             self.presence.caught_up(self.parts.host.clock.now());
         }
@@ -411,25 +467,32 @@ impl Work {
             self.last.look = mono;
             self.show();
         }
-        // Before everything that came is read nobody can say that nothing came. What is due waits for that moment, not for
-        // another second: where something comes all the time, the moment is short.
+        // Before everything that came by then is read nobody can say that nothing came. It is said of the moment when it was due,
+        // however long the reading takes: what comes meanwhile does not put it off, and what waits unread is no silence.
         let is_due = mono.saturating_sub(self.last.tick) >= micros(TICK);
-        if !is_due || !self.is_caught_up || !self.backlog.is_empty() {
+        if !is_due || !self.is_caught_up {
             return;
         }
-        self.last.tick = mono;
+        let until = self.parts.journal.durable_seq();
+        let due = self.due.get_or_insert(Due { seq: until, at: now, mono });
+        if self.marks.urgent.min(self.marks.regular) < due.seq {
+            return;
+        }
+        let read_until = due.at.min(now);
+        self.last.tick = due.mono;
+        self.due = None;
         if self.last.expect.is_none_or(|last| mono.saturating_sub(last) >= micros(EXPECT_EVERY)) {
             self.last.expect = Some(mono);
             self.expect();
         }
         self.see_who_is_connected(mono);
-        let clock = Clock { presence: &self.presence, connected: &self.connected, now };
+        let clock = Clock { presence: &self.presence, connected: &self.connected, read_until, now };
         let mut said = Vec::new();
+        self.book.forget_removed(&self.parts.identity, now, &mut said);
         for (at, entry) in self.book.entries.iter_mut().enumerate() {
-            entry.tick(at, &self.parts.identity, clock, &mut said);
+            entry.tick(at, clock, &mut said);
         }
         self.say(said).await;
-        self.show();
     }
 
     fn see_who_is_connected(&mut self, mono: u64) {
@@ -497,39 +560,12 @@ impl Work {
             }
         }
         self.book.put(entries);
-        self.end_what_is_not_in_force().await;
+        let change = put_in_force(&self.book, self.parts.host.clone());
+        if self.write("the rules in force", change).await {
+            self.parts.wake.wake();
+        }
         self.last.expect = None;
         self.show();
-    }
-
-    /// Ends the episodes of versions that are not in force, and forgets their states.
-    pub(super) async fn end_what_is_not_in_force(&self) {
-        let now = self.parts.host.clock.now();
-        let in_force: Vec<(String, u64, String, String)> = self
-            .book
-            .entries
-            .iter()
-            .map(|entry| {
-                let rule = &entry.rule;
-                let (file, text) = (rule.file().to_owned(), rule.text().to_owned());
-                (rule.name().to_owned(), rule.version().0, file, text)
-            })
-            .collect();
-        let host = self.parts.host.clone();
-        let ended = self.parts.catalog.write(move |tx| {
-            keep::note_versions(tx, &in_force, now)?;
-            end_others(tx, &host, &in_force, now)?;
-            Ok(())
-        });
-        match ended.await {
-            Ok(()) => self.parts.wake.wake(),
-            Err(error) => {
-                tracing::error!(
-                    error = model::in_one_line(&error),
-                    "episodes of rules that changed were not ended"
-                );
-            }
-        }
     }
 
     /// Shows how the rules stand.
@@ -562,6 +598,27 @@ fn skipped(batch: &journal::Batch) {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Notes which versions are in force, ends the episodes of others, and forgets their states.
+pub(super) fn put_in_force(
+    book: &Book,
+    host: Host,
+) -> impl Fn(&catalog::Transaction<'_>) -> Result<(), catalog::SqlError> + Send + Sync + 'static {
+    let in_force: Vec<(String, u64, String, String)> = book
+        .entries
+        .iter()
+        .map(|entry| {
+            let rule = &entry.rule;
+            let (file, text) = (rule.file().to_owned(), rule.text().to_owned());
+            (rule.name().to_owned(), rule.version().0, file, text)
+        })
+        .collect();
+    move |tx| {
+        let now = host.clock.now();
+        keep::note_versions(tx, &in_force, now)?;
+        end_others(tx, &host, &in_force, now)
+    }
 }
 
 /// Resolves what is firing by a version that is not in force: nobody will say any more that it is over.

@@ -2,9 +2,11 @@
 //!
 //! Not here: which episodes there are (`evaluation`), the ways to receivers (`delivery`), the server's clock (`clock`).
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use model::{Message, Timestamp};
+use catalog::{ReadError, params};
+use model::{DeviceName, Message, Timestamp};
 
 use crate::site::{Ground, MINUTE, Site, shuffled, telemetry};
 
@@ -108,26 +110,122 @@ groups:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn columns_that_stand_still_hold_up_no_alarm_and_no_stop() {
+    let mut ground = Ground::new();
+    let rules = "
+groups:
+- name: g
+  rules:
+  - {alert: Hot, from: dt/+/telemetry, expr: temperature > 30, labels: {severity: critical}}
+";
+    let site = ground.start(rules).await;
+    site.hear("a", site.now(), &temperature(20.0)).await;
+    site.series.close().await;
+    // Too early to be judged without what is stored, which the columns do not get any more.
+    let early = telemetry("a", site.now().plus_micros(-10 * SECOND), &temperature(40.0));
+    let fresh = telemetry("b", site.now(), &temperature(40.0));
+    site.journal.append(vec![early]).await.expect("durable");
+    site.journal.append(vec![fresh]).await.expect("durable");
+    site.until("the alarm of the other fires", async || site.episodes("Hot").await.len() == 1).await;
+    let stopped = tokio::time::timeout(Duration::from_secs(30), site.evaluation.close()).await;
+    stopped.expect("it does not wait for them either");
+    ground.crash(site).await;
+    // What waited is not forgotten.
+    let site = ground.start(rules).await;
+    site.judged().await;
+    assert_eq!(site.episodes("Hot").await.len(), 2);
+    site.close().await;
+}
+
+#[expect(clippy::await_holding_lock, reason = "what waits for the lock is a thread that the test holds up")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_has_spoken_is_not_silent_though_it_waits_in_a_backlog() {
     let ground = Ground::new();
+    // One rule asks who is connected: there the test holds up the judging.
     let rules = "
 groups:
 - name: g
   rules:
   - {alert: Quiet, from: dt/+/telemetry, absent_for: 30s}
+  - {alert: Hangs, from: dt/+/telemetry, connected: true, absent_for: 1d}
 ";
     let site = ground.start(rules).await;
     site.hear("a", site.now(), &temperature(20.0)).await;
-    site.pass(25).await;
+    site.pass(5).await;
+    let held_up = ground.connected.lock();
+    let asked = ground.asked.load(Ordering::SeqCst);
+    ground.machine.clock.advance(Duration::from_secs(16));
+    site.until("it is held up", async || ground.asked.load(Ordering::SeqCst) > asked).await;
+    // In time, and the last of many that wait, batch behind batch.
     let now = site.now();
     let names = (0..5_000).map(|n| format!("d-{n}")).chain(["a".to_owned()]);
-    let spoken = names.map(|name| Message { received_at: now, ..telemetry(&name, now, &temperature(20.0)) });
-    site.journal.append(spoken.collect()).await.expect("durable");
-    // `a` would be missed now, and what it said is the last of many that wait.
-    ground.machine.clock.advance(Duration::from_secs(10));
+    let spoken: Vec<Message> =
+        names.map(|name| Message { received_at: now, ..telemetry(&name, now, &temperature(20.0)) }).collect();
+    for some in spoken.chunks(100) {
+        site.journal.append(some.to_vec()).await.expect("durable");
+    }
+    ground.machine.clock.advance(Duration::from_secs(14));
+    drop(held_up);
     site.judged().await;
     site.pass(2).await;
     assert_eq!(site.episodes("Quiet").await, [""; 0]);
+    site.pass(40).await;
+    assert_eq!(site.episodes("Quiet").await.len(), 5_001, "now they are");
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_fires_of_a_device_that_is_removed_is_over_and_its_place_is_free() {
+    let rules = "
+groups:
+- name: g
+  rules:
+  - {alert: Quiet, from: dt/+/telemetry, absent_for: 30s}
+  - {alert: Hot, from: dt/+/telemetry, expr: temperature > 30, for: 5s, labels: {severity: critical}}
+";
+    let mut ground = Ground::new();
+    let site = ground.start(rules).await;
+    let by = identity::Actor::inside();
+    let names: Vec<DeviceName> = ["a", "b", "c"].map(|name| DeviceName::parse(name).expect("a name")).into();
+    for name in &names {
+        site.identity.add_device(&by, name).await.expect("added");
+        site.hear(name.as_str(), site.now(), &temperature(35.0)).await;
+        site.hear(name.as_str(), site.now().plus_micros(6 * SECOND), &temperature(35.0)).await;
+    }
+    site.pass(40).await;
+    assert_eq!((site.episodes("Hot").await.len(), site.episodes("Quiet").await.len()), (3, 3));
+    let open = async |site: &Site| {
+        let all = [site.episodes("Hot").await, site.episodes("Quiet").await].concat();
+        all.iter().filter(|episode| episode.ends_with("open")).count()
+    };
+    assert_eq!(open(&site).await, 6);
+    site.identity.remove_device(&by, &names[0], None).await.expect("removed");
+    site.pass(2).await;
+    assert_eq!(open(&site).await, 4);
+    assert!(site.titles().await.iter().any(|title| title.starts_with("[RESOLVED] Hot")), "and that is told");
+    // What was on its way when it was removed raises nothing again.
+    site.hear("a", site.now(), &temperature(36.0)).await;
+    site.hear("a", site.now().plus_micros(6 * SECOND), &temperature(36.0)).await;
+    site.pass(40).await;
+    assert_eq!(open(&site).await, 4);
+    // One that is removed while nobody judges is over at the next start.
+    site.evaluation.close().await;
+    site.identity.remove_device(&by, &names[1], None).await.expect("removed");
+    ground.crash(site).await;
+    let site = ground.start(rules).await;
+    site.judged().await;
+    site.pass(2).await;
+    assert_eq!(open(&site).await, 2);
+    site.evaluation.close().await;
+    let states = site.catalog.read_async(|connection| {
+        Ok::<_, ReadError>(connection.query(
+            "SELECT key FROM rule_states WHERE rule IN ('Hot', 'Quiet') ORDER BY key",
+            params![],
+            |row| row.get::<String>(0),
+        )?)
+    });
+    let states = states.await.expect("read");
+    assert!(states.len() == 2 && states.iter().all(|key| key.contains('c')), "{states:?}");
     site.close().await;
 }
 

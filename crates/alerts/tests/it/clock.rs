@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{DeviceName, Timestamp};
 
 use crate::site::{Ground, MINUTE, Site};
 
@@ -90,5 +90,27 @@ async fn a_server_clock_that_jumps_an_hour_back_misses_the_quiet_in_time_and_hea
     let titles = site.titles().await;
     assert_eq!(titles.iter().filter(|title| title.starts_with("[FIRING:1] Quiet")).count(), 2, "{titles:#?}");
     ground.machine.clock.advance(Duration::from_secs(1));
+    site.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_hangs_on_its_connection_is_missed_in_time_though_the_clock_was_set_back_since() {
+    let rules = "
+groups:
+- name: g
+  rules:
+  - {alert: Hangs, from: dt/+/telemetry, connected: true, absent_for: 5m}
+";
+    let ground = Ground::new();
+    let site = ground.start(rules).await;
+    ground.connected.lock().insert(DeviceName::parse("a").expect("a name"), site.now());
+    minute(&site, &["a"], site.now()).await;
+    ground.machine.clock.set(site.now().plus_micros(-60 * MINUTE));
+    site.pass(2).await;
+    for _ in 0..6 {
+        site.pass(60).await;
+    }
+    let hangs = site.episodes("Hangs").await;
+    assert!(hangs.len() == 1 && hangs[0].ends_with("open"), "{hangs:?}");
     site.close().await;
 }

@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use alerts::{Alerts, Config, EvaluateParts, Evaluation, InboxEntry, URGENT_WITHIN};
@@ -52,6 +53,7 @@ pub(crate) struct Site {
     pub(crate) evaluation: Evaluation,
     pub(crate) alerts: Alerts,
     pub(crate) series: Series,
+    pub(crate) identity: Identity,
     machine: Machine,
     shutdown: Shutdown,
     tasks: Vec<tokio::task::JoinHandle<()>>,
@@ -64,6 +66,8 @@ pub(crate) struct Ground {
     config: String,
     /// Who has a connection, and since when.
     pub(crate) connected: Arc<Mutex<HashMap<DeviceName, Timestamp>>>,
+    /// How often somebody wanted to know that; who holds the lock above holds up whoever asks.
+    pub(crate) asked: Arc<AtomicU64>,
 }
 
 impl Ground {
@@ -78,6 +82,7 @@ impl Ground {
             dir: tempfile::tempdir().expect("a directory"),
             config: config.to_owned(),
             connected: Arc::default(),
+            asked: Arc::default(),
         }
     }
 
@@ -121,18 +126,21 @@ impl Ground {
             catalog: catalog.clone(),
             journal: journal.clone(),
             series: series.clone(),
-            identity,
+            identity: identity.clone(),
             routes,
             wake: alerts.bell().clone(),
             connected: {
-                let connected = Arc::clone(&self.connected);
-                Arc::new(move || connected.lock().clone())
+                let (connected, asked) = (Arc::clone(&self.connected), Arc::clone(&self.asked));
+                Arc::new(move || {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    connected.lock().clone()
+                })
             },
             urgent_within: URGENT_WITHIN,
         };
         let evaluation = Evaluation::start(parts, compiled(text)).await.expect("started");
         let machine = self.machine.clone();
-        Site { catalog, journal, evaluation, alerts, series, machine, shutdown, tasks }
+        Site { catalog, journal, evaluation, alerts, series, identity, machine, shutdown, tasks }
     }
 
     /// The power goes: what was not stored is gone.

@@ -4,6 +4,7 @@
 //! kept and tried again, and only after many failures given up, aloud.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hashbrown::HashMap;
 use model::Timestamp;
@@ -16,6 +17,12 @@ use super::super::told::{self, Learnt};
 use super::super::waiting::Look;
 use super::{PAUSE, Work, micros};
 use crate::{EpisodeId, store};
+
+/// How long a look waits for the columns to have what it is about: what is urgent waits behind it.
+const SERIES_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How long one may read.
+const LOOK_PATIENCE: Duration = Duration::from_secs(60);
 
 /// A look that cannot be read so often is given up.
 const LOOK_FAILURES_MAX: u32 = 30;
@@ -46,11 +53,30 @@ impl Work {
             newest,
             seq,
         };
-        let found = match look::look(&self.parts.series, &question).await {
-            Ok(found) => found,
-            Err(error) => {
+        if question.members.is_empty() {
+            // Nobody is of this key any more; to ask for nobody's readings would be to ask for everybody's.
+            return;
+        }
+        // Columns that stand still (their disk is full, say) hold up late samples, and nothing else.
+        let applied = tokio::time::timeout(SERIES_PATIENCE, self.parts.series.caught_up(seq));
+        let Some(Ok(())) = self.unless_stopped(applied).await else {
+            self.look_later(at, key, look);
+            return;
+        };
+        let read = tokio::time::timeout(LOOK_PATIENCE, look::look(&self.parts.series, &question));
+        let Some(read) = self.unless_stopped(read).await else {
+            self.look_later(at, key, look);
+            return;
+        };
+        let found = match read {
+            Ok(Ok(found)) => found,
+            failed => {
+                let error = match failed {
+                    Ok(failed) => failed.err().map_or_else(String::new, |error| model::in_one_line(&error)),
+                    Err(_) => format!("it took longer than {} s", LOOK_PATIENCE.as_secs()),
+                };
                 look.failures += 1;
-                let (error, failures) = (model::in_one_line(&error), look.failures);
+                let failures = look.failures;
                 let about = look::shown(&rule, &key);
                 if failures >= LOOK_FAILURES_MAX {
                     tracing::error!(
@@ -89,7 +115,7 @@ impl Work {
         let changes = self.changes(&rule, &key, &known, &found.episodes, learnt);
         self.store(changes).await;
         if let Some(fold) = found.end {
-            let is_stale = learnt.is_stale(self.urgent_within);
+            let is_stale = learnt.is_stale(self.book.urgent_within());
             let open = found.episodes.last().filter(|episode| episode.resolved_at.is_none());
             let standing =
                 self.book.entries[at].folds.entry(key).or_insert_with(|| Standing::new(Fold::new(&rule)));
@@ -132,7 +158,7 @@ impl Work {
         learnt: Learnt,
     ) -> Vec<store::Transition> {
         let episode = |episode: &rules::Episode| {
-            told::episode(&self.parts.identity, rule, key, episode, learnt, self.urgent_within)
+            told::episode(&self.parts.identity, rule, key, episode, learnt, self.book.urgent_within())
         };
         let ids: HashMap<Timestamp, EpisodeId> =
             known.iter().map(|(id, episode)| (episode.start, *id)).collect();

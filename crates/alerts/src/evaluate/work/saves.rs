@@ -31,9 +31,16 @@ impl Work {
 
     /// Stores states, then positions. What fails is tried again the next time.
     pub(super) async fn save(&mut self, consumer: &Consumer) {
+        if self.is_cut_short {
+            return;
+        }
+        let mut forgotten: Vec<(Arc<Rule>, Vec<Key>)> = Vec::new();
         let mut rows = Vec::new();
         let mut saved: Vec<(usize, Key)> = Vec::new();
         for (at, entry) in self.book.entries.iter().enumerate() {
+            if !entry.forgotten.is_empty() {
+                forgotten.push((Arc::clone(&entry.rule), entry.forgotten.clone()));
+            }
             let folds = entry.folds.iter().filter(|(_, standing)| standing.is_dirty);
             let folds = folds.map(|(key, standing)| (key, standing.state.to_bytes()));
             let silences = entry.silences.iter().filter(|(_, standing)| standing.is_dirty);
@@ -45,8 +52,7 @@ impl Work {
         }
         self.marks.alive_at = Some(self.parts.host.clock.now());
         self.marks.absences = self.presence.absences().to_vec();
-        // A look that waits is not done: what made it necessary must be read again after a crash.
-        let most = self.book.looked_before().map_or(u64::MAX, |first| first.saturating_sub(1));
+        let most = self.looked();
         let marks = Marks {
             urgent: self.marks.urgent.min(most),
             regular: self.marks.regular.min(most),
@@ -57,7 +63,12 @@ impl Work {
             let next = rest.split_off(rest.len().min(STATES_AT_ONCE));
             let (some, is_last) = (std::mem::replace(&mut rest, next), rest.is_empty());
             let marks = is_last.then(|| marks.clone());
+            // Before the states: a device may be there again under the name of one that was removed.
+            let forgotten = std::mem::take(&mut forgotten);
             let written = self.parts.catalog.write(move |tx| {
+                for (rule, keys) in &forgotten {
+                    keys.iter().try_for_each(|key| keep::forget_key(tx, rule, key))?;
+                }
                 keep::save_states(tx, &some)?;
                 if let Some(marks) = &marks {
                     keep::save_marks(tx, marks)?;
@@ -75,6 +86,7 @@ impl Work {
                 break;
             }
         }
+        self.book.entries.iter_mut().for_each(|entry| entry.forgotten.clear());
         for (at, key) in saved {
             let entry = &mut self.book.entries[at];
             if let Some(standing) = entry.folds.get_mut(&key) {
@@ -103,6 +115,11 @@ pub(in crate::evaluate) fn restored(
             Entry::new(rule, !is_known)
         })
         .collect();
+    let late: HashMap<(&str, u64, &str), &rules::Episode> = firing
+        .iter()
+        .filter(|open| open.is_late)
+        .map(|open| ((open.rule.as_str(), open.version, open.key.as_str()), &open.episode))
+        .collect();
     let places: HashMap<(String, u64), usize> = entries
         .iter()
         .enumerate()
@@ -127,11 +144,11 @@ pub(in crate::evaluate) fn restored(
             continue;
         };
         let mut standing = Standing { is_dirty: false, ..Standing::new(fold) };
-        let text = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
-        let open = firing.iter().find(|open| {
-            open.is_late && open.rule == row.rule && open.version == row.version && open.key == text
-        });
-        standing.late = open.map(|open| Box::new(open.episode.clone()));
+        if !late.is_empty() {
+            let text = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
+            let open = late.get(&(row.rule.as_str(), row.version, text.as_str()));
+            standing.late = open.map(|episode| Box::new((*episode).clone()));
+        }
         entry.folds.insert(key, standing);
     }
     entries
