@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use host::Shutdown;
 use journal::Journal;
+use tokio::sync::oneshot::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
@@ -137,6 +138,9 @@ impl AtWork {
             });
             self.lanes.insert(way.key.clone(), end);
         }
+        // A way that this configuration lacks may still be at an attempt when a later one has it again.
+        before.retain(|_, end| matches!(end.try_recv(), Err(TryRecvError::Empty)));
+        self.lanes.append(&mut before);
         if let Some(heartbeat) = config.heartbeat() {
             let (pulse, host) = (self.alerts.pulse().clone(), self.alerts.host().clone());
             let beating = host.clone();

@@ -72,3 +72,31 @@ receivers: [{{name: ops, webhook_configs: [{{url: '{first}'}}, {{url: '{second}'
     assert_eq!(lying[..2], [("ops/webhook/0", 2), ("ops/webhook/1", 0)], "{ways:?}");
     running.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_that_was_away_for_a_moment_ends_its_attempt_before_it_makes_another() {
+    let house = House::new();
+    let (hangs, answers) =
+        (Receiver::start(Manner::Hangs).await, Receiver::start(Manner::Answers(200)).await);
+    let both = format!(
+        "route: {{receiver: ops, group_by: ['...'], group_wait: 0s, group_interval: 100ms}}
+receivers: [{{name: ops, webhook_configs: [{{url: '{}'}}, {{url: '{}'}}]}}]
+",
+        hangs.url, answers.url
+    );
+    let running = Running::start(&house, &both).await;
+    running.store(&house, &[Transition::Fired(firing("Hot", "a", 0))]).await;
+    hangs.wait(1).await;
+    answers.wait(1).await;
+    let night = Receiver::start(Manner::Answers(200)).await;
+    running.alerts.replace(config(&house, &to("night", &night.url))).await;
+    night.wait(1).await;
+    running.alerts.replace(config(&house, &both)).await;
+    // What comes now goes to the way that answers; the other is at its first attempt still.
+    for (n, device) in ["b", "c", "d"].into_iter().enumerate() {
+        running.store(&house, &[Transition::Fired(firing("Hot", device, 0))]).await;
+        answers.wait(n + 2).await;
+    }
+    assert_eq!(hangs.wait(1).await.len(), 1);
+    running.stop().await;
+}
