@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use crate::at_work::{AtWork, Order};
 use crate::dispatcher::{Pulse, TurnError};
-use crate::store::retention;
+use crate::store::{past, retention};
 use crate::{Config, Wake};
 
 /// Transactions of one look at what is old: 10,000 episodes and as many notices; the rest goes with the next look.
@@ -143,6 +143,7 @@ impl Alerts {
         for _ in 0..FORGET_ROUNDS {
             let some = self.catalog().write(move |tx| {
                 retention::forget_silences(tx, episodes)?;
+                retention::forget_groups(tx, now.plus_micros(-past::GROUP_MICROS))?;
                 let (episodes, notices) =
                     (retention::forget_episodes(tx, episodes)?, retention::forget_notices(tx, notices)?);
                 Ok::<_, WriteError>(Forgotten { episodes, notices })

@@ -13,7 +13,7 @@ use crate::machine::SaidRow;
 use crate::machine::group::Heard;
 
 /// How long after its last notice a group's past still matters: longer than any `repeat_interval` people set.
-const GROUP_MICROS: i64 = 30 * Timestamp::DAY;
+pub(crate) const GROUP_MICROS: i64 = 30 * Timestamp::DAY;
 
 /// Most resolved episodes that are remembered for those that may follow them soon.
 const CHAPTERS_MAX: u32 = 20_000;

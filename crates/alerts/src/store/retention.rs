@@ -46,6 +46,11 @@ pub(crate) fn forget_notices(tx: &Transaction<'_>, before: Timestamp) -> Result<
     Ok(old.len())
 }
 
+/// Forgets groups of notices of which none was made since `before`. How many.
+pub(crate) fn forget_groups(tx: &Transaction<'_>, before: Timestamp) -> Result<usize, SqlError> {
+    tx.execute("DELETE FROM alert_groups WHERE sent_at < $1", params![before])
+}
+
 /// Forgets silences that ended before `before`. How many.
 pub(crate) fn forget_silences(tx: &Transaction<'_>, before: Timestamp) -> Result<usize, SqlError> {
     tx.execute("DELETE FROM alert_silences WHERE ends_at < $1", params![before])

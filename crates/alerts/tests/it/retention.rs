@@ -30,6 +30,7 @@ async fn a_day_passes(house: &House) {
         "UPDATE alert_episodes SET changed_at = changed_at - 86400000000",
         "UPDATE alert_notices SET made_at = made_at - 86400000000",
         "UPDATE alert_deliveries SET made_at = made_at - 86400000000",
+        "UPDATE alert_groups SET sent_at = sent_at - 86400000000",
     ];
     write(house, &statements).await;
 }
@@ -107,5 +108,12 @@ receivers:
     left.sort_unstable();
     assert_eq!(left, ["open", "stuck"], "however old, what fires stays");
     assert_eq!(rows(&house, "alert_said"), 2, "nothing hangs in the air");
+    // How often a group was told matters for longer than any repetition, and not for ever.
+    assert_eq!(rows(&house, "alert_groups"), 3);
+    for _ in 0..30 {
+        a_day_passes(&house).await;
+    }
+    running.alerts.forget(day).await.expect("done");
+    assert_eq!(rows(&house, "alert_groups"), 0);
     running.stop().await;
 }
