@@ -16,6 +16,10 @@ use crate::{Alerts, Cause, Episode, EpisodeId, NoticeId, Sight, Silence, State, 
 /// Most rows of a page.
 pub const PAGE_MAX: usize = 1_000;
 
+/// Pages that are looked through for one page of what a sight sees: who sees little gets what was found so far, an empty page too,
+/// and where to go on.
+const LOOKED_THROUGH_MAX: usize = 20;
+
 /// An episode as it stands.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shown {
@@ -205,11 +209,11 @@ impl Alerts {
         let found = self.catalog().read_async::<_, ReadError>(move |connection| {
             Ok(page(connection, &host, &filter, after, limit + 1)?)
         });
-        let mut found = found.await?;
+        let (mut found, looked_to) = found.await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|last| (last.episode.fired_at, last.id));
-        Ok((found, next))
+        Ok((found, next.or(looked_to)))
     }
 
     /// One episode, with everything that was and was not said of it; `None` when there is none.
@@ -293,7 +297,7 @@ impl Alerts {
         let found = self.catalog().read_async::<_, ReadError>(move |connection| {
             let sight = sight.filter(|sight| !sight.is_everywhere());
             let (mut found, mut after) = (Vec::new(), after);
-            loop {
+            for _ in 0..LOOKED_THROUGH_MAX {
                 let page = if sight.is_some() { PAGE_MAX } else { limit + 1 };
                 let (at, id) = after.unwrap_or((Timestamp::from_micros(i64::MAX), NoticeId([0xff; 16])));
                 let rows = connection.query(
@@ -308,15 +312,16 @@ impl Alerts {
                 after = rows.last().map(|(at, id, _)| (*at, *id));
                 found.extend(rows.into_iter().filter_map(|(_, _, entry)| entry));
                 if is_last || found.len() > limit {
-                    return Ok(found);
+                    return Ok((found, None));
                 }
             }
+            Ok((found, after))
         });
-        let mut found = found.await?;
+        let (mut found, looked_to) = found.await?;
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|last| (last.made_at, last.notice));
-        Ok((found, next))
+        Ok((found, next.or(looked_to)))
     }
 
     /// What could not be delivered, oldest first, at most [`PAGE_MAX`].
@@ -352,7 +357,7 @@ impl Alerts {
     pub fn standing(&self, limit: usize) -> Result<Vec<Shown>, ReadError> {
         let host = self.host().clone();
         let filter = EpisodeFilter::default();
-        self.catalog().read::<_, ReadError>(|connection| Ok(page(connection, &host, &filter, None, limit)?))
+        self.catalog().read::<_, ReadError>(|connection| Ok(page(connection, &host, &filter, None, limit)?.0))
     }
 }
 
@@ -424,22 +429,25 @@ fn shown(stored: Stored) -> Option<Shown> {
     Some(Shown { id, episode, state, changed_at, acknowledged })
 }
 
-/// Episodes whose row says a state that people know, the last fired first.
+/// Where the next page begins: behind this row.
+type Cursor = (Timestamp, EpisodeId);
+
+/// Episodes whose row says a state that people know, the last fired first; and where looking ended, when there may be more.
 fn page(
     connection: &Connection<'_>,
     host: &Host,
     filter: &EpisodeFilter,
-    mut after: Option<(Timestamp, EpisodeId)>,
+    mut after: Option<Cursor>,
     limit: usize,
-) -> Result<Vec<Shown>, SqlError> {
+) -> Result<(Vec<Shown>, Option<Cursor>), SqlError> {
     let Some(sight) = filter.sight.as_ref().filter(|sight| !sight.is_everywhere()) else {
         let found =
             rows(connection, COLUMNS, filter, after, limit, |row| Ok(shown(episodes::stored(host, row)?)))?;
-        return Ok(found.into_iter().flatten().collect());
+        return Ok((found.into_iter().flatten().collect(), None));
     };
     // Where a device is no table of this room knows: keys are looked through, and only what is seen is opened.
     let mut found = Vec::new();
-    loop {
+    for _ in 0..LOOKED_THROUGH_MAX {
         let keys = rows(connection, "id, fired_at, key", filter, after, PAGE_MAX, |row| {
             Ok((row.get::<EpisodeId>(0)?, row.get::<Timestamp>(1)?, row.get::<String>(2)?))
         })?;
@@ -449,14 +457,15 @@ fn page(
             if serde_json::from_str(&key).is_ok_and(|key| sight.sees(&key)) {
                 found.extend(episodes::one(connection, host, id)?.and_then(shown));
                 if found.len() == limit {
-                    return Ok(found);
+                    return Ok((found, None));
                 }
             }
         }
         if is_last {
-            return Ok(found);
+            return Ok((found, None));
         }
     }
+    Ok((found, after))
 }
 
 /// Rows of episodes, the last fired first.

@@ -18,6 +18,7 @@ mod python;
 mod receivers;
 mod replacement;
 mod retention;
+mod sight;
 mod site;
 mod sparkplug;
 mod transitions;
