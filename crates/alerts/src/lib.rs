@@ -1,7 +1,6 @@
 //! Episodes and who hears of them: grouping, inhibition, silences, routes, receivers, the durable outbox.
 //!
-//! The evaluation stores what the fold of a rule says ([`store::transition`]) together with its own position. From there
-//! on this crate decides who hears of it and when, writes that down, and brings it there.
+//! The evaluation stores what the fold of a rule says ([`store::transition`]), then how far it has read. From there on this crate decides who hears of it and when, writes that down, and brings it there.
 //!
 //! Not here: conditions over samples (`rules`), the public JSON (`api`). The laws this crate keeps:
 //! - Nobody is told the same twice, and nothing that is to be told is lost, wherever a crash falls. Only towards a receiver

@@ -4,7 +4,7 @@
 //! receiver was told what. What is still to be said is the difference between the two, so nothing can be told twice and
 //! nothing is forgotten, wherever a crash falls. Not here: what is to be said and when (`machine`), how it gets there
 //! (`delivery`). The laws:
-//! - A transition is stored with the evaluation's own position, in the evaluation's transaction.
+//! - A transition is stored before the position of the evaluation that covers it.
 //! - A transition that was stored before changes nothing: a replay inserts nothing twice.
 //! - An episode is found by rule, version, key and start; its id is that of the start by which it was first known, and stays
 //!   when late data moves the start: whoever was told of it, is told of its end under the same id.
@@ -205,12 +205,11 @@ pub enum Applied {
     Known,
 }
 
-/// Stores a transition in the transaction that also stores the position by which it was learnt. `now` is the server's
-/// clock. After the commit call [`crate::Wake::wake`], so that it is told without
-/// delay.
+/// Stores a transition, before the position of what it was learnt by: read again after a crash, it is found known. `now` is the
+/// server's clock. After the commit call [`crate::Wake::wake`], so that it is told without delay.
 ///
 /// # Errors
-/// What the catalog says; the whole operation must fail then, position and all.
+/// What the catalog says; no position that covers it may be stored then.
 pub fn transition(
     tx: &Transaction<'_>,
     host: &Host,

@@ -1,6 +1,7 @@
 //! Silences in their table.
 //!
-//! Not here: what they hush (`machine`). The law: matchers and reason are sealed; an expired silence stays, as history.
+//! Not here: what they hush (`machine`). The law: matchers and reason are sealed; an expired silence stays, as history, until
+//! `retention` forgets it.
 
 use catalog::{Connection, Place, Row, SqlError, Transaction, params, seal, unseal};
 use host::Host;
