@@ -17,6 +17,7 @@ use rules::{Counts, Fold, Key, Limits, Rule, RuleSet, Step, Subject};
 use series::{HELD_MAX, Met, Past, PastOrder, QueryError, Selection, StoredSample};
 
 pub use self::picture::Picture;
+use super::look;
 use super::told;
 use super::trial::joined;
 use super::{Evaluation, keep};
@@ -28,10 +29,10 @@ pub const GROUNDS_SHOWN: usize = 50;
 /// How many samples before the start are handed out.
 const BEFORE: usize = 5;
 
-/// The least that is read before the start, so that windows are full.
-const BACK_MICROS_MIN: i64 = 3_600 * Timestamp::SECOND;
+/// Walks at once: each holds a stretch of readings and a thread. Who comes then waits.
+pub(super) const WALKS_MAX: usize = 2;
 
-/// The most.
+/// The most that is read before the start, so that windows are full.
 const BACK_MICROS_MAX: i64 = 30 * Timestamp::DAY;
 
 /// Where windows lack samples, so many times more is read.
@@ -153,18 +154,22 @@ impl Evaluation {
         let end = episode.resolved_at.unwrap_or_else(|| self.parts.host.clock.now());
         let start = episode.started_at.max(end.plus_micros(-SPAN_MICROS_MAX));
         let subjects = self.members_of(episode, rule);
+        if subjects.is_empty() {
+            // Nobody is of this key any more; to ask for nobody's readings would be to ask for everybody's.
+            return Ok(Grounds { text, first: Vec::new(), left_out: 0, last: Vec::new(), picture: None });
+        }
         let channels = rule.map(Rule::channels).unwrap_or_default();
         let look_back = rule.map(Rule::look_back).unwrap_or_default();
-        let mut back = BACK_MICROS_MIN
-            .max(look_back.micros.saturating_add(rule.map_or(0, Rule::for_micros)).saturating_mul(2))
-            .min(BACK_MICROS_MAX);
+        let for_micros = rule.map_or(0, Rule::for_micros);
+        let mut back = look::first_back(look_back, for_micros).min(BACK_MICROS_MAX);
         if look_back.is_unbounded {
             back = BACK_MICROS_MAX;
         }
-        loop {
+        let _place = self.walks.acquire().await;
+        let walk = async |back: i64, to: Timestamp| {
             let selection = Selection {
                 from: Some(start.plus_micros(-back)),
-                to: Some(end.plus_micros(1)),
+                to: Some(to),
                 devices: subjects.keys().map(ToString::to_string).collect(),
                 channels: channels.iter().map(ToString::to_string).collect(),
             };
@@ -187,17 +192,21 @@ impl Evaluation {
                 }
                 ControlFlow::Continue(())
             };
-            let walk = self.parts.series.past(past, walk, take).await?;
-            if walk.before_seen < look_back.samples && back < BACK_MICROS_MAX {
-                back = back.saturating_mul(FURTHER).min(BACK_MICROS_MAX);
-                continue;
+            self.parts.series.past(past, walk, take).await
+        };
+        // What fills the windows lies before the start: the episode itself, which may be long, is read once.
+        while back < BACK_MICROS_MAX && look_back.samples > 0 {
+            if walk(back, start).await?.before_seen >= look_back.samples {
+                break;
             }
-            let mut first: Vec<Ground> = walk.before.into();
-            first.extend(walk.first);
-            let picture = walk.picture.filter(|picture| !picture.is_empty());
-            let last = walk.last.into();
-            return Ok(Grounds { text, first, left_out: walk.left_out, last, picture });
+            back = back.saturating_mul(FURTHER).min(BACK_MICROS_MAX);
         }
+        let walk = walk(back, end.plus_micros(1)).await?;
+        let mut first: Vec<Ground> = walk.before.into();
+        first.extend(walk.first);
+        let picture = walk.picture.filter(|picture| !picture.is_empty());
+        let last = walk.last.into();
+        Ok(Grounds { text, first, left_out: walk.left_out, last, picture })
     }
 
     /// The text of the version.

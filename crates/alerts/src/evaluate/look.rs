@@ -65,7 +65,8 @@ pub(super) async fn look(series: &Series, question: &Question) -> Result<Refolde
     }
 }
 
-fn first_back(look_back: LookBack, for_micros: i64) -> i64 {
+/// How far back a look begins.
+pub(super) fn first_back(look_back: LookBack, for_micros: i64) -> i64 {
     BACK_MICROS_MIN.max(look_back.micros.saturating_add(for_micros).saturating_mul(2))
 }
 

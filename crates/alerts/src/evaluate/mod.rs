@@ -48,6 +48,7 @@ use series::Series;
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::book::Book;
+use self::grounds::WALKS_MAX;
 use self::work::{Order, Work};
 use crate::Wake;
 
@@ -114,6 +115,8 @@ pub struct Evaluation {
     in_force: Arc<Mutex<Vec<Arc<Rule>>>>,
     /// Room for trials.
     trials: Arc<Semaphore>,
+    /// Room for walks through what episodes rest on.
+    walks: Arc<Semaphore>,
 }
 
 impl Evaluation {
@@ -158,8 +161,9 @@ impl Evaluation {
             .name("rules".to_owned())
             .spawn(move || runtime.block_on(work.run(asked, consumer)))
             .map_err(EvaluateError::Thread)?;
-        let (thread, trials) = (Arc::new(Mutex::new(Some(thread))), Arc::new(Semaphore::new(TRIALS_MAX)));
-        Ok(Self { parts, shared, orders, stopping, thread, in_force, trials })
+        let thread = Arc::new(Mutex::new(Some(thread)));
+        let (trials, walks) = (Arc::new(Semaphore::new(TRIALS_MAX)), Arc::new(Semaphore::new(WALKS_MAX)));
+        Ok(Self { parts, shared, orders, stopping, thread, in_force, trials, walks })
     }
 
     /// Puts `rules` in force instead of those that are; waits until they are. A rule whose text is the same goes on where it

@@ -30,6 +30,9 @@ const KEYS_MAX: usize = 1_000_000;
 /// Most episodes of one rule that are listed; more are counted.
 const EPISODES_MAX: usize = 10_000;
 
+/// Most episodes of one trial that are listed, over its rules. Some 2 kB each, with what is written of them.
+const EPISODES_OF_ALL_MAX: usize = 100_000;
+
 /// What is tried.
 #[derive(Debug)]
 pub struct Trial {
@@ -175,13 +178,14 @@ impl Evaluation {
         let other = |rule: &Rule| others.iter().find(|other| other.name() == rule.name());
         let marks =
             self.parts.catalog.read_async(|connection| Ok::<_, ReadError>(keep::marks(connection)?)).await?;
+        let changed = |rule: &&Arc<Rule>| other(rule).is_some_and(|other| other.version() != rule.version());
+        let compared: Vec<&Arc<Rule>> = rules.iter().filter(changed).filter_map(|rule| other(rule)).collect();
+        let listed = EPISODES_MAX.min(EPISODES_OF_ALL_MAX / (rules.len() + compared.len())).max(1);
         let begin = |rule: &Arc<Rule>| {
-            let mut backtest = Backtest::new(Arc::clone(rule)).by_label(&label).listing(EPISODES_MAX);
+            let mut backtest = Backtest::new(Arc::clone(rule)).by_label(&label).listing(listed);
             marks.absences.iter().for_each(|(from, to)| backtest.absent(*from, *to));
             backtest
         };
-        let changed = |rule: &&Arc<Rule>| other(rule).is_some_and(|other| other.version() != rule.version());
-        let compared: Vec<&Arc<Rule>> = rules.iter().filter(changed).filter_map(|rule| other(rule)).collect();
         let selection = Selection { from, to, ..Selection::default() };
         let mut trying = Trying::new(self, selection.clone(), tell);
         trying.run(rules.iter().chain(compared).map(begin).collect()).await?;
