@@ -27,11 +27,20 @@ impl Learnt {
     }
 }
 
-/// The device as `rule` sees it today.
-pub(super) fn subject(identity: &Identity, rule: &Rule, device: &DeviceName) -> Option<Subject> {
+/// Hands on what is known of the device today.
+pub(super) fn with_circumstances<T>(
+    identity: &Identity,
+    device: &DeviceName,
+    then: impl FnOnce(&Circumstances<'_>) -> T,
+) -> T {
     let (group, attributes) = (identity.home(device), identity.attributes(device));
     let attribute = |name: &str| attributes.get(name).map(str::to_owned);
-    rule.subject(device, &Circumstances { group: group.as_ref(), attribute: &attribute })
+    then(&Circumstances { group: group.as_ref(), attribute: &attribute })
+}
+
+/// The device as `rule` sees it today.
+pub(super) fn subject(identity: &Identity, rule: &Rule, device: &DeviceName) -> Option<Subject> {
+    with_circumstances(identity, device, |known| rule.subject(device, known))
 }
 
 /// The episode as it is stored and told.

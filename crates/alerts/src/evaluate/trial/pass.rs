@@ -16,6 +16,7 @@ use series::{PastOrder, StoredSample};
 
 use super::Tries;
 use super::receipts::Receipts;
+use crate::evaluate::told::with_circumstances;
 
 /// Most topics whose rules are remembered; then it is begun anew.
 const TOPICS_MAX: usize = 100_000;
@@ -64,9 +65,7 @@ fn feed(backtest: &mut Backtest<Arc<Rule>>, identity: &Identity, sample: &Sample
     if backtest.has_met(&sample.device) {
         return backtest.feed(sample, received_at, &Circumstances::UNKNOWN);
     }
-    let (group, attributes) = (identity.home(&sample.device), identity.attributes(&sample.device));
-    let attribute = |name: &str| attributes.get(name).map(str::to_owned);
-    backtest.feed(sample, received_at, &Circumstances { group: group.as_ref(), attribute: &attribute });
+    with_circumstances(identity, &sample.device, |known| backtest.feed(sample, received_at, known));
 }
 
 /// Silence asks nothing but when.
