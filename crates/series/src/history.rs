@@ -29,7 +29,7 @@ use crate::query::{Part, parts};
 use crate::samples::StoredSample;
 use crate::service::{Inner, Series};
 use crate::table::Wanted;
-use held::{Halt, HandOut, Held};
+use held::{Fill, Halt, HandOut, Held};
 
 /// Most readings that are held at once: of one device's day, or of all devices' stretch of time. Some 200 MB with what
 /// sorting them needs.
@@ -75,6 +75,8 @@ pub struct HowFar {
     pub days: usize,
     /// Readings that were handed out.
     pub readings: u64,
+    /// Stretches of time that were read so far: one of each day, more where a day holds too much at once.
+    pub stretches: u64,
 }
 
 /// What comes of the past.
@@ -177,8 +179,9 @@ impl Reading<'_> {
         // How long a stretch was not too long for the day before.
         let mut stretch = Timestamp::DAY;
         for (done, day) in days.iter().enumerate() {
-            let readings = self.how_far.map_or(0, |how_far| how_far.readings);
-            let how_far = HowFar { day: *day, days_done: done, days: days.len(), readings };
+            let (readings, stretches) =
+                self.how_far.map_or((0, 0), |how_far| (how_far.readings, how_far.stretches));
+            let how_far = HowFar { day: *day, days_done: done, days: days.len(), readings, stretches };
             self.how_far = Some(how_far);
             if (self.take)(Met::HowFar(how_far)).is_break() {
                 return Ok(());
@@ -205,13 +208,19 @@ impl Reading<'_> {
     ) -> Result<(), Stop> {
         let of_day = day.within(wanted);
         if self.past.order == PastOrder::Devices {
-            return self.stretch(&of_day, held);
+            return self.stretch(&of_day, held).map(|_| ());
         }
         let (mut from, last) = (of_day.from.unwrap_or(i64::MIN), of_day.to.unwrap_or(i64::MAX));
         while from <= last {
             let to = from.saturating_add(*stretch - 1).min(last);
             match self.stretch(&Wanted { from: Some(from), to: Some(to), ..of_day.clone() }, held) {
-                Ok(()) => from = to.saturating_add(1),
+                Ok(fill) => {
+                    from = to.saturating_add(1);
+                    // One dense moment does not make all that follows slow: each stretch reads the files of the day anew.
+                    if fill == Fill::Little {
+                        *stretch = stretch.saturating_mul(2).min(Timestamp::DAY);
+                    }
+                }
                 // Nothing of it was handed out.
                 Err(Stop::Dense(_)) if *stretch > STRETCH_MICROS_MIN => {
                     *stretch = (*stretch / 2).max(STRETCH_MICROS_MIN);
@@ -222,8 +231,9 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn stretch(&mut self, wanted: &Wanted, held: &mut Held) -> Result<(), Stop> {
+    fn stretch(&mut self, wanted: &Wanted, held: &mut Held) -> Result<Fill, Stop> {
         held.clear();
+        self.how_far.as_mut().expect("a day was begun").stretches += 1;
         let inner = self.inner;
         let parts = parts(inner.store.snapshot(wanted), wanted);
         let times = wanted.times();
@@ -252,7 +262,12 @@ impl Reading<'_> {
         });
         match stop {
             Some(stop) => Err(stop),
-            None => read.map_err(Stop::Failed).and_then(|()| self.hand_out(held)),
+            None => {
+                read.map_err(Stop::Failed)?;
+                let fill = held.fill();
+                self.hand_out(held)?;
+                Ok(fill)
+            }
         }
     }
 

@@ -78,6 +78,14 @@ impl<T> Register<T> {
 /// Takes what is held of a device.
 pub(super) type HandOut<'a, E> = &'a mut dyn FnMut(&mut Held) -> Result<(), E>;
 
+/// How much of what may be held is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fill {
+    /// Less than a quarter: twice the time would be held with room to spare.
+    Little,
+    Much,
+}
+
 /// Why adding stopped.
 pub(super) enum Halt<E> {
     /// More of this device would have to be held than may be.
@@ -117,6 +125,10 @@ impl Held {
     /// How many readings are held.
     pub(super) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    pub(super) fn fill(&self) -> Fill {
+        if self.rows.len() < self.most / 4 { Fill::Little } else { Fill::Much }
     }
 
     pub(super) fn clear(&mut self) {

@@ -7,7 +7,7 @@ use host::sim::Machine;
 use model::{DeviceName, Sample, Timestamp};
 use series::{Met, Offline, Past, PastOrder, QueryError, Selection, StoredSample};
 
-use crate::support::{START, message, open, records};
+use crate::support::{START, message, open, records, telemetry};
 
 const MINUTE: i64 = 60_000_000;
 
@@ -133,4 +133,29 @@ fn what_is_too_much_to_be_held_is_refused_and_who_has_seen_enough_is_left_alone(
         if *seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     assert_eq!(block_on(store.series().past(asked(PastOrder::Times), 0, take)).expect("read"), 3);
+}
+
+/// The first day has a moment in which much happens; the days after it have a reading an hour.
+#[test]
+fn one_dense_moment_does_not_make_the_days_after_it_slow() {
+    let store = open(&Machine::new(1).host());
+    let (second, hour) = (1_000_000, 60 * MINUTE);
+    let burst = (0..60).map(|nth| START + nth * second / 20);
+    let sparse = (1..30 * 24).map(|nth| START + nth * hour);
+    let messages = burst.chain(sparse).map(|at| telemetry("a", at, "\"x\":1"));
+    store.apply(&records(1, messages.collect::<Vec<_>>()));
+    store.flush().expect("flushed");
+    let last = |last: &mut (u64, usize, usize), met: Met<'_>| {
+        match met {
+            Met::HowFar(how_far) => (last.0, last.1) = (how_far.stretches, how_far.days_done + 1),
+            Met::Samples(samples) => last.2 += samples.len(),
+        }
+        ControlFlow::Continue(())
+    };
+    // The burst has twenty readings a second: it is read second by second.
+    let past = Past { held_max: 24, ..asked(PastOrder::Times) };
+    let (stretches, days, samples) = block_on(store.series().past(past, (0, 0, 0), last)).expect("read");
+    assert_eq!((days, samples), (30, 60 + 30 * 24 - 1));
+    // Down to a second and up again is 17 steps each way; then a few stretches a day.
+    assert!((40..300).contains(&stretches), "{stretches} stretches");
 }
