@@ -219,15 +219,15 @@ pub enum QueryError {
         /// What the store, which is named, said.
         reason: String,
     },
-    /// More readings of a device in a day than are held at once.
-    #[error("`{device}` has more than {limit} readings to be looked at on {day}")]
+    /// More within a second than is held at once.
+    #[error("one second of {day} has more than {limit} to be looked at; the one too many is of `{device}`")]
     Dense {
         /// The device at which it was too much.
         device: String,
         /// The day, UTC.
         day: String,
-        /// The bound.
-        limit: usize,
+        /// The bound, in words.
+        limit: String,
     },
     /// Too many exports run.
     #[error("{limit} exports are being made already")]
@@ -298,7 +298,9 @@ impl QueryError {
             Self::Away { .. } => Some(
                 "younger readings are answered: ask for them with a WHERE on `time`, or try again when the store is back",
             ),
-            Self::Dense { .. } => Some("ask for a part of that day, or look at fewer channels at a time"),
+            Self::Dense { .. } => {
+                Some("ask for a time without that second, or look at fewer channels at a time")
+            }
             Self::Busy { .. } => Some("wait for one of them to end"),
             Self::Closed | Self::Engine { .. } => None,
         }

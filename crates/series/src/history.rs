@@ -5,14 +5,14 @@
 //! ```
 //!
 //! Not here: a look at a short time (`samples`), and what is made of samples (`alerts`). The laws: the days come in their
-//! order, and each reading once with its newest value; what is held is bounded in readings; whoever asked and is
-//! gone stops it.
+//! order, and each reading once with its newest value; what is held is bounded in readings and in bytes of texts, beside which
+//! the merge has one batch of each file of the day; whoever asked and is gone stops it.
 //!
 //! Why device by device within a day: a column file is of one day and sorted by device. So every file is read once, from its
 //! beginning to its end, and what is held is one device's day. By time over all devices a day of a large fleet would have to be
 //! sorted; device by device over all days would open every file once for each device. Where devices share a state their samples
 //! must come by time: then a stretch of the day is held that is as short as the bound asks for, and the files of the day are read
-//! once for each stretch.
+//! once for each stretch. So it is with a device whose day is too much, after the others.
 
 mod held;
 
@@ -29,11 +29,22 @@ use crate::query::{Part, parts};
 use crate::samples::StoredSample;
 use crate::service::{Inner, Series};
 use crate::table::Wanted;
-use held::{Fill, Halt, HandOut, Held};
+use held::{Dense, Fill, Halt, HandOut, Held};
 
-/// Most readings that are held at once: of one device's day, or of all devices' stretch of time. Some 200 MB with what
-/// sorting them needs.
-pub const HELD_MAX: usize = 3_000_000;
+/// How much is held at once: of one device's day, or of all devices' stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldMax {
+    /// Readings. Default: 3,000,000, some 200 MB with what sorting them needs.
+    pub readings: usize,
+    /// Bytes of texts. Default: 64 MiB.
+    pub text_bytes: usize,
+}
+
+impl Default for HeldMax {
+    fn default() -> Self {
+        Self { readings: 3_000_000, text_bytes: 64 << 20 }
+    }
+}
 
 /// The shortest stretch of time that a day is divided into.
 const STRETCH_MICROS_MIN: i64 = Timestamp::SECOND;
@@ -60,8 +71,10 @@ pub struct Past {
     /// Whether it matters when they were received and how they are flagged; otherwise `received_at` is the time of the sample, and
     /// there are no flags.
     pub receipts: bool,
-    /// Most readings that are held at once; at most [`HELD_MAX`].
-    pub held_max: usize,
+    /// The channels whose values matter; of others a reading comes with an empty text. `None`: those of all do.
+    pub valued: Option<BTreeSet<String>>,
+    /// How much is held at once.
+    pub held_max: HeldMax,
 }
 
 /// How far it is.
@@ -93,8 +106,8 @@ impl Series {
     /// back `state`. Readings that are stored while it runs are seen when their day has not been read. Dropped, it stops.
     ///
     /// # Errors
-    /// [`QueryError::Dense`] when a device has more than `held_max` of the readings in a day (or, in the order of times, all
-    /// devices have in a second); other [`QueryError`]s say why files cannot be read.
+    /// [`QueryError::Dense`] when a device has more than `held_max` within a second (or, in the order of times, all devices
+    /// together have); other [`QueryError`]s say why files cannot be read.
     pub async fn past<S: Send + 'static>(
         &self,
         past: Past,
@@ -155,8 +168,8 @@ struct Reading<'a> {
 enum Stop {
     /// Nobody wants more.
     Unwanted,
-    /// More must be held than may be: of this device.
-    Dense(String),
+    /// More must be held than may be.
+    Dense(Dense),
     Failed(QueryError),
 }
 
@@ -174,8 +187,7 @@ impl Reading<'_> {
                 of_day.from <= of_day.to
             })
             .collect();
-        let held_max = self.past.held_max.min(HELD_MAX);
-        let mut held = Held::new(self.past.receipts, held_max);
+        let mut held = Held::new(self.past);
         // How long a stretch was not too long for the day before.
         let mut stretch = Timestamp::DAY;
         for (done, day) in days.iter().enumerate() {
@@ -189,8 +201,8 @@ impl Reading<'_> {
             match self.day(*day, &wanted, &mut stretch, &mut held) {
                 Ok(()) => {}
                 Err(Stop::Unwanted) => return Ok(()),
-                Err(Stop::Dense(device)) => {
-                    return Err(QueryError::Dense { device, day: day.to_string(), limit: held_max });
+                Err(Stop::Dense(Dense { device, limit })) => {
+                    return Err(QueryError::Dense { device, day: day.to_string(), limit });
                 }
                 Err(Stop::Failed(error)) => return Err(error),
             }
@@ -207,13 +219,24 @@ impl Reading<'_> {
         held: &mut Held,
     ) -> Result<(), Stop> {
         let of_day = day.within(wanted);
-        if self.past.order == PastOrder::Devices {
-            return self.stretch(&of_day, held).map(|_| ());
+        if self.past.order == PastOrder::Times {
+            return self.in_stretches(&of_day, stretch, held);
         }
-        let (mut from, last) = (of_day.from.unwrap_or(i64::MIN), of_day.to.unwrap_or(i64::MAX));
+        self.stretch(&of_day, true, held)?;
+        for device in held.passed_over() {
+            *stretch = (*stretch).min(Timestamp::DAY / 2);
+            let devices = Some(BTreeSet::from([device]));
+            self.in_stretches(&Wanted { devices, ..of_day.clone() }, stretch, held)?;
+        }
+        Ok(())
+    }
+
+    /// By time, in stretches that are as long as what is held allows.
+    fn in_stretches(&mut self, wanted: &Wanted, stretch: &mut i64, held: &mut Held) -> Result<(), Stop> {
+        let (mut from, last) = (wanted.from.unwrap_or(i64::MIN), wanted.to.unwrap_or(i64::MAX));
         while from <= last {
             let to = from.saturating_add(*stretch - 1).min(last);
-            match self.stretch(&Wanted { from: Some(from), to: Some(to), ..of_day.clone() }, held) {
+            match self.stretch(&Wanted { from: Some(from), to: Some(to), ..wanted.clone() }, false, held) {
                 Ok(fill) => {
                     from = to.saturating_add(1);
                     // One dense moment does not make all that follows slow: each stretch reads the files of the day anew.
@@ -231,7 +254,7 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn stretch(&mut self, wanted: &Wanted, held: &mut Held) -> Result<Fill, Stop> {
+    fn stretch(&mut self, wanted: &Wanted, by_device: bool, held: &mut Held) -> Result<Fill, Stop> {
         held.clear();
         self.how_far.as_mut().expect("a day was begun").stretches += 1;
         let inner = self.inner;
@@ -244,7 +267,6 @@ impl Reading<'_> {
             true => Wanted { from: None, to: None, ..wanted.clone() },
             false => wanted.clone(),
         };
-        let by_device = self.past.order == PastOrder::Devices;
         let mut stop = None;
         let read = inner.engine.read_chosen(parts, &held.columns(), &asked, |batch| {
             let mut hand_out = |held: &mut Held| self.hand_out(held);
@@ -253,7 +275,7 @@ impl Reading<'_> {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(halt) => {
                     stop = Some(match halt {
-                        Halt::Full(device) => Stop::Dense(device),
+                        Halt::Full(dense) => Stop::Dense(dense),
                         Halt::Other(stop) => stop,
                     });
                     ControlFlow::Break(())

@@ -52,7 +52,7 @@ pub use export::{
 };
 pub use extract::{Extract, FileExtract};
 pub use foreign::{Cell, ColumnKind, ForeignTable, RowsFunction, SampleFunction};
-pub use history::{HELD_MAX, HowFar, Met, Past, PastOrder};
+pub use history::{HeldMax, HowFar, Met, Past, PastOrder};
 pub use offline::Offline;
 pub use postgres::{
     PermitFunction, Postgres, PostgresError, PostgresParts, PostgresSettings, ScramVerifier, SqlAsk,

@@ -14,7 +14,7 @@ use catalog::ReadError;
 use hashbrown::HashMap;
 use model::{ChannelName, DeviceName, Kind, Sample, Timestamp};
 use rules::{Counts, Fold, Key, Limits, Rule, RuleSet, Step, Subject};
-use series::{HELD_MAX, Met, Past, PastOrder, QueryError, Selection, StoredSample};
+use series::{HeldMax, Met, Past, PastOrder, QueryError, Selection, StoredSample};
 
 pub use self::picture::Picture;
 use super::look;
@@ -173,7 +173,13 @@ impl Evaluation {
                 devices: subjects.keys().map(ToString::to_string).collect(),
                 channels: channels.iter().map(ToString::to_string).collect(),
             };
-            let past = Past { selection, order: PastOrder::Times, receipts: true, held_max: HELD_MAX };
+            let past = Past {
+                selection,
+                order: PastOrder::Times,
+                receipts: true,
+                valued: None,
+                held_max: HeldMax::default(),
+            };
             let walk = Walk {
                 fold: rule.filter(|rule| rule.absent_for().is_none()).map(Fold::new),
                 rule: self.rule_of(episode, text.as_deref()),

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use catalog::ReadError;
 use model::{Kind, Timestamp};
 use rules::{Backtest, Difference, Key, Report, Rule, Version};
-use series::{HELD_MAX, HowFar, Met, Past, PastOrder, QueryError, Selection};
+use series::{HeldMax, HowFar, Met, Past, PastOrder, QueryError, Selection};
 
 pub(super) use self::pass::joined;
 use self::pass::{Fed, Pass};
@@ -266,12 +266,14 @@ impl<'a, T: FnMut(HowFar) -> ControlFlow<()> + Send + 'static> Trying<'a, T> {
         let receipts = tries.iter().any(|of| of.rule().absent_for().is_some());
         let channels: BTreeSet<String> =
             tries.iter().flat_map(|of| of.rule().channels()).map(ToString::to_string).collect();
-        let channels = if receipts { Vec::new() } else { channels.into_iter().collect() };
+        // Whoever is silent says nothing at all: of other channels it matters that they came, not what they said.
+        let selected = if receipts { Vec::new() } else { channels.iter().cloned().collect() };
         let past = Past {
-            selection: Selection { channels, ..self.selection.clone() },
+            selection: Selection { channels: selected, ..self.selection.clone() },
             order,
             receipts,
-            held_max: HELD_MAX,
+            valued: Some(channels),
+            held_max: HeldMax::default(),
         };
         let tell = self.tell.take().expect("it is put back");
         let before = self.readings;

@@ -1,8 +1,10 @@
 //! The readings of one device's day, or of a stretch of time, on their way to be samples.
 //!
-//! Not here: where they are read (`history`). The laws: what is held is small (48 bytes a reading, texts beside); names are
-//! looked up where they change, not for every row; of two readings of one channel, time and topic the later one counts.
+//! Not here: where they are read (`history`). The laws: what is held is small (48 bytes a reading) and bounded, texts by their
+//! bytes; a text that nobody asks for is not held; names are looked up where they change, not for every row; of two readings
+//! of one channel, time and topic the later one counts.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -11,6 +13,7 @@ use bytestring::ByteString;
 use hashbrown::HashMap;
 use model::{ChannelName, DeviceName, Flags, Reading, Sample, Timestamp, Value};
 
+use super::{HeldMax, Past};
 use crate::samples::StoredSample;
 use crate::schema;
 use crate::table::Wanted;
@@ -20,6 +23,9 @@ const NAMES_MAX: usize = 100_000;
 
 /// No text.
 const NONE: u32 = u32::MAX;
+
+/// A value that does not matter.
+const NOTHING: u32 = u32::MAX - 1;
 
 /// A reading; names and texts by their places.
 #[derive(Clone, Copy)]
@@ -37,9 +43,12 @@ struct Row {
 
 pub(super) struct Held {
     receipts: bool,
-    most: usize,
+    /// The channels whose values matter; `None`: all.
+    valued: Option<BTreeSet<String>>,
+    most: HeldMax,
     rows: Vec<Row>,
     texts: Vec<ByteString>,
+    text_bytes: usize,
     devices: Vec<DeviceName>,
     topics: Register<ByteString>,
     channels: Register<ChannelName>,
@@ -47,10 +56,21 @@ pub(super) struct Held {
     device: String,
     topic: (String, u32),
     /// `None`: not wanted.
-    channel: (String, Option<u32>),
+    channel: (String, Option<Place>),
+    /// Devices that were too much to be held by the day.
+    passed_over: Vec<String>,
+    /// Whether the last one is one of those.
+    passes: bool,
     /// Those of one device and time that are handed out, by topic; the first `of_time`.
     samples: Vec<StoredSample>,
     of_time: usize,
+}
+
+/// Where a channel's name is, and whether its values matter.
+#[derive(Clone, Copy)]
+struct Place {
+    of_name: u32,
+    is_valued: bool,
 }
 
 /// Names with their places.
@@ -86,27 +106,39 @@ pub(super) enum Fill {
     Much,
 }
 
+/// What is more than may be held.
+pub(super) struct Dense {
+    /// The device of which it was too much.
+    pub(super) device: String,
+    /// The bound, in words.
+    pub(super) limit: String,
+}
+
 /// Why adding stopped.
 pub(super) enum Halt<E> {
-    /// More of this device would have to be held than may be.
-    Full(String),
+    /// More would have to be held than may be.
+    Full(Dense),
     /// The one who was handed something said so.
     Other(E),
 }
 
 impl Held {
-    pub(super) fn new(receipts: bool, most: usize) -> Self {
+    pub(super) fn new(past: &Past) -> Self {
         Self {
-            receipts,
-            most,
+            receipts: past.receipts,
+            valued: past.valued.clone(),
+            most: past.held_max,
             rows: Vec::new(),
             texts: Vec::new(),
+            text_bytes: 0,
             devices: Vec::new(),
             topics: Register::new(),
             channels: Register::new(),
             device: String::new(),
             topic: (String::new(), 0),
             channel: (String::new(), None),
+            passed_over: Vec::new(),
+            passes: false,
             samples: Vec::new(),
             of_time: 0,
         }
@@ -114,12 +146,18 @@ impl Held {
 
     /// The columns that it reads, as [`Self::add`] finds them.
     pub(super) fn columns(&self) -> Vec<usize> {
-        let mut columns =
-            vec![schema::DEVICE, schema::CHANNEL, schema::TIME, schema::VALUE, schema::TEXT, schema::TOPIC];
+        let mut columns = vec![schema::DEVICE, schema::CHANNEL, schema::TIME, schema::TOPIC];
         if self.receipts {
             columns.extend([schema::RECEIVED_AT, schema::FLAGS]);
         }
+        if self.reads_values() {
+            columns.extend([schema::VALUE, schema::TEXT]);
+        }
         columns
+    }
+
+    fn reads_values(&self) -> bool {
+        self.valued.as_ref().is_none_or(|valued| !valued.is_empty())
     }
 
     /// How many readings are held.
@@ -128,21 +166,35 @@ impl Held {
     }
 
     pub(super) fn fill(&self) -> Fill {
-        if self.rows.len() < self.most / 4 { Fill::Little } else { Fill::Much }
+        let is_little =
+            self.rows.len() < self.most.readings / 4 && self.text_bytes <= self.most.text_bytes / 4;
+        if is_little { Fill::Little } else { Fill::Much }
     }
 
     pub(super) fn clear(&mut self) {
-        self.rows.clear();
-        self.texts.clear();
+        self.let_go();
         self.devices.clear();
         self.device.clear();
+        self.passes = false;
         if self.topics.names.len() > NAMES_MAX || self.channels.names.len() > NAMES_MAX {
             (self.topics, self.channels) = (Register::new(), Register::new());
             (self.topic, self.channel) = ((String::new(), 0), (String::new(), None));
         }
     }
 
-    /// Takes in those rows of a batch that are wanted; before another device begins, calls `hand_out`, if it is given.
+    fn let_go(&mut self) {
+        self.rows.clear();
+        self.texts.clear();
+        self.text_bytes = 0;
+    }
+
+    /// The devices of which nothing was handed out since their day was too much: once.
+    pub(super) fn passed_over(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.passed_over)
+    }
+
+    /// Takes in those rows of a batch that are wanted; before another device begins, calls `hand_out`, if it is given, and passes
+    /// over a device of which more would have to be held than may be.
     pub(super) fn add<E>(
         &mut self,
         batch: &RecordBatch,
@@ -152,13 +204,14 @@ impl Held {
         let device = batch.column(0).as_string_view();
         let channel = batch.column(1).as_string_view();
         let time = batch.column(2).as_primitive::<TimestampMicrosecondType>().values();
-        let value = batch.column(3).as_primitive::<Float64Type>();
-        let text = batch.column(4).as_string_view();
-        let topic = batch.column(5).as_string_view();
+        let topic = batch.column(3).as_string_view();
         let received =
-            self.receipts.then(|| batch.column(6).as_primitive::<TimestampMicrosecondType>().values());
-        let flags = self.receipts.then(|| batch.column(7).as_primitive::<Int32Type>().values());
-        let has_texts = text.null_count() < text.len();
+            self.receipts.then(|| batch.column(4).as_primitive::<TimestampMicrosecondType>().values());
+        let flags = self.receipts.then(|| batch.column(5).as_primitive::<Int32Type>().values());
+        let at = if self.receipts { 6 } else { 4 };
+        let value = self.reads_values().then(|| batch.column(at).as_primitive::<Float64Type>());
+        let text = self.reads_values().then(|| batch.column(at + 1).as_string_view());
+        let text = text.filter(|text| text.null_count() < text.len());
         let times = wanted.times();
         for row in 0..batch.num_rows() {
             let name = device.value(row);
@@ -170,6 +223,9 @@ impl Held {
                     self.clear();
                 }
                 self.begin(name);
+            }
+            if self.passes {
+                continue;
             }
             let name = channel.value(row);
             if self.channel.0 != name || self.channels.names.is_empty() {
@@ -183,22 +239,31 @@ impl Held {
             if self.topic.0 != name || self.topics.names.is_empty() {
                 self.meet_topic(name);
             }
-            if self.rows.len() >= self.most {
-                return Err(Halt::Full(self.device.clone()));
+            let text =
+                text.filter(|text| channel.is_valued && text.is_valid(row)).map(|text| text.value(row));
+            if let Some(limit) = self.is_full(text) {
+                if hand_out.is_none() {
+                    return Err(Halt::Full(Dense { device: self.device.clone(), limit }));
+                }
+                self.let_go();
+                self.passed_over.push(self.device.clone());
+                self.passes = true;
+                continue;
             }
-            let text = if has_texts && text.is_valid(row) {
-                self.texts.push(text.value(row).into());
-                self.texts.len() as u32 - 1
-            } else {
-                NONE
+            let (number, text) = match (text, value) {
+                (text, Some(value)) if channel.is_valued => {
+                    let number = if value.is_valid(row) { value.value(row) } else { f64::NAN };
+                    (number, text.map_or(NONE, |text| self.keep(text.into())))
+                }
+                _ => (f64::NAN, NOTHING),
             };
             self.rows.push(Row {
                 time: time[row],
                 received: received.map_or(time[row], |received| received[row]),
-                number: if value.is_valid(row) { value.value(row) } else { f64::NAN },
+                number,
                 device: self.devices.len() as u32 - 1,
                 topic: self.topic.1,
-                channel,
+                channel: channel.of_name,
                 text,
                 flags: flags.map_or(0, |flags| u16::try_from(flags[row]).unwrap_or_default()),
             });
@@ -206,7 +271,24 @@ impl Held {
         Ok(())
     }
 
+    /// Which bound it would be, if this one more is too much.
+    fn is_full(&self, text: Option<&str>) -> Option<String> {
+        let HeldMax { readings, text_bytes } = self.most;
+        if self.rows.len() >= readings {
+            return Some(format!("{readings} readings"));
+        }
+        let text = text.filter(|text| self.text_bytes + text.len() > text_bytes);
+        text.map(|_| format!("{text_bytes} bytes of texts"))
+    }
+
+    fn keep(&mut self, text: ByteString) -> u32 {
+        self.text_bytes += text.len();
+        self.texts.push(text);
+        self.texts.len() as u32 - 1
+    }
+
     fn begin(&mut self, name: &str) {
+        self.passes = false;
         self.device.clear();
         self.device.push_str(name);
         // What is stored had a valid name when it was.
@@ -218,7 +300,8 @@ impl Held {
         name.clone_into(&mut self.channel.0);
         let is_wanted = wanted.channels.as_ref().is_none_or(|channels| channels.contains(name));
         let place = is_wanted.then(|| self.channels.place(name, |name| ChannelName::parse(name)));
-        self.channel.1 = place.and_then(Result::ok);
+        let is_valued = self.valued.as_ref().is_none_or(|valued| valued.contains(name));
+        self.channel.1 = place.and_then(Result::ok).map(|of_name| Place { of_name, is_valued });
     }
 
     #[cold]
@@ -259,9 +342,8 @@ impl Held {
         if flow.is_continue() && self.of_time > 0 {
             flow = take(&self.samples[..self.of_time]);
         }
-        rows.clear();
         self.rows = rows;
-        self.texts.clear();
+        self.let_go();
         flow
     }
 
@@ -294,6 +376,7 @@ impl Held {
     /// Puts a reading into the sample that was begun last; in the place of the last one when it is of the same channel.
     fn put(&mut self, row: &Row, is_same_channel: bool) {
         let value = match self.texts.get(row.text as usize) {
+            None if row.text == NOTHING => Value::Text(ByteString::new()),
             None => Value::Number(row.number),
             Some(text) if row.number.is_nan() => Value::Text(text.clone()),
             Some(text) => Value::BigInteger(row.number, text.clone()),

@@ -373,7 +373,8 @@ impl Engine {
     }
 
     /// Reads these columns of what is wanted of parts as one stream in the order of the key, each reading once, until `take`
-    /// breaks. Of memory more may come than is wanted. Runs on this thread.
+    /// breaks. Of memory more may come than is wanted. Runs on this thread. Nothing of the plan gathers rows: it holds a batch
+    /// of each part, which is why the bound of queries is not laid on it.
     pub(crate) fn read_chosen(
         &self,
         parts: Vec<Part>,

@@ -1,11 +1,12 @@
 //! The past as samples: every reading once, in the order that was asked for, however little is held at a time.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use futures::executor::block_on;
 use host::sim::Machine;
-use model::{DeviceName, Sample, Timestamp};
-use series::{Met, Offline, Past, PastOrder, QueryError, Selection, StoredSample};
+use model::{DeviceName, Sample, Timestamp, Value};
+use series::{HeldMax, Met, Offline, Past, PastOrder, QueryError, Selection, StoredSample};
 
 use crate::support::{START, message, open, records, telemetry};
 
@@ -53,7 +54,8 @@ fn past(store: &Offline, past: Past) -> Result<Vec<StoredSample>, QueryError> {
 }
 
 fn asked(order: PastOrder) -> Past {
-    Past { selection: Selection::default(), order, receipts: true, held_max: series::HELD_MAX }
+    let held_max = HeldMax::default();
+    Past { selection: Selection::default(), order, receipts: true, valued: None, held_max }
 }
 
 /// What another way of reading the same says: without flags, the readings by name.
@@ -87,13 +89,68 @@ fn the_past_is_every_reading_once_in_the_order_that_was_asked_for() {
         .collect();
     assert!(order.is_sorted(), "day by day, device by device, by time");
     assert_eq!(by_time(devices), expect);
-    // As much as is wanted at once, and so little that a day is read in many stretches.
-    for held_max in [series::HELD_MAX, 40, 7] {
+    for held_max in bounds() {
         let times = past(&store, Past { held_max, ..asked(PastOrder::Times) }).expect("read");
         let order: Vec<(Timestamp, DeviceName)> =
             times.iter().map(|stored| (stored.sample.time, stored.sample.device.clone())).collect();
         assert!(order.is_sorted(), "by time and device");
-        assert_eq!(by_time(times), expect, "{held_max}");
+        assert_eq!(by_time(times), expect, "{held_max:?}");
+    }
+}
+
+/// As much as is wanted at once, and so little that a day is read in many stretches.
+fn bounds() -> [HeldMax; 4] {
+    let most = HeldMax::default();
+    let readings = [40, 7].map(|readings| HeldMax { readings, ..most });
+    [most, readings[0], readings[1], HeldMax { text_bytes: 20, ..most }]
+}
+
+#[test]
+fn a_device_whose_day_is_too_much_is_read_in_stretches_and_the_others_are_not_refused() {
+    let store = open(&Machine::new(1).host());
+    fill(&store);
+    // One more, of which nothing is too much.
+    let at = START + 3 * 60 * MINUTE;
+    store.apply(&records(2_000, [telemetry("b-rare", at, "\"x\":1")]));
+    let expect = all(&store, &Selection::default());
+    for held_max in [bounds()[1], bounds()[3]] {
+        let devices = past(&store, Past { held_max, ..asked(PastOrder::Devices) }).expect("read");
+        let mut days: Vec<(i64, &DeviceName)> =
+            devices.iter().map(|stored| (stored.sample.time.day(), &stored.sample.device)).collect();
+        days.dedup();
+        assert!(days.iter().map(|(day, _)| day).is_sorted(), "day by day");
+        assert_eq!(days.len(), 3 * 3 + 1, "{held_max:?}: a device's day comes as a whole");
+        let in_order = devices.windows(2).all(|pair| {
+            let [before, next] = [&pair[0].sample, &pair[1].sample];
+            before.device != next.device || before.time <= next.time
+        });
+        assert!(in_order, "{held_max:?}: each device by time");
+        assert_eq!(by_time(devices), expect, "{held_max:?}");
+    }
+}
+
+#[test]
+fn a_text_that_does_not_matter_is_not_held() {
+    let store = open(&Machine::new(1).host());
+    fill(&store);
+    let held_max = HeldMax { text_bytes: 0, ..HeldMax::default() };
+    for order in [PastOrder::Devices, PastOrder::Times] {
+        let dense = past(&store, Past { held_max, ..asked(order) }).expect_err("no text may be held");
+        assert_eq!(
+            dense.to_string(),
+            "one second of 2026-11-22 has more than 0 bytes of texts to be looked at; the one too many is of `a`"
+        );
+        for valued in [&["co2", "temperature"][..], &[]] {
+            let valued: BTreeSet<String> = valued.iter().map(ToString::to_string).collect();
+            let found =
+                past(&store, Past { held_max, valued: Some(valued.clone()), ..asked(order) }).expect("read");
+            let mut expect = all(&store, &Selection::default());
+            let readings = expect.iter_mut().flat_map(|stored| &mut stored.sample.readings);
+            readings
+                .filter(|reading| !valued.contains(reading.channel.as_str()))
+                .for_each(|reading| reading.value = Value::Text("".into()));
+            assert_eq!(by_time(found), expect, "{order:?} {valued:?}");
+        }
     }
 }
 
@@ -119,15 +176,16 @@ fn the_past_is_what_was_selected_of_it() {
 fn what_is_too_much_to_be_held_is_refused_and_who_has_seen_enough_is_left_alone() {
     let store = open(&Machine::new(1).host());
     fill(&store);
-    let dense = past(&store, Past { held_max: 40, ..asked(PastOrder::Devices) }).expect_err("too much");
-    assert_eq!(
-        dense.to_string(),
-        "`a` has more than 40 readings to be looked at on 2026-11-22",
-        "a device's day cannot be divided"
-    );
-    // Seven readings have one time.
-    let dense = past(&store, Past { held_max: 6, ..asked(PastOrder::Times) }).expect_err("too much");
-    assert!(dense.hint().is_some_and(|hint| hint.contains("a part of that day")));
+    // Seven readings have one time; three of them are of one device.
+    for (order, readings, device) in [(PastOrder::Devices, 2, "a"), (PastOrder::Times, 6, "c")] {
+        let held_max = HeldMax { readings, ..HeldMax::default() };
+        let dense = past(&store, Past { held_max, ..asked(order) }).expect_err("too much");
+        let said = format!(
+            "one second of 2026-11-22 has more than {readings} readings to be looked at; the one too many is of `{device}`"
+        );
+        assert_eq!(dense.to_string(), said, "a second is not divided");
+        assert!(dense.hint().is_some_and(|hint| hint.contains("without that second")));
+    }
     let take = |seen: &mut u32, met: Met<'_>| {
         *seen += u32::from(matches!(met, Met::Samples(_)));
         if *seen == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -153,7 +211,8 @@ fn one_dense_moment_does_not_make_the_days_after_it_slow() {
         ControlFlow::Continue(())
     };
     // The burst has twenty readings a second: it is read second by second.
-    let past = Past { held_max: 24, ..asked(PastOrder::Times) };
+    let held_max = HeldMax { readings: 24, ..HeldMax::default() };
+    let past = Past { held_max, ..asked(PastOrder::Times) };
     let (stretches, days, samples) = block_on(store.series().past(past, (0, 0, 0), last)).expect("read");
     assert_eq!((days, samples), (30, 60 + 30 * 24 - 1));
     // Down to a second and up again is 17 steps each way; then a few stretches a day.

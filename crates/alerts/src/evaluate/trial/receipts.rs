@@ -1,14 +1,14 @@
 //! Receipts of one device's day in the order in which they came: silence is about receipt, and readings come by their own time.
 //!
 //! Not here: silence (`rules`). The laws: what was received on a later day is heard on that day, whatever day it is of; what
-//! waits is bounded, for of receipts that follow each other within a minute one says it.
+//! waits is bounded, for of receipts that follow each other within a minute two say it.
 
 use hashbrown::HashMap;
 use model::{DeviceName, Timestamp};
 use rules::INTERVAL_MICROS_MIN;
 
-/// Receipts of days to come that are all kept. 16 bytes each.
-const LATER_MAX: usize = 3_000_000;
+/// Receipts that are all kept: of a device's day, and of days to come. 16 bytes each.
+const KEPT_MAX: usize = 3_000_000;
 
 /// When something was received, and when it was measured.
 pub(super) type Receipt = (Timestamp, Timestamp);
@@ -22,17 +22,27 @@ pub(super) struct Receipts {
     later: HashMap<DeviceName, Vec<Receipt>>,
     waiting: usize,
     most: usize,
+    /// With so many of a day they are thinned out.
+    of_day_max: usize,
 }
 
 impl Default for Receipts {
     fn default() -> Self {
-        Self::keeping(LATER_MAX)
+        Self::keeping(KEPT_MAX)
     }
 }
 
 impl Receipts {
     fn keeping(most: usize) -> Self {
-        Self { device: None, day: 0, of_day: Vec::new(), later: HashMap::new(), waiting: 0, most }
+        Self {
+            device: None,
+            day: 0,
+            of_day: Vec::new(),
+            later: HashMap::new(),
+            waiting: 0,
+            most,
+            of_day_max: most,
+        }
     }
 
     /// Takes one in; hands out those of the day before, when it is of another day or device.
@@ -47,6 +57,12 @@ impl Receipts {
             self.end_day(hear);
             (self.device, self.day) = (Some(device.clone()), day);
         }
+        if self.of_day.len() >= self.of_day_max {
+            self.of_day.sort_unstable();
+            thin_out(&mut self.of_day);
+            // Thinned out again when half of it is new: a day in which something comes each minute is kept.
+            self.of_day_max = self.most.max(self.of_day.len() * 2);
+        }
         self.of_day.push(receipt);
     }
 
@@ -60,21 +76,16 @@ impl Receipts {
         self.of_day.sort_unstable();
         let heard = self.of_day.partition_point(|(received, _)| received.day() <= self.day);
         self.of_day[..heard].iter().for_each(|receipt| hear(&device, *receipt));
-        let mut later: Vec<Receipt> = Vec::new();
-        for receipt in &self.of_day[heard..] {
-            let is_full = self.waiting + later.len() >= self.most;
-            match later.last_chunk_mut::<2>() {
-                Some([first, last]) if is_full && receipt.0.micros_since(first.0) < INTERVAL_MICROS_MIN => {
-                    *last = *receipt;
-                }
-                _ => later.push(*receipt),
-            }
+        let mut later = self.of_day.split_off(heard);
+        if self.waiting + later.len() > self.most {
+            thin_out(&mut later);
         }
         if !later.is_empty() {
             self.waiting += later.len();
             self.later.insert(device, later);
         }
         self.of_day.clear();
+        self.of_day_max = self.most;
     }
 
     /// Hands out all that is left.
@@ -84,6 +95,18 @@ impl Receipts {
             receipts.into_iter().for_each(|receipt| hear(&device, receipt));
         }
     }
+}
+
+/// Of receipts in their order that follow each other within a minute only the first and the last stay.
+fn thin_out(receipts: &mut Vec<Receipt>) {
+    let mut kept: Vec<Receipt> = Vec::new();
+    for receipt in receipts.drain(..) {
+        match kept.last_chunk_mut::<2>() {
+            Some([first, last]) if receipt.0.micros_since(first.0) < INTERVAL_MICROS_MIN => *last = receipt,
+            _ => kept.push(receipt),
+        }
+    }
+    *receipts = kept;
 }
 
 #[cfg(test)]
@@ -131,5 +154,22 @@ mod tests {
         };
         assert_eq!(heard(100).len(), 11);
         assert_eq!(heard(0), [at(200_000), at(200_009), at(203_600)]);
+    }
+
+    #[test]
+    fn of_a_device_that_says_much_a_day_is_kept_by_the_minute() {
+        let at = |seconds: i64| Timestamp::from_micros(seconds * Timestamp::SECOND);
+        let device = DeviceName::parse("a").expect("a name");
+        let (mut heard, mut most) = (Vec::new(), 0);
+        let mut receipts = Receipts::keeping(100);
+        for second in 0..86_400 {
+            let mut hear = |_: &DeviceName, (received, _): Receipt| heard.push(received);
+            receipts.take(&device, (at(second), at(second)), &mut hear);
+            most = most.max(receipts.of_day.len());
+        }
+        receipts.end(&mut |_, (received, _)| heard.push(received));
+        assert!(most < 4 * 2 * 1_440, "{most} were held");
+        assert_eq!((heard.first(), heard.last()), (Some(&at(0)), Some(&at(86_399))));
+        assert!(heard.windows(2).all(|pair| pair[1].micros_since(pair[0]) <= INTERVAL_MICROS_MIN));
     }
 }
