@@ -109,8 +109,10 @@ impl Identity {
         let (aws, device, action, topic) = (Arc::clone(&self.aws), device.clone(), *action, topic.clone());
         // A long topic over a pattern of many letters takes a second: no thread of the doors has that, and no more than one
         // core goes into it, however many ask.
-        let _one = ONE_AT_A_TIME.acquire().await;
+        let one = ONE_AT_A_TIME.acquire().await;
         let answered = tokio::task::spawn_blocking(move || {
+            // Whoever asked may be gone; the work is not.
+            let _one = one;
             let permissions = Permissions::by_policies(policies, context, &aws);
             answer(&permissions, &device, action, &topic, quarantine.as_ref())
         });
