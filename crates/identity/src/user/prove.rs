@@ -52,8 +52,9 @@ impl Identity {
         let who = self.prove_user(username, password, address, "mqtt").await.map_err(|error| {
             let why = match error {
                 LoginError::Throttled { wait_s } => UserRefusal::Throttled { wait_s },
-                LoginError::Busy => UserRefusal::Busy,
-                LoginError::Wrong | LoginError::Catalog(_) => UserRefusal::Password,
+                // Whoever cannot be judged was not wrong.
+                LoginError::Busy | LoginError::Catalog(_) => UserRefusal::Busy,
+                LoginError::Wrong => UserRefusal::Password,
             };
             // Only names of users come here: what is to be typed is safe.
             Refusal::of_user(username, why)
