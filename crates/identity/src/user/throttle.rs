@@ -218,10 +218,24 @@ mod tests {
 
     #[test]
     fn one_subscriber_of_ipv6_is_one_address() {
-        let one: IpAddr = "2001:db8:1:2::1".parse().expect("an address");
-        let other: IpAddr = "2001:db8:1:2:ffff::9".parse().expect("an address");
-        assert_eq!(host::neighbourhood(one), host::neighbourhood(other));
-        let mapped: IpAddr = "::ffff:10.0.0.1".parse().expect("an address");
-        assert_eq!(host::neighbourhood(mapped), v4(0x0a00_0001));
+        let throttle = Throttle::default();
+        let take = |address: &str, name: &str| {
+            let address: IpAddr = address.parse().expect("an address");
+            throttle.take(name, address, 0).is_ok()
+        };
+        let tries = (0..100).take_while(|n| take(&format!("2001:db8:1:2::{n:x}"), &format!("user{n}")));
+        assert_eq!(tries.count(), 10, "whichever of his he shows");
+        assert!(!take("2001:db8:1:2:ffff::9", "x"));
+        assert!(take("2001:db8:1:3::1", "x"), "his neighbour is not meant");
+        let tries = (0..100).take_while(|n| take("::ffff:10.0.0.1", &format!("user{n}")));
+        assert_eq!(tries.count(), 10);
+        assert!(!take("10.0.0.1", "x"), "a mapped IPv4 address is that address");
+        // Where he logged in once he is known, with all of his addresses.
+        let throttle = Throttle::default();
+        let of = |text: &str| text.parse::<IpAddr>().expect("an address");
+        throttle.take("admin", of("2001:db8::1"), 0).expect("the first");
+        throttle.was_right("admin", of("2001:db8::1"), 0);
+        while (100..2100).any(|n| throttle.take("admin", v4(n), 0).is_ok()) {}
+        assert!(throttle.take("admin", of("2001:db8::2"), 0).is_ok());
     }
 }
