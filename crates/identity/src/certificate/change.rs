@@ -365,7 +365,8 @@ impl Identity {
     ///
     /// Revoking one revokes also what its holder got by renewing it, and by renewing that, unless `followers` says otherwise:
     /// who stole it may have been that holder. Of one that retired it must be said: it may be a thief's doing, or tidying up
-    /// behind a device that renews. Whatever is set, what still stands of them is named.
+    /// behind a device that renews. Whatever is set, what still stands of them is named; of one that is revoked already they are
+    /// revoked when that is said ([`Followers::Revoke`]).
     ///
     /// # Errors
     /// [`CertificateError::Unknown`]; [`CertificateError::Revoked`]: what was revoked stays so; [`CertificateError::Followed`].
@@ -386,24 +387,28 @@ impl Identity {
                     };
                     let before = certificate.status;
                     let mut standing = followers_of(transaction, &id)?;
-                    if before == status {
+                    let is_revoked = status == CertificateStatus::Revoked;
+                    // They may have been kept when it was revoked.
+                    let is_for_them = is_revoked && followers == Followers::Revoke && !standing.is_empty();
+                    if before == status && !is_for_them {
                         return Ok(Ok(StatusChange { certificate, revoked: Vec::new(), standing }));
                     }
-                    if before == CertificateStatus::Revoked {
+                    if before == CertificateStatus::Revoked && !is_revoked {
                         return Ok(Err(CertificateError::Revoked(id)));
                     }
-                    let is_revoked = status == CertificateStatus::Revoked;
                     let has_retired =
                         before == CertificateStatus::Inactive && certificate.retired_by.is_some();
                     if is_revoked && has_retired && followers == Followers::Unsaid && !standing.is_empty() {
                         return Ok(Err(CertificateError::Followed { id, standing: standing.len() }));
                     }
-                    set_status(transaction, &id, status)?;
-                    certificate.status = status;
-                    let entry = Entry::done(&by, "certificate.status", format!("certificate:{id}"))
-                        .before(json!({ "status": before.name() }))
-                        .after(told(&certificate));
-                    audit::append(transaction, now, &entry)?;
+                    if before != status {
+                        set_status(transaction, &id, status)?;
+                        certificate.status = status;
+                        let entry = Entry::done(&by, "certificate.status", format!("certificate:{id}"))
+                            .before(json!({ "status": before.name() }))
+                            .after(told(&certificate));
+                        audit::append(transaction, now, &entry)?;
+                    }
                     let mut revoked = Vec::new();
                     if is_revoked && followers != Followers::Keep {
                         revoked.append(&mut standing);

@@ -231,7 +231,20 @@ async fn a_device_that_renews_each_month_does_so_for_ever_and_tidying_up_behind_
     let changed = revoke(Followers::Keep).await.expect("revoked");
     assert!(changed.revoked.is_empty());
     assert!(changed.standing.contains(&identity::CertificateId::of(&held)), "they are named");
-    assert!(house.enter(&held).is_ok());
+    let who = house.enter(&held).expect("in");
+    // It was a thief after all.
+    let again = revoke(Followers::Unsaid).await.expect("it is revoked");
+    assert!((again.revoked.len(), again.standing.len()) == (0, 40) && house.identity.stands(&who));
+    let changed = revoke(Followers::Revoke).await.expect("revoked");
+    assert!((changed.revoked.len(), changed.standing.len()) == (40, 0));
+    assert!(!house.identity.stands(&who), "cut");
+    assert!(matches!(house.enter(&held), Err(CertificateRefusal::Revoked(_))));
+    let page = identity::AuditPage { is_oldest_first: false, after: None, limit: 1_000 };
+    let (entries, _) = house.identity.audit(identity::AuditFilter::default(), page).await.expect("read");
+    let of_first = entries
+        .iter()
+        .filter(|entry| entry.action == "certificate.status" && entry.object.contains(&first.to_string()));
+    assert_eq!(of_first.count(), 1, "it was revoked once");
 }
 
 #[tokio::test]
