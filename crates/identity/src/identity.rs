@@ -100,6 +100,7 @@ impl Identity {
             certificate::MIGRATION,
             flag::MIGRATION,
             provisioning::MIGRATION,
+            certificate::MIGRATION_FOLLOWERS,
         ];
         ALL
     }

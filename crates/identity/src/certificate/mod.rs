@@ -66,6 +66,13 @@ pub(crate) const MIGRATION: Migration = Migration {
     ",
 };
 
+/// Who was had by whom is asked for within the catalog's only writer, once for each link of a chain.
+pub(crate) const MIGRATION_FOLLOWERS: Migration = Migration {
+    room: "identity",
+    version: 10,
+    sql: "CREATE INDEX certificates_replaces ON certificates (replaces);",
+};
+
 /// Most certificates on one page.
 pub const PAGE_CERTIFICATES_MAX: usize = 1000;
 

@@ -139,13 +139,9 @@ impl Identity {
                 move |transaction| {
                     let now = clock.now();
                     let before = Timestamp::from_micros(now.micros() - OVERLAP.as_micros() as i64);
-                    let due = transaction.query(
-                        "SELECT old.id, new.id FROM certificates old JOIN certificates new ON new.replaces = old.id
-                         WHERE old.status = 'active' AND new.status = 'active' AND new.sessions > 0
-                           AND new.last_seen < $1",
-                        params![before],
-                        |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)),
-                    )?;
+                    let due = transaction.query(RETIRING, params![before], |row| {
+                        Ok((row.get::<String>(0)?, row.get::<String>(1)?))
+                    })?;
                     let due: Vec<_> = due.iter().map(|(old, new)| (written(old), written(new))).collect();
                     for (old, new) in &due {
                         retire(transaction, old, new, now)?;
@@ -166,16 +162,29 @@ impl Identity {
     }
 }
 
+/// $1: a certificate. The unused ones that were had by it.
+const UNUSED_SUCCESSORS: &str =
+    "SELECT id FROM certificates WHERE replaces = $1 AND status = 'active' AND sessions = 0";
+
+/// $1: a certificate. Those that were had by it, and by those, that are not revoked.
+const FOLLOWERS: &str = "
+    WITH RECURSIVE had (id) AS (
+        SELECT id FROM certificates WHERE replaces = $1
+        UNION SELECT next.id FROM certificates next JOIN had ON next.replaces = had.id
+    )
+    SELECT c.id FROM certificates c JOIN had ON c.id = had.id WHERE c.status <> 'revoked' ORDER BY c.created, c.id";
+
+/// $1: since when the last connection by the new one must not have been.
+const RETIRING: &str = "
+    SELECT old.id, new.id FROM certificates old JOIN certificates new ON new.replaces = old.id
+    WHERE old.status = 'active' AND new.status = 'active' AND new.sessions > 0 AND new.last_seen < $1";
+
 /// Those that were given for `old` and opened no connection.
 fn unused_successors(
     transaction: &Transaction<'_>,
     old: &CertificateId,
 ) -> Result<Vec<CertificateId>, WriteError> {
-    let rows = transaction.query(
-        "SELECT id FROM certificates WHERE replaces = $1 AND status = 'active' AND sessions = 0",
-        params![old.to_string()],
-        |row| row.get::<String>(0),
-    )?;
+    let rows = transaction.query(UNUSED_SUCCESSORS, params![old.to_string()], |row| row.get::<String>(0))?;
     Ok(rows.iter().map(|text| written(text)).collect())
 }
 
@@ -202,15 +211,7 @@ pub(super) fn followers_of(
     transaction: &Transaction<'_>,
     first: &CertificateId,
 ) -> Result<Vec<CertificateId>, WriteError> {
-    let rows = transaction.query(
-        "WITH RECURSIVE had (id) AS (
-             SELECT id FROM certificates WHERE replaces = $1
-             UNION SELECT next.id FROM certificates next JOIN had ON next.replaces = had.id
-         )
-         SELECT c.id FROM certificates c JOIN had ON c.id = had.id WHERE c.status <> 'revoked' ORDER BY c.created, c.id",
-        params![first.to_string()],
-        |row| row.get::<String>(0),
-    )?;
+    let rows = transaction.query(FOLLOWERS, params![first.to_string()], |row| row.get::<String>(0))?;
     Ok(rows.iter().map(|text| written(text)).collect())
 }
 
@@ -247,4 +248,32 @@ fn retire(
         audit::append(transaction, now, &entry)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::{Catalog, ReadError};
+
+    use super::*;
+
+    #[test]
+    fn whoever_was_had_by_a_certificate_is_found_without_a_walk_over_all() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let host = host::sim::Machine::new(1).host();
+        let host = host::Host { disk: Arc::new(host::SystemDisk), ..host };
+        let catalog = Catalog::open(&dir.path().join("catalog.db"), Identity::migrations(), &host);
+        let steps = |sql: &str| -> Vec<String> {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            let read = |connection: &catalog::Connection<'_>| {
+                Ok::<_, ReadError>(connection.query(&sql, params!["of whom"], |row| row.get(3))?)
+            };
+            catalog.as_ref().expect("opened").read(read).expect("a plan")
+        };
+        for sql in [UNUSED_SUCCESSORS, FOLLOWERS] {
+            let steps = steps(sql);
+            let walks = steps.iter().filter(|step| step.starts_with("SCAN") && *step != "SCAN had");
+            assert_eq!(walks.count(), 0, "{steps:?}");
+            assert!(steps.iter().any(|step| step.contains("certificates_replaces")), "{steps:?}");
+        }
+    }
 }
