@@ -78,7 +78,9 @@ impl Table {
         }
         let away = of_owner.values().filter_map(|session| {
             let state = session.state();
-            let since = state.ends_due?.saturating_sub(u64::from(state.expiry_s) * SECOND_MICROS);
+            // The clock began with the process: who went before it did so at a negative time.
+            let ends = i128::from(state.ends_due?);
+            let since = ends - i128::from(state.expiry_s) * i128::from(SECOND_MICROS);
             state.link.is_none().then_some((since, session))
         });
         let longest = away.min_by_key(|(since, _)| *since);

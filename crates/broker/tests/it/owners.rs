@@ -303,34 +303,51 @@ async fn a_session_is_judged_by_who_connected_last_after_a_crash_too() {
 #[tokio::test]
 async fn a_device_with_ever_new_client_ids_ends_its_own_oldest_session_and_nobody_elses() {
     let clock = Arc::new(SimClock::new());
-    let settings = Settings { sessions_per_device_max: 3, ..Settings::default() };
-    let plan = Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::with(settings) };
+    let settings = Settings { sessions_per_device_max: 5, ..Settings::default() };
+    let plan = Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::with(settings.clone()) };
     let house = House::with(plan).await;
     let (one, two) = (login(&house, "office-1").await, login(&house, "office-2").await);
-    let names = || house.broker.sessions().iter().map(|view| view.client_id.to_string()).collect::<Vec<_>>();
+    let names = |house: &House| {
+        house.broker.sessions().iter().map(|view| view.client_id.to_string()).collect::<Vec<_>>()
+    };
     Client::with(house.password(), two(persistent(Version::V5, "other"))).await.0.leave().await;
-    for id in ["d", "c", "b", "a"] {
+    for id in ["f", "e", "d", "c", "b", "a"] {
         let (mut client, _) = Client::with(house.password(), one(persistent(Version::V5, id))).await;
         client.subscribe("cmd/office-1/#", Qos::AtLeastOnce).await;
         client.leave().await;
         house.until("it is away", |stats| stats.connections == 0).await;
         clock.advance(Duration::from_secs(1));
     }
-    assert_eq!(names(), ["a", "b", "c", "other"]);
-    assert_eq!(house.broker.stats().subscriptions, 3);
+    assert_eq!(names(&house), ["a", "b", "c", "d", "e", "other"]);
+    assert_eq!(house.broker.stats().subscriptions, 5);
+    // A process that began just now knows who went before it began.
+    let now = host::Clock::now(&*clock);
+    let clock = Arc::new(SimClock::new());
+    clock.set(now);
+    let plan = Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::with(settings) };
+    let house = house.restart(plan).await;
+    for (id, oldest) in [("v", "e"), ("w", "d"), ("x", "c"), ("y", "b"), ("z", "a")] {
+        clock.advance(Duration::from_secs(1));
+        let before = names(&house);
+        Client::with(house.password(), one(persistent(Version::V5, id))).await.0.leave().await;
+        house.until("it is away", |stats| stats.connections == 0).await;
+        let after = names(&house);
+        let gone: Vec<_> = before.iter().filter(|name| !after.contains(name)).collect();
+        assert_eq!(gone, [oldest]);
+    }
     // While all of them are connected, one more is too many.
     let mut held = Vec::new();
-    for id in ["a", "b", "c"] {
+    for id in ["v", "w", "x", "y", "z"] {
         held.push(Client::with(house.password(), one(persistent(Version::V5, id))).await.0);
     }
-    let (_, refused) = Client::ask(house.password(), one(connect(Version::V5, "d"))).await;
+    let (_, refused) = Client::ask(house.password(), one(connect(Version::V5, "g"))).await;
     assert_eq!(refused.map(|answer| answer.reason), Some(Reason::QuotaExceeded));
-    assert_eq!(names(), ["a", "b", "c", "other"]);
+    assert_eq!(names(&house), ["other", "v", "w", "x", "y", "z"]);
     // People and their programs share the bound of all.
     for id in 0..5 {
         Client::with(house.anonymous(), persistent(Version::V5, &format!("p{id}"))).await.0.leave().await;
     }
-    assert_eq!(house.broker.stats().sessions, 9);
+    assert_eq!(house.broker.stats().sessions, 11);
 }
 
 #[tokio::test]
