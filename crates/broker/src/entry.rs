@@ -1,9 +1,11 @@
 //! How a connection came in: what its listener asks for, and what it has shown before its first packet.
 //!
 //! Not here: whether that lets it in (`connection::handshake` asks `identity`). The law: a certificate that is here is one
-//! whose private key the other side has, by this handshake or by the one that this resumes.
+//! whose private key the other side has, by this handshake or by the one that this resumes; one that does not get so far is
+//! counted and logged.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use host::Turn;
@@ -16,6 +18,8 @@ use tokio_rustls::rustls::{Error, ServerConfig};
 use tokio_rustls::server::TlsStream;
 
 use crate::settings::Auth;
+use crate::shared::Shared;
+use crate::tally::Refusal;
 
 /// What those who speak MQTT over TLS may call it (ALPN; the AWS IoT device SDKs say the first).
 const MQTT_NAMES: [&[u8]; 2] = [b"x-amzn-mqtt-ca", b"mqtt"];
@@ -96,6 +100,28 @@ impl Tls {
 pub(crate) struct Failure {
     pub(crate) why: String,
     pub(crate) hint: &'static str,
+}
+
+impl Failure {
+    /// It took so long that others of its address had to wait.
+    pub(crate) fn gave_way(shared: &Shared) -> Self {
+        let most = shared.settings.handshakes_per_address_max;
+        Self {
+            why: format!("{most} handshakes of this address are not finished, and others of it wait"),
+            hint: "Look for clients there that connect and stay silent, or raise `mqtt.handshakes_per_address_max`",
+        }
+    }
+
+    /// Counts and logs it.
+    pub(crate) fn tell(self, shared: &Shared, peer: SocketAddr, refusal: Refusal) {
+        shared.tallies.refused(refusal).one();
+        let now_mono = shared.host.clock.mono_micros();
+        if let Some(left_out) = shared.logbook.may_write(peer.ip(), "", Refusal::Handshake.name(), now_mono) {
+            let Self { why, hint } = self;
+            let why = crate::logbook::explained(&why);
+            tracing::warn!(left_out, "refused {}: {why}. {hint}", peer.ip());
+        }
+    }
 }
 
 impl From<tokio_tungstenite::tungstenite::Error> for Failure {

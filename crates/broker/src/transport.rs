@@ -97,13 +97,7 @@ async fn shake_hands<T, E: Into<Failure>>(
         };
         let shaken = tokio::select! {
             shaken = handshake => shaken.map_err(Into::into),
-            () = turn.over() => {
-                let most = shared.settings.handshakes_per_address_max;
-                Err(Failure {
-                    why: format!("{most} handshakes of this address are not finished, and others of it wait"),
-                    hint: "Look for clients there that connect and stay silent, or raise `mqtt.handshakes_per_address_max`",
-                })
-            }
+            () = turn.over() => Err(Failure::gave_way(shared)),
         };
         shaken.map(|shaken| (shaken, turn))
     };
@@ -111,24 +105,15 @@ async fn shake_hands<T, E: Into<Failure>>(
         shaken = tokio::time::timeout(shared.settings.connect_timeout, in_turn) => shaken,
         () = shared.closing.stopping() => return None,
     };
-    let Failure { why, hint } = match shaken {
+    let (refusal, failure) = match shaken {
         Ok(Ok(stream)) => return Some(stream),
-        Ok(Err(error)) => {
-            shared.tallies.refused(Refusal::Handshake).one();
-            error
-        }
+        Ok(Err(error)) => (Refusal::Handshake, error),
         Err(_) => {
-            shared.tallies.refused(Refusal::ConnectTimeout).one();
-            Failure {
-                why: format!("no handshake within {:?}", shared.settings.connect_timeout),
-                hint: "A client must speak what this port speaks",
-            }
+            let why = format!("no handshake within {:?}", shared.settings.connect_timeout);
+            let hint = "A client must speak what this port speaks";
+            (Refusal::ConnectTimeout, Failure { why, hint })
         }
     };
-    let now_mono = shared.host.clock.mono_micros();
-    if let Some(left_out) = shared.logbook.may_write(peer.ip(), "", Refusal::Handshake.name(), now_mono) {
-        let why = crate::logbook::explained(&why);
-        tracing::warn!(left_out, "refused {}: {why}. {hint}", peer.ip());
-    }
+    failure.tell(shared, peer, refusal);
     None
 }

@@ -33,7 +33,7 @@ use tokio::time::Sleep;
 
 use crate::admission::Place;
 use crate::bridge::Bridge;
-use crate::entry::Entry;
+use crate::entry::{Entry, Failure};
 use crate::link::{Done, Link};
 use crate::session::Session;
 use crate::shared::Shared;
@@ -182,7 +182,10 @@ where
                 shared.settings.connect_timeout,
                 handshake::read(&shared.settings, &mut stream),
             ) => opening,
-            () = given_way(entry.turn.as_ref()) => return None,
+            () = given_way(entry.turn.as_ref()) => {
+                Failure::gave_way(&shared).tell(&shared, peer, Refusal::Handshake);
+                return None;
+            }
             () = shared.closing.stopping() => return None,
         };
         let refused = match opening {
