@@ -323,8 +323,8 @@ async fn look_at_the_absent(shared: &Shared) {
             || Circumstances::of(session.client_id.clone()),
             |compiled| compiled.context().circumstances.clone(),
         );
-        let permissions = Some(&state.permissions);
-        let changed = shared.identity.standing_permissions(&state.who, &circumstances, permissions);
+        let changed =
+            shared.identity.standing_permissions_again(&state.who, &circumstances, &state.permissions);
         if let Some(permissions) = changed {
             state.permissions = permissions;
         }

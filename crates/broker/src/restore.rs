@@ -185,8 +185,7 @@ fn bring_back(
     let who = shared.identity.recall(&row.principal);
     let owner = row.device.map_or_else(|| Owner::of(&who), Owner::Device);
     let circumstances = Circumstances::of(row.client_id.clone());
-    let permissions = shared.identity.standing_permissions(&who, &circumstances, None);
-    let permissions = permissions.unwrap_or_else(|| shared.identity.permissions_of(&who, &circumstances));
+    let permissions = shared.identity.standing_permissions(&who, &circumstances);
     let session = shared.sessions.bring_back(|key| {
         let session =
             Session::new(key, row.client_id, owner, who, row.version, permissions, row.id, row.since, true);

@@ -31,27 +31,39 @@ impl Identity {
     }
 
     /// What `who` may do once it is let in as before, quarantine and a certificate that is expired left aside: what is kept for a
-    /// client that is not connected is judged by it. Compiled; `None` when it is what `permissions` are.
+    /// client that is not connected is judged by it. Compiled.
     #[must_use]
-    pub fn standing_permissions(
+    pub fn standing_permissions(&self, who: &Who, circumstances: &Circumstances) -> Permissions {
+        if !self.is_by_policies(who) {
+            return self.permissions_of(who, circumstances);
+        }
+        let policies = self.standing_policies(who.device.as_ref(), certificate(who));
+        self.by_policies(policies, who, circumstances)
+    }
+
+    /// As [`Identity::standing_permissions`], for a session that was given `permissions` before: `None` when nothing that
+    /// concerns it changed.
+    #[must_use]
+    pub fn standing_permissions_again(
         &self,
         who: &Who,
         circumstances: &Circumstances,
-        permissions: Option<&Permissions>,
+        permissions: &Permissions,
     ) -> Option<Permissions> {
-        let is_by_policies = !self.is_person(who) && Permissions::by_nature(who).is_none();
-        if !is_by_policies {
-            return match permissions {
-                Some(permissions) => self.permissions_again(who, circumstances, permissions),
-                None => Some(self.permissions_of(who, circumstances)),
-            };
+        if !self.is_by_policies(who) {
+            return self.permissions_again(who, circumstances, permissions);
         }
         let policies = self.standing_policies(who.device.as_ref(), certificate(who));
-        let is_same = permissions.is_some_and(|permissions| match policies.is_empty() {
+        let is_same = match policies.is_empty() {
             true => permissions.compiled().is_none(),
             false => permissions.is_of(&policies, &self.context(who, circumstances)),
-        });
+        };
         (!is_same).then(|| self.by_policies(policies, who, circumstances))
+    }
+
+    /// Whether policies say what `who` may do, and not its nature or its role.
+    fn is_by_policies(&self, who: &Who) -> bool {
+        !self.is_person(who) && Permissions::by_nature(who).is_none()
     }
 
     /// Whether `client_id` is the name of another device that is registered, and `who` no gateway of it. Policies may look at
