@@ -39,7 +39,11 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     let _ = stream.set_nodelay(true);
     let socket = Socket::new(stream);
     let patience = shared.settings.startup_timeout;
-    let opening = tokio::time::timeout(patience, open(socket.clone(), shared.tls.clone())).await;
+    let opening = tokio::select! {
+        opening = tokio::time::timeout(patience, open(socket.clone(), shared.tls.clone())) => opening,
+        // Nothing was begun: nobody is told.
+        () = shared.shutdown.stopping() => return,
+    };
     let (io, first) = match opening {
         Ok(Ok(Opening::Session(io, first))) => (io, first),
         Ok(Ok(Opening::Cancel { pid, key })) => {

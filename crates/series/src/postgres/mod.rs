@@ -47,12 +47,14 @@ pub use settings::PostgresSettings;
 use crate::query::Engine;
 use crate::service::Series;
 
-/// Connections that are logging in, of all addresses together: each holds a socket and 10 KB at most, for `startup_timeout`.
-/// They are apart from those that are in (`postgres.connections_max`), so that whoever guesses keeps out none of these.
-const PENDING_MAX: usize = 256;
+/// So many more connections of one address may be logging in than may be in (`postgres.connections_max`): a pool that opens all
+/// of its connections at once has room, and hears of those that are too many why. They are apart from those that are in, so that
+/// whoever guesses keeps out none of these. Each holds a socket and 10 KB at most, for `startup_timeout`.
+const PENDING_MORE: usize = 32;
 
-/// … of one address: a pool that opens all its connections at once has room.
-const PENDING_PER_ADDRESS_MAX: usize = 32;
+/// Connections of all addresses together that may be logging in, at least: however few may be in, strangers do not keep out
+/// the one who may. Else twice as many as of one address.
+const PENDING_MAX: usize = 256;
 
 /// The version that clients are told: what they use to choose their questions about the catalog.
 const SERVER_VERSION: &str = "16.6";
@@ -315,7 +317,8 @@ impl Drop for Place {
 
 async fn accept(shared: Arc<Shared>, listener: TcpListener) {
     let mut connections = JoinSet::new();
-    let pending = host::Places::new(PENDING_MAX, PENDING_PER_ADDRESS_MAX);
+    let per_address = shared.settings.connections_max.saturating_add(PENDING_MORE);
+    let pending = host::Places::new(per_address.saturating_mul(2).max(PENDING_MAX), per_address);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -328,9 +331,9 @@ async fn accept(shared: Arc<Shared>, listener: TcpListener) {
                     connections.spawn(connection::serve(Arc::clone(&shared), stream, peer, waiting));
                 }
                 // Nobody is told why, since telling would cost as much.
-                Err(_) => {
+                Err(full) => {
                     metrics::counter!("godwit_postgres_connections_refused_total").increment(1);
-                    tracing::debug!(%peer, "refused a PostgreSQL client: too many are logging in");
+                    tracing::debug!(%peer, ?full, "refused a PostgreSQL client: too many are logging in");
                 }
             },
             Err(error) => {

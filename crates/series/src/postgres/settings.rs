@@ -17,7 +17,8 @@ pub struct PostgresSettings {
     /// Lets an address of the network be served without TLS: the password is never sent readable, the answers are.
     /// Default: no.
     pub allow_plain_anywhere: bool,
-    /// Most connections that have logged in. A dashboard of 20 panels uses about 20. Default: 100.
+    /// Most connections that have logged in. A dashboard of 20 panels uses about 20. Of one address 32 more may be logging in at
+    /// one time, of all together twice as many as of one (at least 256); further ones are closed at once. Default: 100.
     pub connections_max: usize,
     /// Longest time from connecting to being logged in. Default: 10 seconds.
     #[serde(with = "humantime_serde")]

@@ -7,6 +7,7 @@ mod devices;
 mod edge;
 mod files;
 mod history;
+mod postgres;
 #[path = "../../../godwit/tests/it/python.rs"]
 mod python;
 mod query;
