@@ -193,7 +193,7 @@ impl pgwire::api::auth::StartupHandler for Login {
                 }
                 let answer = Authentication::SASLFinal(answer.into());
                 client.send(PgWireBackendMessage::Authentication(answer)).await?;
-                let Some(place) = self.shared.take_place() else {
+                let Some(place) = self.shared.take_place(peer) else {
                     let most = self.shared.settings.connections_max;
                     metrics::counter!("godwit_postgres_connections_refused_total").increment(1);
                     tracing::warn!(%peer, most, "refused a PostgreSQL client: `postgres.connections_max` are connected");

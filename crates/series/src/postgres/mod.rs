@@ -31,7 +31,7 @@ mod text;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use datafusion::execution::context::SessionContext;
 use datafusion_postgres::datafusion_pg_catalog::sql::PostgresCompatibilityParser;
@@ -229,6 +229,7 @@ impl Postgres {
             }
             tracing::warn!(address = %self.address, "PostgreSQL clients are served without TLS: answers travel readable");
         }
+        let most = self.settings.connections_max;
         let context = catalog::context(&series.inner.engine)
             .map_err(|error| PostgresError::Catalog(error.to_string()))?;
         let shared = Arc::new(Shared {
@@ -244,7 +245,7 @@ impl Postgres {
             shutdown: parts.shutdown,
             registry: Arc::default(),
             pids: AtomicI32::new(1),
-            places: Arc::default(),
+            places: host::Places::new(most, most),
             statements: AtomicU64::new(0),
         });
         Ok(accept(shared, self.listener))
@@ -266,7 +267,8 @@ struct Shared {
     shutdown: Shutdown,
     registry: Arc<session::Registry>,
     pids: AtomicI32,
-    places: Arc<AtomicUsize>,
+    /// Of those who are in: whoever proved who he is may take them all.
+    places: host::Places,
     statements: AtomicU64,
 }
 
@@ -294,23 +296,20 @@ impl Shared {
     }
 
     /// A place among the connections that are in, unless all are taken.
-    fn take_place(&self) -> Option<Place> {
-        let most = self.settings.connections_max;
-        let taken = self
-            .places
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |taken| (taken < most).then_some(taken + 1));
-        taken.ok()?;
+    fn take_place(&self, peer: SocketAddr) -> Option<Place> {
+        let place = self.places.take(peer.ip()).ok()?;
         metrics::gauge!("godwit_postgres_connections").increment(1.0);
-        Some(Place(Arc::clone(&self.places)))
+        Some(Place { _place: place })
     }
 }
 
-/// Given back when dropped.
-struct Place(Arc<AtomicUsize>);
+/// One of them that is in, as long as it is.
+struct Place {
+    _place: host::Place,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
         metrics::gauge!("godwit_postgres_connections").decrement(1.0);
     }
 }
