@@ -60,8 +60,10 @@ fn ask_journal(status: &journal::Status) {
         let name = consumer.name.clone();
         gauge!("godwit_journal_consumer_lag_records", "consumer" => name.clone())
             .set(consumer.lag_records as f64);
-        gauge!("godwit_journal_consumer_lag_seconds", "consumer" => name)
+        gauge!("godwit_journal_consumer_lag_seconds", "consumer" => name.clone())
             .set(consumer.lag_micros as f64 / 1e6);
+        gauge!("godwit_journal_consumer_held_seconds", "consumer" => name)
+            .set(consumer.held_micros as f64 / 1e6);
     }
 }
 
