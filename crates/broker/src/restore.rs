@@ -46,7 +46,7 @@ struct Since {
 /// # Errors
 /// [`StartError::Sessions`] when the catalog or the journal cannot be read.
 pub(crate) fn open(shared: &Arc<Shared>) -> Result<(u64, Consumer), StartError> {
-    let Loaded { position, sessions: rows, released, groups, wills } = shared
+    let Loaded { position, sessions: rows, released, groups, wills, clear } = shared
         .catalog
         .read(|connection| store::load(&shared.host, connection))
         .map_err(|error| StartError::Sessions(Box::new(error)))?;
@@ -86,6 +86,9 @@ pub(crate) fn open(shared: &Arc<Shared>) -> Result<(u64, Consumer), StartError> 
             if store::remove_group(&tidying, id).await.is_err() {
                 break;
             }
+        }
+        if let Err(error) = store::seal_wills(&tidying, clear).await {
+            tracing::warn!(%error, "wills stay in the clear in the catalog until the next start");
         }
         if let Err(error) = store::tidy(&tidying).await {
             tracing::warn!(%error, "rows of sessions that are over stay in the catalog until the next start");

@@ -38,6 +38,7 @@ use crate::session::{self, Owed, Session};
 use crate::shared::Shared;
 use crate::will::Will;
 
+use self::load::ClearWill;
 pub(crate) use self::load::{GroupRow, Loaded, Released, Row, WillRow, load};
 
 /// The name under which the journal and the table of positions know it.
@@ -269,6 +270,20 @@ pub(crate) async fn keep_will(shared: &Shared, will: KeptWill, session: u64) -> 
              VALUES ($1, $2, $3, $4, $5, NULL, $6, 1)",
             params![id, client_id, kind, name, session, packet],
         )?;
+        Ok(())
+    };
+    shared.catalog.write(write).await
+}
+
+/// Wills that an older version wrote in the clear are written anew, sealed.
+pub(crate) async fn seal_wills(shared: &Shared, clear: Vec<ClearWill>) -> Result<(), WriteError> {
+    let seal = |(id, packet): ClearWill| (id, at_rest::seal(&shared.host, WILLS, &id.to_string(), &packet));
+    let sealed: Vec<_> = clear.into_iter().map(seal).collect();
+    let write = move |transaction: &Transaction<'_>| {
+        for (id, packet) in &sealed {
+            let sql = "UPDATE broker_wills SET packet = $2, is_sealed = 1 WHERE id = $1 AND is_sealed = 0";
+            transaction.execute(sql, params![*id, packet])?;
+        }
         Ok(())
     };
     shared.catalog.write(write).await

@@ -68,7 +68,12 @@ pub(crate) struct Loaded {
     pub(crate) released: Vec<Released>,
     pub(crate) groups: Vec<GroupRow>,
     pub(crate) wills: Vec<WillRow>,
+    /// Packets of wills that lie in the clear.
+    pub(crate) clear: Vec<ClearWill>,
 }
+
+/// The row of a will that an older version wrote, and its packet.
+pub(crate) type ClearWill = (u64, Vec<u8>);
 
 /// Reads everything. A row that is damaged is named and left out.
 pub(crate) fn load(host: &Host, connection: &catalog::Connection<'_>) -> Result<Loaded, catalog::ReadError> {
@@ -183,13 +188,18 @@ pub(crate) fn load(host: &Host, connection: &catalog::Connection<'_>) -> Result<
             Ok(Some(GroupRow { id, name, since: row.get(2)?, back: group::Back { returned, head, waiting } }))
         },
     )?;
+    let mut clear = Vec::new();
     let wills = connection.query(
         "SELECT id, client_id, principal, principal_name, session, due, packet, is_sealed FROM broker_wills",
         params![],
         |row| {
             let (id, client_id, name, packet): (u64, String, Vec<u8>, Vec<u8>) =
                 (row.get(0)?, row.get(1)?, row.get(3)?, row.get(6)?);
-            let packet = at_rest::open(host, WILLS, &id.to_string(), packet, row.get::<i64>(7)? != 0);
+            let is_sealed = row.get::<i64>(7)? != 0;
+            if !is_sealed {
+                clear.push((id, packet.clone()));
+            }
+            let packet = at_rest::open(host, WILLS, &id.to_string(), packet, is_sealed);
             let will = packet.and_then(|packet| form::read_will(&packet));
             let (Some(principal), Some(will)) = (principal_of(row.get(2)?, &name), will) else {
                 tracing::error!(client_id, "a will in the catalog is damaged; it is left out");
@@ -206,6 +216,7 @@ pub(crate) fn load(host: &Host, connection: &catalog::Connection<'_>) -> Result<
         released,
         groups: groups.into_iter().flatten().collect(),
         wills: wills.into_iter().flatten().collect(),
+        clear,
     })
 }
 

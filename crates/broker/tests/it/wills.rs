@@ -181,3 +181,43 @@ async fn a_device_whose_proof_is_withdrawn_leaves_no_will() {
     let noted: Vec<_> = noted.iter().map(|entry| entry.object.as_str()).collect();
     assert_eq!(noted, ["device:pump-1", "device:pump-2"]);
 }
+
+/// Wills of a directory that was written before wills were sealed.
+#[tokio::test]
+async fn a_will_that_an_older_version_left_in_the_clear_is_sealed_and_is_published() {
+    const SECRET: &[u8] = b"valve code 4711";
+    let clock = Arc::new(SimClock::new());
+    let plan = || Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::default() };
+    let house = House::with(plan()).await;
+    let mut ask = persistent(Version::V5, "me");
+    ask.will = Some(mqtt::Will { delay_s: 60, payload: SECRET.into(), ..will("state", "") });
+    let mut packet = bytes::BytesMut::new();
+    let connect = Packet::Connect(Box::new(ask.clone()));
+    mqtt::encode(&connect, Version::V5, &mut packet).expect("encoded");
+    Client::with(house.anonymous(), ask).await.0.vanish().await;
+    house.until("it is away", |stats| stats.connections == 0).await;
+    let house = house.restart(plan()).await;
+    let packet = packet.to_vec();
+    let catalog = house.catalog();
+    let clear = catalog.write(move |transaction| {
+        let sql = "UPDATE broker_wills SET packet = $1, is_sealed = 0";
+        Ok(transaction.execute(sql, catalog::params![packet])?)
+    });
+    assert_eq!(clear.await.expect("written"), 1);
+    let house = house.restart(plan()).await;
+    let row = |house: &House| -> (i64, Vec<u8>) {
+        let read = |connection: &catalog::Connection<'_>| {
+            let sql = "SELECT is_sealed, packet FROM broker_wills";
+            let row = connection.query_one(sql, catalog::params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok::<_, catalog::ReadError>(row.expect("it waits"))
+        };
+        house.catalog().read(read).expect("read")
+    };
+    house.until("it is sealed", |_| row(&house).0 == 1).await;
+    assert!(!row(&house).1.windows(SECRET.len()).any(|part| part == SECRET));
+    // As good as it was, after one more restart.
+    let house = house.restart(plan()).await;
+    let mut watcher = watcher(&house).await;
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(watcher.take().await.payload, SECRET);
+}
