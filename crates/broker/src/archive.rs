@@ -72,6 +72,14 @@ pub(crate) const MIGRATIONS: &[Migration] = &[
         ALTER TABLE broker_wills ADD COLUMN is_sealed BIGINT NOT NULL DEFAULT 0;
     ",
     },
+    Migration {
+        room: "broker",
+        version: 7,
+        sql: "
+        ALTER TABLE broker_wills ADD COLUMN password BIGINT;
+        ALTER TABLE broker_wills ADD COLUMN token BIGINT;
+    ",
+    },
 ];
 
 /// How far the retained messages in memory have followed the journal, and who waits for them.

@@ -112,8 +112,11 @@ struct Known {
 fn bring_back_wills(shared: &Arc<Shared>, sessions: &[Arc<Session>], wills: Vec<WillRow>) {
     let by_id: HashMap<u64, &Arc<Session>> = sessions.iter().map(|session| (session.id, session)).collect();
     let (now, now_mono) = (shared.host.clock.now(), shared.host.clock.mono_micros());
-    for WillRow { id, client_id, principal, session, due, will } in wills {
-        let who = shared.identity.recall(&principal);
+    for WillRow { id, client_id, principal, secret, session, due, will } in wills {
+        let who = match secret {
+            Some(secret) => shared.identity.recall_by(&principal, secret),
+            None => shared.identity.recall(&principal),
+        };
         let origin = Arc::new(Origin {
             door: Door::Mqtt,
             principal,

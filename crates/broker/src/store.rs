@@ -16,8 +16,9 @@
 //! broker_outgoing (session, serial, is_received, delivery)    QoS 2 on its way out
 //! broker_backlog  (owner, chunk, first, entries)              what waits, of a session or a group
 //! broker_groups   (id, name, since, head, ends, returned)     shared subscriptions
-//! broker_wills    (id, client_id, principal, principal_name, session, due, packet, is_sealed)   due: NULL while connected;
-//!                 packet: sealed, in the clear where an older version wrote it
+//! broker_wills    (id, client_id, principal, principal_name, session, due, packet, is_sealed, password, token)
+//!                 due: NULL while connected; packet: sealed, in the clear where an older version wrote it;
+//!                 password, token: by which secret it was left, NULL where an older version wrote it
 //! ```
 
 mod form;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use catalog::{Transaction, WriteError, params};
 use hashbrown::HashMap;
+use identity::SecretRef;
 use model::{Principal, Timestamp};
 use mqtt::Version;
 
@@ -246,6 +248,7 @@ pub(crate) struct KeptWill {
     pub(crate) id: u64,
     client_id: String,
     principal: (u8, Vec<u8>),
+    secret: SecretRef,
     packet: Vec<u8>,
 }
 
@@ -255,6 +258,7 @@ impl KeptWill {
             id: will.row,
             client_id: will.origin.client_id.to_string(),
             principal: principal(&will.origin.principal),
+            secret: will.who.secret(),
             packet: form::will(&will.will),
         }
     }
@@ -262,13 +266,14 @@ impl KeptWill {
 
 /// Makes a will durable: of the session with the row `session`, or (0) of one that ends with its connection.
 pub(crate) async fn keep_will(shared: &Shared, will: KeptWill, session: u64) -> Result<(), WriteError> {
-    let KeptWill { id, client_id, principal: (kind, name), packet } = will;
+    let KeptWill { id, client_id, principal: (kind, name), secret, packet } = will;
     let packet = at_rest::seal(&shared.host, WILLS, &id.to_string(), &packet);
     let write = move |transaction: &Transaction<'_>| {
         transaction.execute(
-            "INSERT INTO broker_wills (id, client_id, principal, principal_name, session, due, packet, is_sealed)
-             VALUES ($1, $2, $3, $4, $5, NULL, $6, 1)",
-            params![id, client_id, kind, name, session, packet],
+            "INSERT INTO broker_wills
+               (id, client_id, principal, principal_name, session, due, packet, is_sealed, password, token)
+             VALUES ($1, $2, $3, $4, $5, NULL, $6, 1, $7, $8)",
+            params![id, client_id, kind, name, session, packet, secret.password, secret.token],
         )?;
         Ok(())
     };

@@ -1,8 +1,9 @@
 //! What a client wants said when it goes without a word (MQTT 5.0, section 3.1.2.5).
 //!
 //! A will is a publish like any other: reserved topics, permissions, routes and the journal judge it when it is
-//! published, by what its client may do then; one of a client whose proof is worth nothing any more is not published. It is durable before its client hears that it is connected, so that the end of the
-//! server without a word ends nobody's will. Not here: when it is published (`sessions`).
+//! published, by what its client may do then; one of a client whose proof is worth nothing any more is not published, after a
+//! restart neither. It is durable before its client hears that it is connected, so that the end of the server without a word
+//! ends nobody's will. Not here: when it is published (`sessions`).
 
 use std::sync::Arc;
 

@@ -26,7 +26,7 @@ use crate::policy::{self, AwsSettings, Policies};
 use crate::refused::RefusedDevices;
 use crate::seen::Register;
 use crate::user::{self, Users};
-use crate::who::Scope;
+use crate::who::{Scope, SecretRef, TokenRef};
 use crate::{
     Authority, ChangeError, LocalToken, NewDevice, OpenError, Refusal, Rights, ScramVerifier, Seen, WAY_BACK,
     Who,
@@ -280,6 +280,20 @@ impl Identity {
             Principal::Certificate(digest) => self.recall_certificate(*digest),
             Principal::User(name) => Who::user(name, self.parts.users.password_version(name)),
             other => Who::of(other.clone(), None, 0),
+        }
+    }
+
+    /// [`Identity::recall`], by the secret that was shown then: what is done in that name later is done only while it
+    /// [stands](Identity::stands).
+    #[must_use]
+    pub fn recall_by(&self, principal: &Principal, secret: SecretRef) -> Who {
+        let who = Who { password: secret.password, ..self.recall(principal) };
+        match secret.token {
+            None => who,
+            Some(id) => {
+                let name = self.parts.users.token_name(id).unwrap_or_default();
+                who.through(TokenRef { id, name })
+            }
         }
     }
 

@@ -77,4 +77,4 @@ pub use user::{
     LOGIN_IDLE, LOGIN_MAX, Login, LoginError, LoginSecret, NewLogin, NewPassword, NewToken, Presence,
     SetupCode, SqlDenied, TOKEN_PREFIX, Token, TokenSecret, User, UserError, UserName,
 };
-pub use who::Who;
+pub use who::{SecretRef, Who};

@@ -27,6 +27,7 @@ pub use token::{NewToken, TOKEN_PREFIX, Token, TokenSecret};
 
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use catalog::{Connection, Migration, SqlError, params};
 use hashbrown::HashMap;
 use host::Host;
@@ -166,6 +167,11 @@ impl Users {
     /// Which of his passwords a user has now.
     pub(crate) fn password_version(&self, name: &str) -> u64 {
         self.known.read().users.get(name).map_or(0, |user| user.password_version)
+    }
+
+    /// What a token is called, while it is there.
+    pub(crate) fn token_name(&self, id: u64) -> Option<ByteString> {
+        self.known.read().tokens.get(&id).map(|token| token.name.clone())
     }
 
     /// What a SQL client that calls itself `name` is judged by, and which secret that is: a user by his password, counted,

@@ -28,6 +28,15 @@ pub struct Who {
     pub(crate) certificate: Option<Arc<CertificateFacts>>,
 }
 
+/// By which of somebody's secrets he spoke: for what is kept for longer than the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SecretRef {
+    /// Which of the passwords, counted.
+    pub password: u64,
+    /// The id of the token, if it was one.
+    pub token: Option<u64>,
+}
+
 /// How far a proof reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scope {
@@ -69,6 +78,12 @@ impl Who {
     #[must_use]
     pub fn is_confined(&self) -> bool {
         self.scope != Scope::Full
+    }
+
+    /// By which secret.
+    #[must_use]
+    pub fn secret(&self) -> SecretRef {
+        SecretRef { password: self.password, token: self.token.as_ref().map(|token| token.id) }
     }
 
     pub(crate) fn of(principal: Principal, device: Option<DeviceName>, password: u64) -> Self {

@@ -7,6 +7,7 @@ use bytestring::ByteString;
 use catalog::params;
 use hashbrown::HashMap;
 use host::Host;
+use identity::SecretRef;
 use model::{DeviceName, Principal, Timestamp, TopicFilter};
 use mqtt::Version;
 
@@ -50,6 +51,8 @@ pub(crate) struct WillRow {
     pub(crate) id: u64,
     pub(crate) client_id: ByteString,
     pub(crate) principal: Principal,
+    /// By which secret it was left. Rows of before have none.
+    pub(crate) secret: Option<SecretRef>,
     /// The session that it belongs to, or 0: it ended with its connection.
     pub(crate) session: u64,
     /// When it is to be published; `None`: its client was connected.
@@ -190,7 +193,8 @@ pub(crate) fn load(host: &Host, connection: &catalog::Connection<'_>) -> Result<
     )?;
     let mut clear = Vec::new();
     let wills = connection.query(
-        "SELECT id, client_id, principal, principal_name, session, due, packet, is_sealed FROM broker_wills",
+        "SELECT id, client_id, principal, principal_name, session, due, packet, is_sealed, password, token
+           FROM broker_wills",
         params![],
         |row| {
             let (id, client_id, name, packet): (u64, String, Vec<u8>, Vec<u8>) =
@@ -207,7 +211,9 @@ pub(crate) fn load(host: &Host, connection: &catalog::Connection<'_>) -> Result<
             };
             let client_id = client_id.into();
             let (session, due) = (row.get(4)?, row.get(5)?);
-            Ok(Some(WillRow { id, client_id, principal, session, due, will }))
+            let (password, token): (Option<u64>, Option<u64>) = (row.get(8)?, row.get(9)?);
+            let secret = password.map(|password| SecretRef { password, token });
+            Ok(Some(WillRow { id, client_id, principal, secret, session, due, will }))
         },
     )?;
     Ok(Loaded {

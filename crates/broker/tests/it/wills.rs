@@ -221,3 +221,30 @@ async fn a_will_that_an_older_version_left_in_the_clear_is_sealed_and_is_publish
     clock.advance(Duration::from_secs(61));
     assert_eq!(watcher.take().await.payload, SECRET);
 }
+
+/// Whoever stole a password leaves a will that waits; the password is changed, and the server restarts before it is due.
+#[tokio::test]
+async fn a_will_left_by_a_password_that_was_changed_is_not_published_after_a_restart_neither() {
+    let by = Actor::inside();
+    let clock = Arc::new(SimClock::new());
+    let plan = || Plan { clock: Arc::clone(&clock) as Arc<dyn host::Clock>, ..Plan::default() };
+    let house = House::with(plan()).await;
+    let mut names = Vec::new();
+    for name in ["pump-1", "pump-2"] {
+        let name = DeviceName::parse(name).expect("a name");
+        let password = house.identity.add_device_with_password(&by, &name).await.expect("added");
+        let mut ask = with_will(persistent(Version::V5, name.as_str()), &format!("dt/{name}/state"), 60);
+        ask.username = Some(name.as_str().into());
+        ask.password = Some(password.reveal().to_owned().into());
+        Client::with(house.password(), ask).await.0.vanish().await;
+        names.push(name);
+    }
+    house.until("they are away", |stats| stats.connections == 0).await;
+    house.identity.set_password(&by, &names[0], None).await.expect("another password");
+    let house = house.restart(plan()).await;
+    let mut watcher = watcher(&house).await;
+    clock.advance(Duration::from_secs(61));
+    assert_eq!(watcher.take().await.topic.as_deref(), Some("dt/pump-2/state"));
+    house.until("the other is not said", |stats| stats.dropped(Drop::WillNotPermitted) == 1).await;
+    watcher.expect_nothing().await;
+}
