@@ -54,7 +54,7 @@ impl std::error::Error for Fault {}
 /// A fault and the file it is in.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileFault {
-    /// The file, as whoever loaded it named it.
+    /// The file, as whoever loaded it named it; empty of what is wrong with all of them together.
     pub file: String,
     /// What is wrong.
     pub fault: Fault,
@@ -62,7 +62,12 @@ pub struct FileFault {
 
 impl fmt::Display for FileFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.fault)
+        if !self.file.is_empty() {
+            return write!(f, "{}:{}", self.file, self.fault);
+        }
+        // A place in no file would only mislead.
+        f.write_str(&self.fault.message)?;
+        self.fault.suggestion.iter().try_for_each(|suggestion| write!(f, "; {suggestion}"))
     }
 }
 

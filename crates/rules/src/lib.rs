@@ -41,7 +41,7 @@ pub use duration::{SPAN_MICROS_MAX, shown as span_shown};
 pub use episode::{Difference, Episode, Transition, difference};
 pub use expr::{Counts, FUNCTION_NAMES};
 pub use fault::{Fault, FileFault, did_you_mean};
-pub use file::{RULES_MAX, RuleSet};
+pub use file::{ACTIONS_OF_ALL_MAX, RULES_MAX, RuleSet};
 pub use fold::{Fold, Step};
 pub use judged::Judged;
 pub use key::{By, Circumstances, Key, Subject};

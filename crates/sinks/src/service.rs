@@ -13,7 +13,7 @@ use host::Host;
 use journal::{Chains, Journal, Record};
 use model::route::Routes;
 use parking_lot::Mutex;
-use rules::ActionRule;
+use rules::{ACTIONS_OF_ALL_MAX, ActionRule};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -26,9 +26,6 @@ use crate::settings::Settings;
 use crate::sink::Sink;
 use crate::status::{Gauge, SinkStatus};
 use crate::store::{self, Step};
-
-/// Most actions: each reads every message of the journal by itself.
-const SINKS_MAX: usize = 256;
 
 /// Attempts per message when a dead letter is tried again: somebody waits for the answer.
 const ATTEMPTS_OF_RETRY: u32 = 2;
@@ -160,8 +157,8 @@ impl Sinks {
             .iter()
             .flat_map(|rule| names(rule).map(|(index, name)| (name, Arc::clone(rule), index)))
             .collect();
-        if wanted.len() > SINKS_MAX {
-            return Err(StartError::TooMany { found: wanted.len(), most: SINKS_MAX });
+        if wanted.len() > ACTIONS_OF_ALL_MAX {
+            return Err(StartError::TooMany { found: wanted.len(), most: ACTIONS_OF_ALL_MAX });
         }
         let inner = &self.inner;
         let mut running = inner.running.lock().await;

@@ -20,6 +20,9 @@ pub(crate) use shape::Shape;
 /// Most rules of all files together.
 pub const RULES_MAX: usize = 1_000;
 
+/// Most actions of all rules together: each reads every message of the journal by itself.
+pub const ACTIONS_OF_ALL_MAX: usize = 256;
+
 /// What a set of rule files says.
 #[derive(Debug, Default)]
 pub struct RuleSet {
@@ -49,6 +52,13 @@ impl RuleSet {
         if rules > RULES_MAX {
             let message = format!("there are {rules} rules; the most is {RULES_MAX}");
             loading.faults.push(Fault::new(1, 1, message).of(""));
+        }
+        let actions: usize = loading.set.actions.iter().map(|rule| rule.actions.len()).sum();
+        if actions > ACTIONS_OF_ALL_MAX {
+            let message = format!("the rules have {actions} actions; the most is {ACTIONS_OF_ALL_MAX}");
+            let way_out =
+                "every action reads the journal by itself: let one rule select for several receivers";
+            loading.faults.push(Fault::new(1, 1, message).suggesting(way_out.to_owned()).of(""));
         }
         if loading.faults.is_empty() { Ok(loading.set) } else { Err(loading.faults) }
     }

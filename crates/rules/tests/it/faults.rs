@@ -74,6 +74,31 @@ fn faults_of_several_files_are_told_together() {
     assert_eq!(told.len(), 3);
 }
 
+/// A file with so many actions: ten of a rule.
+fn acting(actions: usize) -> String {
+    let rule = |(n, actions): (usize, usize)| {
+        let actions = vec!["{publish: a/b}"; actions].join(", ");
+        format!("  - rule: r{n}\n    sql: SELECT * FROM 'dt/#'\n    actions: [{actions}]\n")
+    };
+    let tens = vec![10; actions / 10].into_iter().chain([actions % 10].into_iter().filter(|rest| *rest > 0));
+    format!("groups:\n- name: g\n  rules:\n{}", tens.enumerate().map(rule).collect::<String>())
+}
+
+#[test]
+fn more_actions_than_can_run_are_refused_with_both_numbers() {
+    let most = rules::ACTIONS_OF_ALL_MAX;
+    assert!(RuleSet::load([("many.yaml", acting(most).as_str())], &Limits::default()).is_ok());
+    assert_eq!(
+        faults(&acting(most + 1)),
+        "the rules have 257 actions; the most is 256; every action reads the journal by itself: let one rule select for several receivers"
+    );
+    // Of all files together.
+    let (first, second) = (acting(200), acting(60).replace("rule: r", "rule: s"));
+    let files = [("a.yaml", first.as_str()), ("b.yaml", second.as_str())];
+    let faults = RuleSet::load(files, &Limits::default()).map(drop).expect_err("260");
+    assert!(faults[0].to_string().starts_with("the rules have 260 actions"), "{faults:?}");
+}
+
 #[test]
 fn an_expression_is_refused_with_what_would_be_right() {
     let check = |expr: &str, expect: &str| assert_eq!(of_expr(expr), expect, "{expr}");
