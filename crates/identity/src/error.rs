@@ -55,8 +55,8 @@ pub enum ChangeError {
     /// There is no such device.
     #[error("there is no device `{0}`")]
     Unknown(DeviceName),
-    /// The name belongs to a user of Godwit's own.
-    #[error("`{0}` is the name of a user of Godwit itself")]
+    /// The name means something else: one that no user may have either.
+    #[error("`{0}` is a name of Godwit itself")]
     Reserved(DeviceName),
     /// The device was there, and was removed.
     #[error("device `{0}` was removed")]

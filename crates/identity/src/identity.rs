@@ -538,5 +538,5 @@ pub(crate) fn keep_verifier(
 }
 
 pub(crate) fn refuse_reserved(name: &DeviceName) -> Result<(), ChangeError> {
-    if name.as_str() == LOCAL_USER { Err(ChangeError::Reserved(name.clone())) } else { Ok(()) }
+    if user::RESERVED.contains(&name.as_str()) { Err(ChangeError::Reserved(name.clone())) } else { Ok(()) }
 }

@@ -20,6 +20,7 @@ mod token;
 pub use account::{NewPassword, User};
 pub use error::{LoginError, UserError};
 pub use login::{LOGIN_IDLE, LOGIN_MAX, Login, LoginSecret, NewLogin, Presence};
+pub(crate) use name::RESERVED;
 pub use name::UserName;
 pub use setup::SetupCode;
 pub use sql::SqlDenied;

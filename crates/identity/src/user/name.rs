@@ -10,8 +10,8 @@ use super::UserError;
 /// Longest name, in bytes: an address of e-mail that somebody types.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Names that mean something else.
-const RESERVED: &[&str] = &[crate::LOCAL_USER, "godwit", "anonymous"];
+/// Names that mean something else: no user has them, and no device, as which the server itself says how it is.
+pub(crate) const RESERVED: &[&str] = &[crate::LOCAL_USER, "godwit", "anonymous"];
 
 /// The name of a user: `[a-z0-9][a-z0-9._@-]{0,63}`. In lower case alone, so that nobody is taken for another whose
 /// name looks the same. Cheap to clone.

@@ -22,7 +22,7 @@ async fn a_row_comes_in_as_a_whole_or_not_at_all_and_takes_no_other_with_it() {
     let rows = vec![
         row("a", Some("hq/a"), true),
         row("there", Some("hq/b"), true),
-        row("local", Some("hq/c"), false),
+        row("godwit", Some("hq/c"), false),
         row("a", Some("hq/d"), false),
         ImportRow { memberships: (0..33).map(|n| path(&format!("g{n}"))).collect(), ..row("m", None, true) },
         row("b", None, false),
@@ -34,7 +34,7 @@ async fn a_row_comes_in_as_a_whole_or_not_at_all_and_takes_no_other_with_it() {
     let expect = [
         None,
         Some(ChangeError::Exists(name("there"))),
-        Some(ChangeError::Reserved(name("local"))),
+        Some(ChangeError::Reserved(name("godwit"))),
         Some(ChangeError::Exists(name("a"))),
         Some(ChangeError::TooManyMemberships(name("m"))),
         None,

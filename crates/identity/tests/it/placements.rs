@@ -100,7 +100,9 @@ async fn what_cannot_be_replaced_is_said_and_nothing_changes() {
     };
     assert_eq!(replace("a", "a").await, Some(ChangeError::Itself(name("a"))));
     assert_eq!(replace("ghost", "b").await, Some(ChangeError::Unknown(name("ghost"))));
-    assert_eq!(replace("a", "local").await, Some(ChangeError::Reserved(name("local"))));
+    for own in ["local", "godwit"] {
+        assert_eq!(replace("a", own).await, Some(ChangeError::Reserved(name(own))));
+    }
     assert_eq!(identity.device(&name("b")).await, Ok(None));
     assert_eq!(replace("a", "b").await, None, "a new one is added");
     assert_eq!(replace("a", "c").await, Some(ChangeError::Removed(name("a"))), "it is replaced once");
