@@ -15,7 +15,7 @@ use rules::{FileFault, Limits, RuleSet};
 use serde::Deserialize;
 
 use crate::fault::with_hint;
-use crate::watched::{LOOK, Watched};
+use crate::watched::{Watched, changed};
 
 /// The rules that are switched on in every server.
 pub(crate) const SHIPPED: &str = include_str!("rulebook/shipped.yaml");
@@ -87,23 +87,17 @@ impl Rulebook {
         self.watched.problem()
     }
 
-    /// Waits for a change of the files that leads to other rules.
-    pub(crate) async fn changed(&self) -> RuleSet {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            if let Some(rules) = self.look() {
-                return rules;
-            }
-        }
+    /// Waits for a change of the files that leads to other rules. To be waited for to its end.
+    pub(crate) async fn changed(self: &Arc<Self>) -> RuleSet {
+        changed(self, Self::look).await
     }
 
     fn look(&self) -> Option<RuleSet> {
         let files = self.files();
-        if self.watched.is_seen(|seen| *seen == files) {
+        if self.watched.is_judged(|judged| *judged == files) {
             return None;
         }
-        let read = files.as_ref().map_err(Clone::clone).and_then(|files| self.load(files));
-        self.watched.see(files, read)
+        self.watched.see(files, |files| self.load(files.as_ref().map_err(Clone::clone)?))
     }
 
     fn files(&self) -> Result<Files, String> {
@@ -195,17 +189,36 @@ mod tests {
     fn what_is_wrong_is_refused_at_the_start_and_leaves_the_rules_in_force_later() {
         let dir = tempfile::tempdir().expect("a directory");
         let book = book(dir.path(), false);
+        // A change counts when two looks find it.
+        let looks = || book.look().or_else(|| book.look());
         book.open().expect("no files");
-        assert!(book.look().is_none(), "nothing changed");
+        assert!(looks().is_none(), "nothing changed");
         write(dir.path(), "mine.yaml", MINE);
-        assert_eq!(names(&book.look().expect("a file more")), ["Away"]);
+        assert_eq!(names(&looks().expect("a file more")), ["Away"]);
         write(dir.path(), "mine.yaml", &MINE.replace("absent_for", "absentfor"));
-        assert!(book.look().is_none());
+        assert!(looks().is_none());
         assert!(book.problem().expect("said").contains("mine.yaml"), "{:?}", book.problem());
         assert!(book.open().is_err());
         write(dir.path(), "mine.yaml", MINE);
-        assert!(book.look().is_some());
+        assert!(looks().is_some());
         assert_eq!(book.problem(), None);
+    }
+
+    #[test]
+    fn a_file_that_is_gone_for_a_moment_takes_no_rule_out_of_force() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, aside) = (dir.path().join("mine.yaml"), dir.path().join("mine.yaml~"));
+        write(dir.path(), "mine.yaml", MINE);
+        let book = book(dir.path(), false);
+        book.open().expect("right");
+        // As editors do: the file is put aside, and the new one written.
+        std::fs::rename(&file, &aside).expect("put aside");
+        assert!(book.look().is_none());
+        std::fs::rename(&aside, &file).expect("back");
+        assert!(book.look().is_none() && book.look().is_none());
+        std::fs::remove_file(&file).expect("removed");
+        assert!(book.look().is_none());
+        assert_eq!(names(&book.look().expect("gone for good")), [""; 0]);
     }
 
     #[test]
