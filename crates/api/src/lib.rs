@@ -167,7 +167,7 @@ pub struct Parts {
     pub series: series::Series,
     /// Rules at work.
     pub rules: ::alerts::Evaluation,
-    /// What is wrong with the rule files as they are now.
+    /// Why not all is in force as the rule files say now; `None`: it is.
     pub rules_problem: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// What is wrong with alerts.yaml as it is now; `None`: nothing.
     pub alerts_problem: Box<dyn Fn() -> Option<String> + Send + Sync>,

@@ -17,7 +17,8 @@ use crate::problem::Problem;
 pub struct Rules {
     /// Those that raise alerts, in the order of files and text.
     pub rules: Vec<Rule>,
-    /// What is wrong with the rule files as they are now; absent when nothing is. The rules in force are older then.
+    /// What is wrong with the rule files as they are now, and the rules in force are older then, or why actions are not at work; absent when
+    /// nothing is.
     pub problem: Option<String>,
     /// Records that wait to be judged.
     pub backlog: usize,

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use host::Disk;
+use parking_lot::Mutex;
 use rules::{FileFault, Limits, RuleSet};
 use serde::Deserialize;
 
@@ -53,6 +54,8 @@ pub(crate) struct Rulebook {
     disk: Arc<dyn Disk>,
     limits: Limits,
     watched: Watched<Result<Files, String>>,
+    /// Why actions of rules that are in force are not at work.
+    idle: Mutex<Option<String>>,
 }
 
 impl Rulebook {
@@ -64,6 +67,7 @@ impl Rulebook {
             disk,
             limits: Limits::default(),
             watched: Watched::new("the rule files are"),
+            idle: Mutex::default(),
         }
     }
 
@@ -82,9 +86,16 @@ impl Rulebook {
         })
     }
 
-    /// What is wrong with the files as they are now, if the rules in force are older for it.
+    /// Why not all is in force and at work as the files say now: they are wrong, or what acts could not begin.
     pub(crate) fn problem(&self) -> Option<String> {
-        self.watched.problem()
+        let problems = [self.watched.problem(), self.idle.lock().clone()];
+        let problems: Vec<String> = problems.into_iter().flatten().collect();
+        (!problems.is_empty()).then(|| problems.join("\n"))
+    }
+
+    /// Takes note of why actions are not at work; `None` when they are.
+    fn note_idle(&self, why: Option<String>) {
+        *self.idle.lock() = why;
     }
 
     /// Waits for a change of the files that leads to other rules. To be waited for to its end.

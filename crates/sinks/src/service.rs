@@ -151,7 +151,8 @@ impl Sinks {
     /// they stood; those that are gone forget their place.
     ///
     /// # Errors
-    /// [`StartError::TooMany`] before anything changed; others leave some actions stopped, and the next call mends it.
+    /// [`StartError::TooMany`] before anything changed; others leave some actions stopped, and a call with the same rules mends it: it begins
+    /// those that do not run, where they stood.
     pub async fn replace(&self, rules: Vec<Arc<ActionRule>>) -> Result<(), StartError> {
         let wanted: Vec<(String, Arc<ActionRule>, usize)> = rules
             .iter()
@@ -160,8 +161,26 @@ impl Sinks {
         if wanted.len() > ACTIONS_OF_ALL_MAX {
             return Err(StartError::TooMany { found: wanted.len(), most: ACTIONS_OF_ALL_MAX });
         }
+        let mut running = self.inner.running.lock().await;
+        let done = self.change(&mut running, &wanted).await;
+        // Also after a failure: what runs is what is shown.
+        *self.inner.shown.lock() = wanted
+            .into_iter()
+            .filter_map(|(name, rule, index)| {
+                let gauge = Arc::clone(&running.get(&name)?.gauge);
+                Some(Shown { name, rule, index, gauge })
+            })
+            .collect();
+        done
+    }
+
+    /// Ends what is not wanted, and begins what does not run.
+    async fn change(
+        &self,
+        running: &mut BTreeMap<String, Running>,
+        wanted: &[(String, Arc<ActionRule>, usize)],
+    ) -> Result<(), StartError> {
         let inner = &self.inner;
-        let mut running = inner.running.lock().await;
         let is_wanted = |name: &str, old: &Running| {
             wanted.iter().any(|(wanted, rule, _)| wanted == name && rule.version == old.rule.version)
         };
@@ -173,19 +192,12 @@ impl Sinks {
         let gone: Vec<Running> = gone.iter().filter_map(|name| running.remove(name)).collect();
         stop_all(gone).await;
         store::keep_only(&inner.catalog, wanted.iter().map(|(name, ..)| name.clone()).collect()).await?;
-        for (name, rule, index) in &wanted {
+        for (name, rule, index) in wanted {
             if !running.contains_key(name) {
                 let begun = self.begin(name.clone(), Arc::clone(rule), *index).await?;
                 running.insert(name.clone(), begun);
             }
         }
-        *inner.shown.lock() = wanted
-            .into_iter()
-            .filter_map(|(name, rule, index)| {
-                let gauge = Arc::clone(&running.get(&name)?.gauge);
-                Some(Shown { name, rule, index, gauge })
-            })
-            .collect();
         Ok(())
     }
 

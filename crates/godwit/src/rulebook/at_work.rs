@@ -1,8 +1,11 @@
 //! Rules at work in a server: those that raise alerts, those that act, and the watch over their files.
 //!
-//! Not here: any of the three. The law: both kinds come into force together, from one reading of the files.
+//! Not here: any of the three. The laws: both kinds come into force together, from one reading of the files; what could not begin is said,
+//! and tried again until it does.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use host::Host;
@@ -11,6 +14,9 @@ use tokio::task::JoinHandle;
 
 use super::Rulebook;
 use crate::own_health::OwnHealth;
+
+/// When it is tried again to put actions to work that could not begin.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// What is at work. [`Self::close`] ends it.
 pub(crate) struct RulesAtWork {
@@ -69,17 +75,33 @@ impl RulesAtWork {
 
 /// Puts rules in force whenever their files change; until aborted.
 async fn watch(book: Arc<Rulebook>, evaluation: alerts::Evaluation, sinks: sinks::Sinks) {
+    let mut other = book.changed().await;
     loop {
-        let (raising, acting) = divided(book.changed().await);
+        let (raising, acting) = divided(other);
         tracing::info!(alerts = raising.len(), actions = acting.len(), "other rules are in force");
         evaluation.replace(raising).await;
-        if let Err(error) = sinks.replace(acting).await {
-            tracing::error!(
-                error = model::in_one_line(&error),
-                "the actions of rules from before stay in force"
-            );
+        other = put_to_work(&book, &sinks, &acting).await;
+    }
+}
+
+/// Lets the actions of rules do what the rules in force say, as often as it takes. Gives the rules that come next.
+async fn put_to_work(
+    book: &Arc<Rulebook>,
+    sinks: &sinks::Sinks,
+    acting: &[Arc<rules::ActionRule>],
+) -> RuleSet {
+    let mut changed = pin!(book.changed());
+    while let Err(error) = sinks.replace(acting.to_vec()).await {
+        let error = model::in_one_line(&error);
+        tracing::error!(error, "actions of the rules in force are not at work; it is tried again");
+        book.note_idle(Some(format!("actions are not at work, and it is tried again: {error}")));
+        tokio::select! {
+            other = &mut changed => return other,
+            () = tokio::time::sleep(AGAIN) => {}
         }
     }
+    book.note_idle(None);
+    changed.await
 }
 
 fn divided(rules: RuleSet) -> (Vec<Arc<rules::Rule>>, Vec<Arc<rules::ActionRule>>) {

@@ -1,6 +1,7 @@
 //! Rules in a running server: from a file and a recording to episodes, whatever happens on the way.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::raw::Raw;
@@ -138,7 +139,9 @@ fn a_rule_file_that_changes_counts_at_once_and_one_that_is_wrong_changes_nothing
     assert_eq!(server.rows(open), [["firing", "false"]]);
 
     write(&home, &HOT.replace("temperature > 30", "temperatur >"));
-    until("what is wrong is said", || server.ok(&["rule", "list"]).contains("The files are not right now"));
+    until("what is wrong is said", || {
+        server.ok(&["rule", "list"]).contains("Not all is in force as the files say now")
+    });
     assert_eq!(server.rows(open), [["firing", "false"]], "the rules from before stay in force");
 
     write(&home, &HOT.replace("> 30", "> 40"));
@@ -152,6 +155,41 @@ fn a_rule_file_that_changes_counts_at_once_and_one_that_is_wrong_changes_nothing
     let refused = server.run(&["rule", "show", "Cold"]);
     assert!(!refused.status.success());
     assert!(String::from_utf8_lossy(&refused.stderr).contains("there is no rule `Cold`"));
+}
+
+/// A rule that acts on what the device says.
+const ACTS: &str = "
+groups:
+- name: g
+  rules:
+  - rule: hot
+    sql: SELECT temperature FROM 'dt/+/climate'
+    actions: [{publish: ops/hot}]
+";
+
+/// Runs a statement in the server's catalog, behind its back.
+fn database(home: &Home, sql: &str) {
+    let run = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], timeout=30); c.execute(sys.argv[2]); c.commit()";
+    let done =
+        Command::new("python3").args(["-c", run]).arg(home.data().join("catalog.db")).arg(sql).status();
+    assert!(done.expect("python3 is there").success());
+}
+
+#[test]
+fn actions_that_could_not_begin_are_said_and_tried_again_until_they_do() {
+    let home = home();
+    let server = home.start();
+    database(
+        &home,
+        "CREATE TRIGGER no_room BEFORE INSERT ON sink_positions BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    );
+    write(&home, ACTS);
+    let listed = || server.ok(&["rule", "list"]);
+    until("it is said", || listed().contains("actions are not at work, and it is tried again: cannot write"));
+    database(&home, "DROP TRIGGER no_room");
+    until("it is at work", || !listed().contains("Not all is in force"));
+    server.ok(&["send", "dt/a/climate", r#"{"temperature":35}"#]);
+    until("it acts", || server.value("SELECT count(*) FROM messages WHERE topic = 'ops/hot'") == "1");
 }
 
 #[test]

@@ -106,6 +106,12 @@ impl House {
         Self::start(rules, self.settings, journal_settings(), clock, dir, self.machine).await
     }
 
+    /// Runs a statement in the catalog.
+    pub(crate) async fn sql(&self, sql: &'static str) {
+        let done = self.catalog.write(move |transaction| Ok(transaction.execute(sql, catalog::params![])?));
+        done.await.expect("written");
+    }
+
     pub(crate) async fn close(self) {
         self.sinks.close().await;
         self.journal.close().await;

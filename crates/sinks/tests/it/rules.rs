@@ -56,6 +56,29 @@ async fn a_rule_that_did_not_change_is_not_disturbed_and_a_new_one_begins_with_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_the_catalog_did_not_take_is_made_by_the_next_call_with_nothing_lost() {
+    let receiver = Receiver::start(OK).await;
+    let rules = to("stays", &receiver.url("/")) + &to("changes", &receiver.url("/old"));
+    let house = House::open(&rules).await;
+    let other = to("stays", &receiver.url("/"))
+        + &to("changes", &receiver.url("/new"))
+        + &to("new", &receiver.url("/3"));
+    let refusing =
+        "CREATE TRIGGER full BEFORE INSERT ON sink_positions BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    house.sql(refusing).await;
+    let failed = house.sinks.replace(load(&other).actions).await.expect_err("not taken");
+    assert!(matches!(failed, sinks::StartError::Write(_)), "{failed:?}");
+    let shown = |house: &House| house.sinks.status().into_iter().map(|sink| sink.target).collect::<Vec<_>>();
+    assert_eq!(shown(&house), [receiver.url("/"), receiver.url("/new")], "what runs, and no other");
+    house.sql("DROP TRIGGER full").await;
+    house.sinks.replace(load(&other).actions).await.expect("taken");
+    assert_eq!(shown(&house), ["/", "/new", "/3"].map(|path| receiver.url(path)));
+    send(&house, 0..1).await;
+    assert_eq!(receiver.taken(3).await, ["0", "0", "0"]);
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_an_end_in_good_order_nothing_is_sent_twice() {
     let receiver = Receiver::start(OK).await;
     let rules = to("r", &receiver.url("/"));

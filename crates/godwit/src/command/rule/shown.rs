@@ -56,7 +56,7 @@ pub(super) async fn list(args: &List) -> anyhow::Result<()> {
         );
     }
     if let Some(problem) = &found.problem {
-        let _ = writeln!(text, "The files are not right now; these rules are from before:\n{problem}");
+        let _ = writeln!(text, "Not all is in force as the files say now:\n{problem}");
     }
     if found.backlog > 0 {
         let _ = writeln!(text, "{} records wait to be judged", found.backlog);
