@@ -63,6 +63,8 @@ pub struct ActionTrouble {
 pub struct ActionLetters {
     /// At most as many as were asked for.
     pub letters: Vec<ActionLetter>,
+    /// `after` of the next page; absent on the last.
+    pub next: Option<String>,
 }
 
 /// A range of messages that an action gave up.
@@ -144,12 +146,22 @@ pub(crate) async fn letters(
     Query(page): Query<Page>,
 ) -> Result<Json<ActionLetters>, Problem> {
     let sinks = parts.sinks.clone();
-    let limit = u32::try_from(page.limit()).unwrap_or(u32::MAX);
-    let read = tokio::task::spawn_blocking(move || sinks.dead_letters(limit)).await;
+    let before = page.after.as_deref().map(|after| {
+        let wrong =
+            || format!("`after` is the number of a dead letter, `next` of the page before, not `{after}`");
+        after.parse::<i64>().map_err(|_| Problem::new(Kind::Invalid, "sinks.after", wrong()))
+    });
+    let (before, limit) = (before.transpose()?, page.limit());
+    // One more than is shown says whether there are more.
+    let most = u32::try_from(limit + 1).unwrap_or(u32::MAX);
+    let read = tokio::task::spawn_blocking(move || sinks.dead_letters(before, most)).await;
     let read = read.map_err(|error| Problem::new(Kind::Broken, "sinks.read", error.to_string()))?;
-    let letters =
+    let mut letters =
         read.map_err(|error| Problem::new(error.kind(), "sinks.read", error.to_string()).hint(error.hint()))?;
-    Ok(Json(ActionLetters { letters: letters.into_iter().map(ActionLetter::from).collect() }))
+    let has_more = letters.len() > limit;
+    letters.truncate(limit);
+    let next = letters.last().filter(|_| has_more).map(|last| last.id.to_string());
+    Ok(Json(ActionLetters { letters: letters.into_iter().map(ActionLetter::from).collect(), next }))
 }
 
 /// Tries the messages of one again.

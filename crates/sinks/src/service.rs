@@ -250,12 +250,16 @@ impl Sinks {
         shown.into_iter().map(status).collect()
     }
 
-    /// What was given up, newest first. Blocks for a read of the catalog.
+    /// What was given up, newest first: the letters whose number is below `before`, or the newest. Blocks for a read of the catalog.
     ///
     /// # Errors
     /// When the catalog cannot be read.
-    pub fn dead_letters(&self, limit: u32) -> Result<Vec<DeadLetter>, catalog::ReadError> {
-        store::newest(&self.inner.catalog, limit)
+    pub fn dead_letters(
+        &self,
+        before: Option<i64>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, catalog::ReadError> {
+        store::newest(&self.inner.catalog, before.unwrap_or(i64::MAX), limit)
     }
 
     /// Takes a dead letter off the list without trying it; whether it was there.

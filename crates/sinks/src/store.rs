@@ -158,10 +158,10 @@ pub(crate) fn one(catalog: &Catalog, id: i64) -> Result<Option<DeadLetter>, Read
     catalog.read(|connection| Ok(connection.query_one(&sql, params![id], read)?))
 }
 
-/// The newest dead letters.
-pub(crate) fn newest(catalog: &Catalog, limit: u32) -> Result<Vec<DeadLetter>, ReadError> {
-    let sql = format!("{COLUMNS} ORDER BY id DESC LIMIT $1");
-    catalog.read(|connection| Ok(connection.query(&sql, params![limit], read)?))
+/// The newest dead letters, of those whose number is below `before`.
+pub(crate) fn newest(catalog: &Catalog, before: i64, limit: u32) -> Result<Vec<DeadLetter>, ReadError> {
+    let sql = format!("{COLUMNS} WHERE id < $1 ORDER BY id DESC LIMIT $2");
+    catalog.read(|connection| Ok(connection.query(&sql, params![before, limit], read)?))
 }
 
 /// Takes a letter off the list; whether it was there.

@@ -87,8 +87,14 @@ async fn list(args: List) -> anyhow::Result<()> {
 }
 
 async fn letters(args: List) -> anyhow::Result<()> {
-    let path = "/api/v1/actions/dead-letters?limit=1000";
-    let found: api::ActionLetters = args.server.find()?.json(Method::GET, path, None).await?;
+    let server = args.server.find()?;
+    let mut found = api::ActionLetters { letters: Vec::new(), next: Some(i64::MAX.to_string()) };
+    while let Some(after) = found.next {
+        let path = format!("/api/v1/actions/dead-letters?limit=1000&after={after}");
+        let page: api::ActionLetters = server.json(Method::GET, &path, None).await?;
+        found.letters.extend(page.letters);
+        found.next = page.next;
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         writeln!(out, "{}", serde_json::to_string(&found)?)?;

@@ -193,6 +193,23 @@ fn actions_that_could_not_begin_are_said_and_tried_again_until_they_do() {
 }
 
 #[test]
+fn every_dead_letter_of_actions_is_listed_however_many_there_are() {
+    let home = home();
+    let server = home.start();
+    database(
+        &home,
+        "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 2100)
+         INSERT INTO sink_letters (id, sink, target, seq_from, seq_to, messages, reason, detail, at)
+         SELECT id, 'r/webhook-1', 'x', id, id, 1, 'held', 'nobody there', 0 FROM n",
+    );
+    let listed = server.ok(&["action", "letters"]);
+    assert_eq!(listed.matches("held: nobody there").count(), 2_100);
+    assert!(listed.lines().last().expect("a line").trim_start().starts_with("1 "), "the oldest is the last");
+    let wrong = server.get("/api/v1/actions/dead-letters?after=x");
+    assert!(wrong.contains("`next` of the page before"), "{wrong}");
+}
+
+#[test]
 fn a_wrong_rule_file_is_refused_at_the_start_with_its_place() {
     let home = home();
     write(&home, &HOT.replace("expr: temperature", "expr: avgg(temperature)"));

@@ -180,7 +180,7 @@ impl House {
     }
 
     pub(crate) fn letters(&self) -> Vec<DeadLetter> {
-        self.sinks.dead_letters(100).expect("readable")
+        self.sinks.dead_letters(None, 100).expect("readable")
     }
 }
 

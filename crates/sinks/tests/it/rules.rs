@@ -79,6 +79,28 @@ async fn a_change_that_the_catalog_did_not_take_is_made_by_the_next_call_with_no
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_dead_letter_is_in_one_page() {
+    let receiver = Receiver::start(OK).await;
+    let house = House::open(&to("r", &receiver.url("/"))).await;
+    house
+        .sql(
+            "WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM n WHERE id < 25)
+             INSERT INTO sink_letters (id, sink, target, seq_from, seq_to, messages, reason, detail, at)
+             SELECT id * 2, 'r/webhook-1', 'x', id, id, 1, 'held', '', 0 FROM n",
+        )
+        .await;
+    let (mut seen, mut before) = (Vec::new(), None);
+    loop {
+        let page = house.sinks.dead_letters(before, 10).expect("readable");
+        let Some(last) = page.last() else { break };
+        before = Some(last.id);
+        seen.extend(page.into_iter().map(|letter| letter.id));
+    }
+    assert_eq!(seen, (1..=25).rev().map(|n| n * 2).collect::<Vec<i64>>());
+    house.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_an_end_in_good_order_nothing_is_sent_twice() {
     let receiver = Receiver::start(OK).await;
     let rules = to("r", &receiver.url("/"));
