@@ -256,16 +256,19 @@ impl Alerts {
             .await
     }
 
-    /// The silences in force or to come, by their ends; with those that are over when `all`.
+    /// The silences in force or to come, by their ends; with those that are over when `all`. At most [`PAGE_MAX`], those that end last;
+    /// with a `sight` of those that lie wholly within it.
     ///
     /// # Errors
     /// What the catalog says.
-    pub async fn silences(&self, all: bool) -> Result<Vec<Silence>, ReadError> {
+    pub async fn silences(&self, all: bool, sight: Option<Sight>) -> Result<Vec<Silence>, ReadError> {
         let host = self.host().clone();
         let since = if all { Timestamp::from_micros(i64::MIN) } else { host.clock.now() };
         self.catalog()
             .read_async::<_, ReadError>(move |connection| {
-                Ok(silences::ending_after(connection, &host, since, PAGE_MAX)?)
+                let is_seen =
+                    |silence: &Silence| sight.as_ref().is_none_or(|sight| sight.sees_silence(silence));
+                Ok(silences::ending_after_of(connection, &host, since, PAGE_MAX, is_seen)?)
             })
             .await
     }

@@ -45,16 +45,44 @@ fn silence(host: &Host, row: &Row<'_>) -> Result<Option<Silence>, SqlError> {
     }))
 }
 
-/// Those that end after `since`, by their ends.
+/// Those that end after `since`, by their ends; the last of them, when there are more than `limit`.
 pub(crate) fn ending_after(
     connection: &Connection<'_>,
     host: &Host,
     since: Timestamp,
     limit: usize,
 ) -> Result<Vec<Silence>, SqlError> {
-    let sql = format!("SELECT {COLUMNS} WHERE ends_at > $1 ORDER BY ends_at, id LIMIT $2");
-    let found = connection.query(&sql, params![since, limit], |row| silence(host, row))?;
-    Ok(found.into_iter().flatten().collect())
+    ending_after_of(connection, host, since, limit, |_| true)
+}
+
+/// The same of those that are meant: the limit is of these.
+pub(crate) fn ending_after_of(
+    connection: &Connection<'_>,
+    host: &Host,
+    since: Timestamp,
+    limit: usize,
+    is_meant: impl Fn(&Silence) -> bool,
+) -> Result<Vec<Silence>, SqlError> {
+    let sql = format!(
+        "SELECT {COLUMNS} WHERE ends_at > $1 AND (ends_at < $2 OR (ends_at = $2 AND id < $3))
+         ORDER BY ends_at DESC, id DESC LIMIT $4"
+    );
+    let (mut found, mut before) = (Vec::new(), (Timestamp::from_micros(i64::MAX), String::new()));
+    loop {
+        let rows = connection.query(&sql, params![since, before.0, before.1, limit], |row| {
+            Ok((row.get(4)?, row.get(0)?, silence(host, row)?))
+        })?;
+        let is_last = rows.len() < limit;
+        if let Some((ends_at, id, _)) = rows.last() {
+            before = (*ends_at, String::clone(id));
+        }
+        found.extend(rows.into_iter().filter_map(|(_, _, silence)| silence.filter(&is_meant)));
+        if is_last || found.len() >= limit {
+            found.truncate(limit);
+            found.reverse();
+            return Ok(found);
+        }
+    }
 }
 
 pub(crate) fn one(connection: &Connection<'_>, host: &Host, id: &str) -> Result<Option<Silence>, SqlError> {
@@ -89,4 +117,51 @@ pub(crate) fn insert(tx: &Transaction<'_>, host: &Host, silence: &Silence) -> Re
 pub(crate) fn expire(tx: &Transaction<'_>, id: &str, now: Timestamp) -> Result<bool, SqlError> {
     let sql = "UPDATE alert_silences SET ends_at = $2 WHERE id = $1 AND ends_at > $2";
     Ok(tx.execute(sql, params![id, now])? > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use catalog::{Catalog, ReadError, WriteError};
+    use host::sim::Machine;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_limit_is_of_the_silences_that_are_meant_and_those_that_end_last_are_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let host = Host { disk: std::sync::Arc::new(host::SystemDisk), ..Machine::new(1).host() };
+        let file = dir.path().join("catalog.db");
+        let catalog = Catalog::open(&file, crate::MIGRATIONS, &host).expect("a catalog");
+        let at = Timestamp::from_micros;
+        let silence = move |n: i64| Silence {
+            id: format!("{n:04}"),
+            matchers: Vec::new(),
+            groups: vec![if n % 10 == 0 { "own" } else { "other" }.to_owned()],
+            author: "gina".to_owned(),
+            reason: "work".to_owned(),
+            created_at: at(0),
+            starts_at: at(0),
+            // Several end together.
+            ends_at: at(n / 5),
+        };
+        let with = host.clone();
+        let made = catalog.write(move |tx| {
+            (0..100).try_for_each(|n| insert(tx, &with, &silence(n)))?;
+            Ok::<_, WriteError>(())
+        });
+        made.await.expect("made");
+        let found = |since: i64, limit: usize, group: &'static str| {
+            let of = move |silence: &Silence| group.is_empty() || silence.groups == [group];
+            let found = catalog.read::<_, ReadError>(|connection| {
+                Ok(ending_after_of(connection, &host, at(since), limit, of)?)
+            });
+            found.expect("read").into_iter().map(|silence| silence.id).collect::<Vec<_>>()
+        };
+        assert_eq!(found(-1, 4, "own"), ["0060", "0070", "0080", "0090"]);
+        assert_eq!(found(15, 4, "own"), ["0080", "0090"]);
+        assert_eq!(found(-1, 100, "own").len(), 10);
+        assert_eq!(found(-1, 3, ""), ["0097", "0098", "0099"]);
+        let all: Vec<String> = (0..100).map(|n| format!("{n:04}")).collect();
+        assert_eq!(found(-1, 1_000, ""), all);
+    }
 }

@@ -394,8 +394,8 @@ async fn silences_and_acknowledgements_are_judged_audited_and_explained() {
         model::Kind::Conflict
     );
     assert_eq!(running.alerts.expire(&by, "other").await.expect_err("none").kind(), model::Kind::NotFound);
-    assert!(running.alerts.silences(false).await.expect("read").is_empty());
-    assert_eq!(running.alerts.silences(true).await.expect("read").len(), 1);
+    assert!(running.alerts.silences(false, None).await.expect("read").is_empty());
+    assert_eq!(running.alerts.silences(true, None).await.expect("read").len(), 1);
     let actions = house.catalog.read::<_, ReadError>(|connection| {
         Ok(connection
             .query("SELECT action FROM audit ORDER BY number", params![], |row| row.get::<String>(0))?)
