@@ -3,7 +3,7 @@
 //! Not here: the proof (`auth`), the least role of each route (`routes`). The law: a refusal says what would be
 //! needed, and what the caller has.
 
-use identity::{Actor, Area, Reach, Rights, Role, Scope, Verb};
+use identity::{Actor, Area, Identity, Reach, Rights, Role, Scope, Verb};
 use model::{DeviceName, Kind};
 
 use crate::problem::Problem;
@@ -75,6 +75,11 @@ impl Caller {
         })
     }
 
+    /// Whether he holds the role where the device is now; everywhere, when it is nowhere or there is none.
+    pub(crate) fn holds_at(&self, identity: &Identity, role: Role, device: Option<&DeviceName>) -> bool {
+        self.rights.holds(role, &home(identity, device))
+    }
+
     /// Whether he holds the role in groups alone.
     pub(crate) fn is_bound(&self, role: Role) -> bool {
         !self.rights.holds(role, "")
@@ -105,6 +110,12 @@ impl Caller {
         Problem::new(Kind::Forbidden, "api.role", detail)
             .hint(Some("an admin gives roles with `godwit user role NAME ROLE`"))
     }
+}
+
+/// The group where a device is now; empty for nowhere, and for none.
+pub(crate) fn home(identity: &Identity, device: Option<&DeviceName>) -> String {
+    let home = device.and_then(|device| identity.home(device));
+    home.map(|home| home.to_string()).unwrap_or_default()
 }
 
 fn place(group: &str) -> String {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::body::{self, Body};
-use crate::caller::Caller;
+use crate::caller::{Caller, home};
 use crate::devices::one::reached;
 use crate::problem::Problem;
 
@@ -148,10 +148,6 @@ async fn may_look(parts: &Parts, caller: &Caller, device: &DeviceName) -> Result
     Ok(())
 }
 
-/// How many pages of the register are read for one page of those that a caller may see: one whose role is bound to a small group
-/// may get a short page, and asks on.
-const READS_MAX: usize = 4;
-
 /// A page of those that the caller may see: whose role is bound to groups, those of the devices there.
 async fn page(
     parts: &Parts,
@@ -165,36 +161,29 @@ async fn page(
     };
     let status = wanted.status.as_deref().map(status).transpose()?;
     let limit = wanted.limit.clamp(1, identity::PAGE_CERTIFICATES_MAX);
-    let read = if caller.is_bound(Role::Viewer) { identity::PAGE_CERTIFICATES_MAX } else { limit };
-    let mut certificates = Vec::new();
-    for _ in 0..READS_MAX {
+    let read = if caller.is_bound(Role::Viewer) { identity::PAGE_CERTIFICATES_MAX } else { limit + 1 };
+    let read = read.min(identity::PAGE_CERTIFICATES_MAX);
+    // One more than is shown says whether there are more. What he may not look at is not named by `next` either.
+    let mut seen: Vec<Certificate> = Vec::new();
+    while seen.len() <= limit {
         let device = device.clone();
         let filter = CertificateFilter { device, status, after, limit: read, ..CertificateFilter::default() };
         let found = parts.identity.certificates(filter).await.map_err(unread!())?;
         let is_last = found.len() < read;
-        for certificate in found {
-            after = Some(certificate.id);
-            if caller.rights().holds(Role::Viewer, &home(parts, &certificate)) {
-                certificates.push(Shown::from(certificate));
-            }
-            if certificates.len() == limit {
-                break;
-            }
-        }
-        if certificates.len() == limit {
+        after = found.last().map(|certificate| certificate.id);
+        let may_look = |certificate: &Certificate| {
+            let device = certificate.device.as_ref();
+            caller.holds_at(&parts.identity, Role::Viewer, device)
+        };
+        seen.extend(found.into_iter().filter(may_look));
+        if is_last {
             break;
         }
-        if is_last {
-            return Ok(Json(Page { certificates, next: None }));
-        }
     }
-    Ok(Json(Page { certificates, next: after.map(|id| id.to_string()) }))
-}
-
-/// Where the device of a certificate is; empty for nowhere, and for a certificate of no device.
-fn home(parts: &Parts, certificate: &Certificate) -> String {
-    let home = certificate.device.as_ref().and_then(|device| parts.identity.home(device));
-    home.as_deref().unwrap_or_default().to_owned()
+    let has_more = seen.len() > limit;
+    seen.truncate(limit);
+    let next = seen.last().filter(|_| has_more).map(|last| last.id.to_string());
+    Ok(Json(Page { certificates: seen.into_iter().map(Shown::from).collect(), next }))
 }
 
 /// One certificate.
@@ -211,7 +200,7 @@ pub(crate) async fn show(
 async fn seen(parts: &Parts, caller: &Caller, id: CertificateId) -> Result<(Certificate, String), Problem> {
     let found = parts.identity.certificate(&id).await.map_err(unread!())?;
     let found = found.map(|certificate| {
-        let home = home(parts, &certificate);
+        let home = home(&parts.identity, certificate.device.as_ref());
         (certificate, home)
     });
     let found = found.filter(|(_, home)| caller.rights().holds(Role::Viewer, home));

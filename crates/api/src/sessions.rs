@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::Parts;
 use crate::audit::{note, notice_payloads};
-use crate::caller::Caller;
+use crate::caller::{Caller, home};
 use crate::problem::Problem;
 
 /// Most entries of a page.
@@ -232,13 +232,7 @@ pub(crate) async fn show(
 /// Whether the caller looks at this one: everywhere at all, in groups at those of the devices there.
 fn may_look(parts: &Parts, caller: &Caller, session: &Session) -> bool {
     let device = session.device.as_ref().and_then(|device| DeviceName::parse(device.clone()).ok());
-    holds(parts, caller, Role::Viewer, device.as_ref())
-}
-
-/// Whether the caller holds the role where the device is; everywhere, when it is none.
-fn holds(parts: &Parts, caller: &Caller, role: Role, device: Option<&DeviceName>) -> bool {
-    let home = device.and_then(|device| parts.identity.home(device));
-    caller.rights().holds(role, home.as_deref().unwrap_or_default())
+    caller.holds_at(&parts.identity, Role::Viewer, device.as_ref())
 }
 
 /// Ends the connections of a client id; its sessions stay. Whoever holds the role in groups ends those of the devices there.
@@ -253,15 +247,15 @@ pub(crate) async fn kick(
     if seen.is_empty() {
         return Err(unknown(&client_id));
     }
-    if (parts.operators.kick)(&client_id, &|device| holds(&parts, &caller, Role::Operator, device)) {
+    let may_end = |device: Option<&DeviceName>| caller.holds_at(&parts.identity, Role::Operator, device);
+    if (parts.operators.kick)(&client_id, &may_end) {
         tracing::info!(client_id, by = by.name(), "an operator ended a connection");
         note(&parts, &by, "session.kick", format!("session:{client_id}"), None).await;
         return Ok(StatusCode::NO_CONTENT);
     }
     for session in &seen {
         let device = session.device.as_ref().and_then(|device| DeviceName::parse(device.clone()).ok());
-        let home = device.and_then(|device| parts.identity.home(&device));
-        caller.require(Role::Operator, home.as_deref().unwrap_or_default())?;
+        caller.require(Role::Operator, &home(&parts.identity, device.as_ref()))?;
     }
     let said = format!("`{client_id}` is not connected");
     Err(Problem::new(Kind::Conflict, "broker.not_connected", said))

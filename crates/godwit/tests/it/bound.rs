@@ -127,6 +127,10 @@ fn a_bound_role_reads_certificates_and_sessions_of_its_devices_alone() {
     let listed = curl(&server, "GET", "/api/v1/certificates", &[&gina], None);
     assert_eq!(texts(&listed.body["certificates"], "id"), [id("own")], "{}", listed.body);
     assert!(listed.body["next"].is_null(), "{}", listed.body);
+    // Also where the page is full: what he may not look at is not named by `next`.
+    let listed = curl(&server, "GET", "/api/v1/certificates?limit=1", &[&gina], None);
+    assert_eq!(texts(&listed.body["certificates"], "id"), [id("own")]);
+    assert!(listed.body["next"].is_null(), "{}", listed.body);
     let listed = curl(&server, "GET", "/api/v1/certificates?device=own", &[&gina], None);
     assert_eq!(texts(&listed.body["certificates"], "id"), [id("own")]);
 
