@@ -20,6 +20,7 @@ use crate::Parts;
 use crate::caller::Caller;
 use crate::client::Client;
 use crate::cookie::CSRF_HEADER;
+use crate::deeds::Deeds;
 use crate::problem::Problem;
 use crate::routes::{Access, Place, Row};
 
@@ -61,12 +62,18 @@ pub(crate) async fn judged(row: Row, mut request: Request, next: Next) -> Respon
 }
 
 /// Runs a handler. One that changes something runs in a task of its own: a client that hangs up would end it where it waits,
-/// between the deed and what belongs to it, such as its entry in the audit log.
+/// between the deed and what belongs to it, such as its entry in the audit log. A stop waits for it.
 async fn to_its_end(row: &Row, next: Next, request: Request) -> Response {
     if row.verb() == Verb::Read {
         return next.run(request).await;
     }
-    match tokio::spawn(next.run(request)).await {
+    let deed = request.extensions().get::<Deeds>().expect("the router hands them in").begin();
+    let doing = async move {
+        let response = next.run(request).await;
+        drop(deed);
+        response
+    };
+    match tokio::spawn(doing).await {
         Ok(response) => response,
         Err(error) => {
             tracing::error!(%error, method = %row.method, path = row.path, "a request was not answered");

@@ -78,6 +78,7 @@ mod caller;
 mod certificates;
 mod client;
 mod cookie;
+mod deeds;
 mod devices;
 mod etag;
 mod export;
@@ -128,6 +129,8 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use serde::Deserialize;
 use tokio::net::TcpListener;
+
+use deeds::Deeds;
 
 /// Largest body of a request, in bytes: a statement or a device, with room to spare.
 const BODY_BYTES_MAX: usize = 2 * 1024 * 1024;
@@ -250,23 +253,26 @@ impl Api {
         self.address
     }
 
-    /// Serves until the shutdown is said, then lets the requests under way end.
+    /// Serves until the shutdown is said, then lets the requests under way end, and the changes of those who hung up.
     pub async fn serve(self, parts: Parts) {
+        let (deeds, done) = Deeds::new();
         let shutdown = parts.shutdown.clone();
         let stopping = async move { shutdown.stopping().await };
-        let service = router(Arc::new(parts)).into_make_service_with_connect_info::<SocketAddr>();
+        let service = router(Arc::new(parts), deeds).into_make_service_with_connect_info::<SocketAddr>();
         let served = axum::serve(self.listener, service).with_graceful_shutdown(stopping).await;
         if let Err(error) = served {
             tracing::error!(%error, "the HTTP API ended");
         }
+        done.all().await;
     }
 }
 
-fn router(parts: Arc<Parts>) -> Router {
+fn router(parts: Arc<Parts>, deeds: Deeds) -> Router {
     let (told, routes) = routes::all();
     routes
         .layer(axum::Extension(openapi::Document::of(&told)))
         .layer(axum::Extension(Arc::clone(&parts)))
+        .layer(axum::Extension(deeds))
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .fallback(unknown)
         .with_state(parts)
