@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -112,6 +113,8 @@ struct Series {
     files: u64,
     file_bytes: u64,
     memory_readings: u64,
+    /// The longest time that they are in memory alone, by the settings.
+    flush_after_s: f64,
     /// Files that cannot be read, with why.
     faulty: BTreeMap<String, String>,
     disk: Disk,
@@ -168,7 +171,7 @@ pub(crate) async fn status(State(parts): State<Arc<Parts>>) -> Json<Status> {
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         journal: journal(parts.journal.status()),
-        series: series(parts.series.stats()),
+        series: series(parts.series.stats(), parts.series.flush_after()),
         exports: parts.series.exports().into_iter().map(export).collect(),
         permissions: permissions(&parts.identity),
         door: (parts.door)(),
@@ -245,7 +248,7 @@ fn journal(status: journal::Status) -> Journal {
     }
 }
 
-fn series(stats: series::Stats) -> Series {
+fn series(stats: series::Stats, flush_after: Duration) -> Series {
     let tally = stats.tally;
     Series {
         applied: stats.applied,
@@ -257,6 +260,7 @@ fn series(stats: series::Stats) -> Series {
         files: stats.files,
         file_bytes: stats.file_bytes,
         memory_readings: stats.memory_readings,
+        flush_after_s: flush_after.as_secs_f64(),
         faulty: stats.faulty,
         disk: Disk {
             used: stats.disk.used,

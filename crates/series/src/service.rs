@@ -211,6 +211,12 @@ impl Series {
         &self.inner.store.settings().query
     }
 
+    /// The longest time that readings are in memory alone, by the settings.
+    #[must_use]
+    pub fn flush_after(&self) -> Duration {
+        self.inner.store.settings().flush_after
+    }
+
     /// Every record up to this `seq` has had its effect and is seen by queries.
     #[must_use]
     pub fn applied(&self) -> u64 {

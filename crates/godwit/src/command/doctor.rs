@@ -317,6 +317,7 @@ struct Consumer {
 
 #[derive(Debug, Deserialize)]
 struct Series {
+    flush_after_s: f64,
     undecodable: Vec<Undecodable>,
     unrouted: Vec<Unrouted>,
     no_identity: Vec<String>,
@@ -365,8 +366,11 @@ struct Unrouted {
 const LAG_LONG_S: f64 = 60.0;
 
 /// What a consumer has taken and not stored for longer than this, in seconds, it cannot store: all of them do within
-/// `[series] flush_after` (10 minutes), some within seconds.
+/// `[series] flush_after` (10 minutes, or what is set), some within seconds.
 const HELD_LONG_S: f64 = 3_600.0;
+
+/// Beyond `[series] flush_after` this may take storing itself.
+const FLUSHES_LATE: f64 = 2.0;
 
 impl Status {
     fn findings(&self) -> Vec<Finding> {
@@ -391,22 +395,26 @@ impl Status {
                 "it catches up when less comes in; if it does not, the machine is too small",
             ));
         }
-        let unstored = |consumer: &&Consumer| consumer.lag_s <= LAG_LONG_S && consumer.held_s > HELD_LONG_S;
-        for consumer in self.journal.consumers.iter().filter(unstored) {
-            findings.push(Finding::warning(
-                "unstored",
-                format!(
-                    "`{}` has stored nothing of the last {:.0} minutes",
-                    consumer.name,
-                    consumer.held_s / 60.0
-                ),
-                "nothing is lost as long as the journal has room; the log says what it cannot write",
-            ));
-        }
+        let unstored = |consumer: &Consumer| consumer.unstored(self.series.flush_after_s);
+        findings.extend(self.journal.consumers.iter().filter_map(unstored));
         findings.extend(self.series.findings());
         findings.extend(self.exports.iter().map(Export::finding));
         findings.extend(self.devices.iter().filter_map(Flagged::finding));
         findings
+    }
+}
+
+impl Consumer {
+    /// That it has taken and cannot store.
+    fn unstored(&self, flush_after_s: f64) -> Option<Finding> {
+        let held_long_s = HELD_LONG_S.max(FLUSHES_LATE * flush_after_s);
+        (self.lag_s <= LAG_LONG_S && self.held_s > held_long_s).then(|| {
+            Finding::warning(
+                "unstored",
+                format!("`{}` has stored nothing of the last {:.0} minutes", self.name, self.held_s / 60.0),
+                "nothing is lost as long as the journal has room; the log says what it cannot write",
+            )
+        })
     }
 }
 
@@ -555,6 +563,23 @@ impl Remote {
                 "readings that are there cannot be asked for meanwhile; all else goes on, and what is old waits here",
             ),
             None => Finding::fine("remote store", found),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_as_long_as_the_settings_say_is_no_finding() {
+        let (quick, slow) = (600.0, 7_200.0);
+        for (held_s, flush_after_s, is_found) in
+            [(3_000.0, quick, false), (3_700.0, quick, true), (7_300.0, slow, false), (15_000.0, slow, true)]
+        {
+            let name = "series".to_owned();
+            let consumer = Consumer { name, lag_records: 0, lag_s: 0.0, held_s };
+            assert_eq!(consumer.unstored(flush_after_s).is_some(), is_found, "{held_s} {flush_after_s}");
         }
     }
 }
