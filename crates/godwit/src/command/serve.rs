@@ -1,5 +1,6 @@
 //! `godwit serve`: wires the rooms, starts them from the ground up, stops them from the doors down.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal as _, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use host::{DataDir, Host, Shutdown, SystemClock, SystemDisk, SystemRandom};
-use model::Channels;
 use model::route::Routes;
+use model::{Channels, Timestamp};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::alertbook::{self, Alertbook};
@@ -565,8 +566,19 @@ fn connected(broker: &Arc<broker::Broker>) -> alerts::ConnectedFunction {
         let sessions = broker.sessions().into_iter();
         // A confined one may say next to nothing.
         let sessions = sessions.filter(|session| !session.is_confined);
-        sessions.filter_map(|session| Some((session.device?, session.connection?.connected_at))).collect()
+        let connections = sessions.filter_map(|one| Some((one.device?, one.connection?.connected_at)));
+        earliest(connections).into_iter().collect()
     })
+}
+
+/// Since when each has been there: one that comes by several connections, since the first of them.
+fn earliest<T: Ord>(all: impl Iterator<Item = (T, Timestamp)>) -> BTreeMap<T, Timestamp> {
+    let mut since = BTreeMap::new();
+    for (one, at) in all {
+        let first = since.entry(one).or_insert(at);
+        *first = at.min(*first);
+    }
+    since
 }
 
 /// How long HTTP requests under way may take after the word to stop.
@@ -645,5 +657,19 @@ impl StopWord {
             tracing::warn!("told to stop twice: ending at once");
             std::process::exit(130);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_with_several_connections_is_there_since_the_first() {
+        let at = Timestamp::from_micros;
+        for order in [[3, 5, 9], [9, 5, 3], [5, 3, 9]] {
+            let sessions = order.map(|micros| ("pump", at(micros))).into_iter().chain([("fan", at(7))]);
+            assert_eq!(earliest(sessions), BTreeMap::from([("pump", at(3)), ("fan", at(7))]));
+        }
     }
 }
