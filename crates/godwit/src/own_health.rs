@@ -10,7 +10,7 @@ use std::time::Duration;
 use host::Host;
 use identity::Identity;
 use journal::Journal;
-use model::{Lane, Message, Origin, Qos, TopicName};
+use model::{Lane, Message, Origin, Qos, Timestamp, TopicName};
 use serde_json::json;
 use series::Series;
 
@@ -47,7 +47,7 @@ impl OwnHealth {
         loop {
             tokio::time::sleep(EVERY).await;
             let now = self.counts();
-            let payload = self.found(before, now).to_string();
+            let payload = self.found(before, now).payload().to_string();
             before = now;
             let topic = TopicName::parse(TOPIC).expect("a topic of ours");
             let message = Message {
@@ -69,24 +69,129 @@ impl OwnHealth {
         Before { messages: tally.messages, undecodable: tally.undecodable, clock_steps }
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "shares, in percent")]
-    fn found(&self, before: Before, now: Before) -> serde_json::Value {
-        let percent = |part: u64, whole: u64| (part as f64 / whole.max(1) as f64 * 1_000.0).round() / 10.0;
-        let messages = now.messages.saturating_sub(before.messages);
-        let undecodable = now.undecodable.saturating_sub(before.undecodable);
-        let journal = self.journal.status();
-        let overdue: u64 = self.identity.expiring_certificates(1).iter().sum();
-        let mut found = json!({
-            "ts": self.host.clock.now().micros() / 1_000,
-            "consumer": { "lag": journal.consumers.iter().map(|consumer| consumer.lag_records).max().unwrap_or(0) },
-            "clock": { "steps": now.clock_steps.saturating_sub(before.clock_steps) },
-            "certificates": { "overdue": overdue },
-            "messages": messages,
-            "undecodable": { "percent": if messages < MESSAGES_MIN { 0.0 } else { percent(undecodable, messages) } },
-        });
-        if let Ok(space) = self.host.disk.space(&self.data) {
-            found["disk"] = json!({ "used": percent(space.total.saturating_sub(space.free), space.total) });
+    fn found(&self, before: Before, now: Before) -> Found {
+        Found {
+            at: self.host.clock.now(),
+            lag: self
+                .journal
+                .status()
+                .consumers
+                .iter()
+                .map(|consumer| consumer.lag_records)
+                .max()
+                .unwrap_or(0),
+            clock_steps: now.clock_steps.saturating_sub(before.clock_steps),
+            overdue: self.identity.expiring_certificates(1).iter().sum(),
+            messages: now.messages.saturating_sub(before.messages),
+            undecodable: now.undecodable.saturating_sub(before.undecodable),
+            disk: self.host.disk.space(&self.data).ok(),
         }
-        found
+    }
+}
+
+/// How the server is.
+struct Found {
+    at: Timestamp,
+    /// Records that the slowest consumer has before it.
+    lag: u64,
+    /// In the last minute, as the next two.
+    clock_steps: u64,
+    messages: u64,
+    undecodable: u64,
+    /// Certificates that have ended or end within a week.
+    overdue: u64,
+    /// The volume of the data directory, if it tells.
+    disk: Option<host::Space>,
+}
+
+impl Found {
+    #[expect(clippy::cast_precision_loss, reason = "shares, in percent")]
+    fn payload(&self) -> serde_json::Value {
+        let percent = |part: u64, whole: u64| (part as f64 / whole.max(1) as f64 * 1_000.0).round() / 10.0;
+        let few = self.messages < MESSAGES_MIN;
+        let mut payload = json!({
+            "ts": self.at.micros() / 1_000,
+            "consumer": { "lag": self.lag },
+            "clock": { "steps": self.clock_steps },
+            "certificates": { "overdue": self.overdue },
+            "messages": self.messages,
+            "undecodable": { "percent": if few { 0.0 } else { percent(self.undecodable, self.messages) } },
+        });
+        if let Some(space) = &self.disk {
+            payload["disk"] = json!({ "used": percent(space.total.saturating_sub(space.free), space.total) });
+        }
+        payload
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use host::sim::Machine;
+    use model::{Names, Routes};
+    use rules::{Limits, RuleSet};
+
+    use super::*;
+    use crate::rulebook::{SHIPPED, SHIPPED_FILE};
+
+    #[test]
+    fn the_shipped_rules_about_the_server_read_what_it_says_of_itself() {
+        let found = Found {
+            at: Timestamp::from_micros(1_700_000_000_000_000),
+            lag: 1,
+            clock_steps: 2,
+            messages: 200,
+            undecodable: 3,
+            overdue: 4,
+            disk: Some(host::Space { total: 1_000, free: 45 }),
+        };
+        let topic = TopicName::parse(TOPIC).expect("a topic of ours");
+        let payload = found.payload().to_string().into_bytes();
+        let origin = Origin::inside(Machine::new(1).host().boot);
+        let message = Message { received_at: found.at, ..Message::new(topic, payload, origin) };
+        let routes = Routes::new(&[]).expect("the shipped ones");
+        let decoded = routes.find(TOPIC).expect("a route").decode(&message, &mut Names::new());
+        let samples = decoded.expect("readings").samples;
+        assert!(samples.iter().all(|sample| sample.device.as_str() == "godwit" && sample.time == found.at));
+        let said: BTreeSet<&str> = samples
+            .iter()
+            .flat_map(|sample| &sample.readings)
+            .map(|reading| reading.channel.as_str())
+            .collect();
+        assert_eq!(
+            said,
+            BTreeSet::from([
+                "certificates.overdue",
+                "clock.steps",
+                "consumer.lag",
+                "disk.used",
+                "messages",
+                "undecodable.percent"
+            ])
+        );
+
+        let shipped = RuleSet::load([(SHIPPED_FILE, SHIPPED)], &Limits::default()).expect("right");
+        let about_us: Vec<_> = shipped.alerts.iter().filter(|rule| rule.from().as_str() == TOPIC).collect();
+        assert_eq!(about_us.len(), 5, "as docs/rules.md lists them");
+        for rule in about_us {
+            let asked: Vec<&str> = rule.channels().iter().map(model::ChannelName::as_str).collect();
+            assert!(!asked.is_empty() && asked.iter().all(|channel| said.contains(channel)), "{asked:?}");
+        }
+    }
+
+    #[test]
+    fn a_volume_that_tells_nothing_and_few_messages_are_not_made_up() {
+        let found = Found {
+            at: Timestamp::default(),
+            lag: 0,
+            clock_steps: 0,
+            messages: MESSAGES_MIN - 1,
+            undecodable: MESSAGES_MIN - 1,
+            overdue: 0,
+            disk: None,
+        };
+        let payload = found.payload();
+        assert_eq!((&payload["undecodable"]["percent"], payload.get("disk")), (&json!(0.0), None));
     }
 }
