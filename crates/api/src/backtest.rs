@@ -15,7 +15,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures::stream;
-use identity::{Actor, Outcome};
+use identity::Actor;
 use model::{Kind, Timestamp};
 use rules::{Difference, Episode, Key, Limits, Rule, RuleSet};
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use crate::Parts;
+use crate::audit::notice_payloads;
 use crate::body;
 use crate::export::moment;
 use crate::problem::Problem;
@@ -327,11 +328,8 @@ pub(crate) async fn run(
         Some(file) => Against::Rules(load(file, &limits)?),
         None => Against::InForce,
     };
-    if parts.is_classified {
-        let names: Vec<&str> = rules.iter().map(Rule::name).collect();
-        let shown = format!("backtest:{}", names.join(",")).chars().take(500).collect();
-        parts.identity.notice(&by, "readings.read", shown, Outcome::Done, None);
-    }
+    let names: Vec<&str> = rules.iter().map(Rule::name).collect();
+    notice_payloads(&parts, &by, &format!("backtest:{}", names.join(",")));
     let trial = Trial {
         rules,
         against,

@@ -8,11 +8,12 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::stream::{self, StreamExt};
-use identity::{Actor, Outcome};
+use identity::Actor;
 use model::{Kind, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
+use crate::audit::notice_payloads;
 use crate::body;
 use crate::problem::Problem;
 
@@ -106,13 +107,9 @@ pub(crate) async fn export(
     body: body::Body<Question>,
 ) -> Result<Response, Problem> {
     let (selection, format) = selection(body)?;
-    if parts.is_classified {
-        let list = |names: &[String]| if names.is_empty() { "all".to_owned() } else { names.join(",") };
-        let what =
-            format!("export:readings of {} on {}", list(&selection.channels), list(&selection.devices));
-        let shown = what.chars().take(500).collect();
-        parts.identity.notice(&by, "readings.read", shown, Outcome::Done, None);
-    }
+    let list = |names: &[String]| if names.is_empty() { "all".to_owned() } else { names.join(",") };
+    let what = format!("export:readings of {} on {}", list(&selection.channels), list(&selection.devices));
+    notice_payloads(&parts, &by, &what);
     let mut export = parts.series.export(&selection, format).map_err(refusal)?;
     // The first piece is waited for: what fails before it is still a problem document, not a broken file.
     let first = export.chunk().await.map_err(refusal)?;

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use ::alerts::{Ground, Grounds, GroundsError, Picture};
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use identity::{Actor, Outcome};
+use identity::Actor;
 use model::{Flags, Timestamp, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::Parts;
 use crate::alerts::{episode, seen};
+use crate::audit::notice_payloads;
 use crate::caller::Caller;
 use crate::problem::Problem;
 
@@ -82,9 +83,7 @@ pub(crate) async fn show(
     Path(text): Path<String>,
 ) -> Result<Json<AlertReadings>, Problem> {
     let shown = seen(&parts, &caller, episode(&text)?).await?.shown;
-    if parts.is_classified {
-        parts.identity.notice(&by, "readings.read", format!("alert:{}", shown.id), Outcome::Done, None);
-    }
+    notice_payloads(&parts, &by, &format!("alert:{}", shown.id));
     let episode = &shown.episode;
     let grounds = parts.rules.grounds(episode).await.map_err(|error| refusal(&error))?;
     let marked = |ground: Ground| {
