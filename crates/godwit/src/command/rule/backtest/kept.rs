@@ -40,12 +40,14 @@ pub(super) async fn run(server: &Server, order: &BacktestOrder) -> anyhow::Resul
     let (mut outcomes, mut waiting) = (Vec::new(), Vec::new());
     let bar = bar();
     while let Some(chunk) = answer.chunk().await.context("the answer broke off: it is incomplete")? {
+        // What was waiting has no end: it is not searched again with each piece of a long line.
+        let searched = waiting.len();
         waiting.extend_from_slice(&chunk);
         if waiting.len() > LINE_BYTES_MAX {
             bail!("the answer has a line of more than {LINE_BYTES_MAX} bytes");
         }
-        let Some(end) = waiting.iter().rposition(|byte| *byte == b'\n') else { continue };
-        let rest = waiting.split_off(end + 1);
+        let Some(end) = waiting[searched..].iter().rposition(|byte| *byte == b'\n') else { continue };
+        let rest = waiting.split_off(searched + end + 1);
         for line in std::mem::replace(&mut waiting, rest).split(|byte| *byte == b'\n') {
             if line.is_empty() {
                 continue;
