@@ -164,9 +164,27 @@ pub struct BacktestAgainst {
     pub differences: Vec<BacktestDifference>,
 }
 
+/// What may be different.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BacktestDifferenceKind {
+    /// An episode that the other version has not.
+    Fired,
+    /// The same, but over, where it is open in the other version.
+    Resolved,
+    /// The same start, and other times.
+    Changed,
+    /// The same trouble, with another start.
+    Moved,
+    /// An episode that the other version alone has.
+    Vanished,
+}
+
 /// Something that is different.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BacktestDifference {
+    /// What.
+    pub kind: BacktestDifferenceKind,
     /// For what.
     pub key: BTreeMap<String, String>,
     /// What the other version would have done; absent when nothing.
@@ -239,18 +257,6 @@ impl From<TriedRule> for BacktestRule {
 
 impl From<Compared> for BacktestAgainst {
     fn from(compared: Compared) -> Self {
-        let shown = |episode: &Episode| Some(BacktestEpisode::from(episode));
-        let difference = |key: &Key, difference: Difference| {
-            let (was, now) = match &difference {
-                Difference::Fired(now) => (None, shown(now)),
-                Difference::Vanished(was) => (shown(was), None),
-                Difference::Resolved(now) => {
-                    (shown(&Episode { resolved_at: None, ..now.clone() }), shown(now))
-                }
-                Difference::Changed { was, now } | Difference::Moved { was, now } => (shown(was), shown(now)),
-            };
-            BacktestDifference { key: parts(key), was, now }
-        };
         let differences = compared
             .differences
             .into_iter()
@@ -258,8 +264,28 @@ impl From<Compared> for BacktestAgainst {
         Self {
             version: compared.version.to_string(),
             in_force: compared.is_in_force,
-            differences: differences.map(|(key, one)| difference(&key, one)).collect(),
+            differences: differences.map(|(key, one)| BacktestDifference::of(&key, &one)).collect(),
         }
+    }
+}
+
+impl BacktestDifference {
+    /// As it is told.
+    #[must_use]
+    pub fn of(key: &Key, difference: &Difference) -> Self {
+        use BacktestDifferenceKind as Kind;
+        let shown = |episode: &Episode| Some(BacktestEpisode::from(episode));
+        let (kind, was, now) = match difference {
+            Difference::Fired(now) => (Kind::Fired, None, shown(now)),
+            Difference::Vanished(was) => (Kind::Vanished, shown(was), None),
+            Difference::Resolved(now) => {
+                let was = Episode { resolved_at: None, ..now.clone() };
+                (Kind::Resolved, shown(&was), shown(now))
+            }
+            Difference::Changed { was, now } => (Kind::Changed, shown(was), shown(now)),
+            Difference::Moved { was, now } => (Kind::Moved, shown(was), shown(now)),
+        };
+        Self { kind, key: parts(key), was, now }
     }
 }
 

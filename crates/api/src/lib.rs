@@ -111,8 +111,8 @@ pub use alerts::{
 };
 pub use audit::{AuditEntries, AuditEntry, AuditVerdict};
 pub use backtest::{
-    BacktestAgainst, BacktestDifference, BacktestDone, BacktestEpisode, BacktestFailed, BacktestFile,
-    BacktestKey, BacktestLine, BacktestOrder, BacktestProgress, BacktestRule,
+    BacktestAgainst, BacktestDifference, BacktestDifferenceKind, BacktestDone, BacktestEpisode,
+    BacktestFailed, BacktestFile, BacktestKey, BacktestLine, BacktestOrder, BacktestProgress, BacktestRule,
 };
 pub use backup::{Backup, BackupBusy, BackupKey, BackupOrder};
 pub use grounds::{AlertPicture, AlertReadings, AlertSample};

@@ -123,18 +123,16 @@ fn outcome(rule: BacktestRule) -> anyhow::Result<Outcome> {
 }
 
 fn difference(one: &BacktestDifference) -> anyhow::Result<Difference> {
+    use api::BacktestDifferenceKind as Kind;
     let was = one.was.as_ref().map(episode).transpose()?;
     let now = one.now.as_ref().map(episode).transpose()?;
-    match (was, now) {
-        (Some(was), Some(now)) if was.start == now.start && was.resolved_at.is_none() => {
-            let is_only_resolved = was.fired_at == now.fired_at;
-            Ok(if is_only_resolved { Difference::Resolved(now) } else { Difference::Changed { was, now } })
-        }
-        (Some(was), Some(now)) if was.start == now.start => Ok(Difference::Changed { was, now }),
-        (Some(was), Some(now)) => Ok(Difference::Moved { was, now }),
-        (Some(was), None) => Ok(Difference::Vanished(was)),
-        (None, Some(now)) => Ok(Difference::Fired(now)),
-        (None, None) => bail!("the server told a difference without episodes"),
+    match (one.kind, was, now) {
+        (Kind::Fired, _, Some(now)) => Ok(Difference::Fired(now)),
+        (Kind::Resolved, _, Some(now)) => Ok(Difference::Resolved(now)),
+        (Kind::Changed, Some(was), Some(now)) => Ok(Difference::Changed { was, now }),
+        (Kind::Moved, Some(was), Some(now)) => Ok(Difference::Moved { was, now }),
+        (Kind::Vanished, Some(was), _) => Ok(Difference::Vanished(was)),
+        (kind, ..) => bail!("the server told a difference ({kind:?}) without its episodes"),
     }
 }
 
@@ -157,4 +155,36 @@ fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template("{bar:30} {human_pos} of {human_len} days, {eta} left {msg}");
     ProgressBar::with_draw_target(Some(0), target)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_read_as_the_server_told_it() {
+        let episode = |start: i64, resolved: Option<i64>| Episode {
+            start: Timestamp::from_micros(start * Timestamp::SECOND),
+            fired_at: Timestamp::from_micros((start + 60) * Timestamp::SECOND),
+            resolved_at: resolved.map(|end| Timestamp::from_micros(end * Timestamp::SECOND)),
+            values: Vec::new(),
+        };
+        let (open, over, longer) = (episode(0, None), episode(0, Some(90)), episode(0, Some(120)));
+        for told in [
+            Difference::Fired(open.clone()),
+            Difference::Resolved(over.clone()),
+            Difference::Changed { was: over.clone(), now: longer },
+            // From over to open: an end that is no end any more.
+            Difference::Changed { was: over.clone(), now: open.clone() },
+            // The start alone says nothing of which it is.
+            Difference::Changed { was: open, now: over.clone() },
+            Difference::Moved { was: over.clone(), now: episode(30, Some(90)) },
+            Difference::Vanished(over),
+        ] {
+            let line = api::BacktestDifference::of(&Key::new([("device".to_owned(), "a".to_owned())]), &told);
+            let line = serde_json::to_string(&line).expect("JSON");
+            let read = difference(&serde_json::from_str(&line).expect("read")).expect("whole");
+            assert_eq!(read, told, "{line}");
+        }
+    }
 }
