@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::alerts::{Against, Compared, Trial, TrialError, Tried, TriedRule};
 use axum::Extension;
@@ -30,6 +31,10 @@ use crate::problem::Problem;
 
 /// What the answer is: a JSON object a line.
 pub(crate) const LINES: &str = "application/x-ndjson";
+
+/// How long a backtest waits for what was acknowledged before it came: it takes longer than a query anyway, and an answer that
+/// says what is missing beats none.
+const WAIT: Duration = Duration::from_secs(10);
 
 /// Lines between the trial and whoever reads them.
 const LINES_AHEAD: usize = 16;
@@ -162,6 +167,8 @@ pub struct BacktestAgainst {
     pub in_force: bool,
     /// What is different; empty when nothing is.
     pub differences: Vec<BacktestDifference>,
+    /// Whether one of the two has episodes that are only counted: of those nothing is said.
+    pub is_partial: bool,
 }
 
 /// What may be different.
@@ -204,6 +211,8 @@ pub struct BacktestDone {
     pub held_to: Option<String>,
     /// Rules of the other file that are not in this one.
     pub gone: Vec<String>,
+    /// Messages that had been acknowledged when it began, and were not columns in time to be looked at.
+    pub behind: u64,
 }
 
 /// Why it broke off.
@@ -265,6 +274,7 @@ impl From<Compared> for BacktestAgainst {
             version: compared.version.to_string(),
             in_force: compared.is_in_force,
             differences: differences.map(|(key, one)| BacktestDifference::of(&key, &one)).collect(),
+            is_partial: compared.is_partial,
         }
     }
 }
@@ -306,12 +316,13 @@ fn parts(key: &Key) -> BTreeMap<String, String> {
 }
 
 impl BacktestLine {
-    fn of(tried: Tried) -> Vec<Self> {
+    fn of(tried: Tried, behind: u64) -> Vec<Self> {
         let done = BacktestDone {
             readings: tried.readings,
             held_from: tried.held.map(|(from, _)| from.to_string()),
             held_to: tried.held.map(|(_, to)| to.to_string()),
             gone: tried.gone,
+            behind,
         };
         let rule = |rule: TriedRule| Self { rule: Some(rule.into()), ..Self::default() };
         let rules = tried.rules.into_iter().map(rule);
@@ -363,8 +374,10 @@ pub(crate) async fn run(
         to: moment("until", order.until.as_ref())?,
         label: order.label.unwrap_or_else(|| "severity".to_owned()),
     };
-    // What was acknowledged before is among what is looked at.
-    parts.series.caught_up(parts.journal.durable_seq()).await;
+    // What was acknowledged before is among what is looked at; what does not become columns in time is counted.
+    let acknowledged = parts.journal.durable_seq();
+    let _ = tokio::time::timeout(WAIT, parts.series.caught_up(acknowledged)).await;
+    let behind = acknowledged.saturating_sub(parts.series.applied());
     let (sender, mut lines) = mpsc::channel::<Result<BacktestLine, TrialError>>(LINES_AHEAD);
     let evaluation = parts.rules.clone();
     let task = tokio::spawn(async move {
@@ -384,7 +397,7 @@ pub(crate) async fn run(
         };
         let tried = evaluation.try_rules(trial, tell).await;
         let lines = match tried {
-            Ok(tried) => BacktestLine::of(tried).into_iter().map(Ok).collect(),
+            Ok(tried) => BacktestLine::of(tried, behind).into_iter().map(Ok).collect(),
             Err(error) => vec![Err(error)],
         };
         for line in lines {

@@ -90,6 +90,8 @@ pub struct Compared {
     pub is_in_force: bool,
     /// What is different, by key. Of the episodes that are listed.
     pub differences: Vec<(Key, Vec<Difference>)>,
+    /// Whether one of the two has episodes that are only counted: of those nothing is said.
+    pub is_partial: bool,
 }
 
 /// Why there is no answer.
@@ -200,6 +202,7 @@ impl Evaluation {
                 version: other.version(),
                 is_in_force,
                 differences: old.map(|old| report.difference_to(old)).unwrap_or_default(),
+                is_partial: !report.lists_all() || old.is_some_and(|old| !old.lists_all()),
             });
             let nothing =
                 (report.samples == 0).then(|| nothing::why(&self.parts.series, rule, &selection, &patterns));

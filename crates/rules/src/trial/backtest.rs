@@ -328,7 +328,15 @@ impl Report {
             .flat_map(|of| of.episodes.iter().map(move |(episode, written)| (&of.key, episode, written)))
     }
 
+    /// Whether each of its episodes is listed, not only counted.
+    #[must_use]
+    pub fn lists_all(&self) -> bool {
+        self.episodes_unlisted == 0
+    }
+
     /// What this version does otherwise than `old` did: by key, in order. Keys in which nothing differs are left out.
+    ///
+    /// Of the episodes that are listed: what is only counted of either ([`Self::lists_all`]) is not compared.
     #[must_use]
     pub fn difference_to(&self, old: &Self) -> Vec<(Key, Vec<crate::Difference>)> {
         let bare = |report: &Self| -> BTreeMap<Key, Vec<Episode>> {

@@ -111,9 +111,9 @@ fn day() -> Vec<model::Sample> {
 
 #[test]
 fn a_backtest_says_what_a_rule_would_have_done_and_what_another_would() {
-    let report = |body: &str| {
+    let listing = |body: &str, most: usize| {
         let rule = rule(body);
-        let mut backtest = Backtest::new(&rule);
+        let mut backtest = Backtest::new(&rule).listing(most);
         let mut shuffled = day();
         shuffled.reverse();
         shuffled.extend(day());
@@ -122,6 +122,7 @@ fn a_backtest_says_what_a_rule_would_have_done_and_what_another_would() {
             .for_each(|sample| backtest.feed(sample, sample.time, &Circumstances::UNKNOWN));
         backtest.finish(None)
     };
+    let report = |body: &str| listing(body, usize::MAX);
     let old = report("expr: co2 > 1000\nfor: 9m\nlabels: {severity: warning}");
     assert_eq!((old.samples, old.out_of_order, old.keys_seen, old.episodes().count()), (1440, 0, 1, 96));
     let at = |text: &str| Timestamp::parse(text).expect("a time");
@@ -133,6 +134,10 @@ fn a_backtest_says_what_a_rule_would_have_done_and_what_another_would() {
     assert_eq!(differences.len(), 1);
     assert!(differences[0].1.iter().all(|difference| matches!(difference, Difference::Vanished(_))));
     assert_eq!((differences[0].1.len(), old.difference_to(&old).len()), (96, 0));
+    // Of what is only counted nothing is said, and that this is so is known.
+    let few = listing("expr: co2 > 1000\nfor: 9m\nlabels: {severity: warning}", 10);
+    assert_eq!((few.episodes_unlisted, few.lists_all(), old.lists_all()), (86, false, true));
+    assert_eq!(new.difference_to(&few)[0].1.len(), 10);
 }
 
 #[test]

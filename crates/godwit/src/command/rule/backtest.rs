@@ -9,6 +9,8 @@ mod kept;
 mod outcome;
 
 use std::collections::BTreeMap;
+#[cfg(feature = "platform")]
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use rules::{Backtest, Circumstances, Report, Rule};
@@ -98,6 +100,9 @@ async fn on_server(args: &Args) -> anyhow::Result<()> {
         let new = rules.alerts.iter().map(Rule::name).filter(|name| against.alert(name).is_none());
         outcome::write_alone(&mut text, new, kept.done.gone.iter().map(String::as_str))?;
     }
+    if kept.done.behind > 0 {
+        writeln!(text, "The server is behind: the last {} messages were not looked at", kept.done.behind)?;
+    }
     say(&text)
 }
 
@@ -110,10 +115,14 @@ fn on_recording(args: &Args, recording: &Path) -> anyhow::Result<()> {
     for rule in &rules.alerts {
         let report = report(args, rule, &recorded);
         let old = against.as_ref().and_then(|old| old.alert(rule.name()));
-        let beside = old.map(|old| Beside {
-            version: old.version(),
-            is_in_force: false,
-            differences: report.difference_to(&self::report(args, old, &recorded)),
+        let beside = old.map(|old| {
+            let then = self::report(args, old, &recorded);
+            Beside {
+                version: old.version(),
+                is_in_force: false,
+                differences: report.difference_to(&then),
+                is_partial: !report.lists_all() || !then.lists_all(),
+            }
         });
         let nothing = (report.samples == 0)
             .then(|| format!("no sample that `from: {}` lets pass has a channel of it", rule.from()));

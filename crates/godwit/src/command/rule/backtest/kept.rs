@@ -117,6 +117,7 @@ fn outcome(rule: BacktestRule) -> anyhow::Result<Outcome> {
             version: version(&against.version)?,
             is_in_force: against.in_force,
             differences: differences.collect::<anyhow::Result<_>>()?,
+            is_partial: against.is_partial,
         })
     };
     Ok(Outcome { report, nothing: rule.nothing, beside: rule.against.map(beside).transpose()? })

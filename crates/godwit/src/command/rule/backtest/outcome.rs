@@ -21,6 +21,8 @@ pub(super) struct Beside {
     /// It is the one in force in a server.
     pub(super) is_in_force: bool,
     pub(super) differences: Vec<(Key, Vec<Difference>)>,
+    /// One of the two has episodes that are only counted: of those nothing is said.
+    pub(super) is_partial: bool,
 }
 
 /// Writes it.
@@ -89,10 +91,11 @@ fn write_report(text: &mut String, outcome: &Outcome, label: &str) -> std::fmt::
 
 fn write_beside(text: &mut String, beside: &Beside) -> std::fmt::Result {
     let in_force = if beside.is_in_force { ", which is in force" } else { "" };
+    let partial = if beside.is_partial { "; of episodes that are only counted nothing is known" } else { "" };
     if beside.differences.is_empty() {
-        return writeln!(text, "  the same as version {}{in_force}", beside.version);
+        return writeln!(text, "  the same as version {}{in_force}{partial}", beside.version);
     }
-    writeln!(text, "  against version {}{in_force}:", beside.version)?;
+    writeln!(text, "  against version {}{in_force}{partial}:", beside.version)?;
     for (key, differences) in &beside.differences {
         for difference in differences {
             let line = match difference {
@@ -131,4 +134,29 @@ fn shown(episode: &Episode) -> String {
 
 pub(super) fn counted(count: usize, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comparison_of_listed_episodes_alone_is_called_one() {
+        let beside = |is_partial| Beside {
+            version: Version::parse("0f69b9c1ea6e14a4").expect("a version"),
+            is_in_force: true,
+            differences: Vec::new(),
+            is_partial,
+        };
+        let said = |beside: &Beside| {
+            let mut text = String::new();
+            write_beside(&mut text, beside).expect("written");
+            text
+        };
+        assert_eq!(said(&beside(false)), "  the same as version 0f69b9c1ea6e14a4, which is in force\n");
+        assert_eq!(
+            said(&beside(true)),
+            "  the same as version 0f69b9c1ea6e14a4, which is in force; of episodes that are only counted nothing is known\n"
+        );
+    }
 }
