@@ -276,6 +276,40 @@ async fn a_kill_between_send_and_record_sends_again_under_the_same_id_and_nothin
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_was_told_and_told_that_it_was_not_so_is_told_again_when_it_is_so_after_all() {
+    let house = House::new();
+    let receiver = Receiver::start(Manner::Answers(200)).await;
+    let config = format!(
+        "route: {{receiver: ops, group_wait: 0s, group_interval: 100ms}}
+receivers: [{{name: ops, webhook_configs: [{{url: '{}'}}]}}]
+",
+        receiver.url
+    );
+    let running = Running::start(&house, &config).await;
+    let hot = firing("Hot", "a", 0);
+    running.store(&house, &[Transition::Fired(hot.clone())]).await;
+    receiver.wait(1).await;
+    let id = hot.id();
+    let withdrawn = Transition::Withdrawn { id, learnt_at: hot.learnt_at.plus_micros(1_000_000) };
+    running.store(&house, &[withdrawn]).await;
+    receiver.wait(2).await;
+    running.until(&house, "sent", 2).await;
+    let again = alerts::Episode { learnt_at: hot.learnt_at.plus_micros(2_000_000), ..hot };
+    running.store(&house, &[Transition::Fired(again)]).await;
+    let told = receiver.wait(3).await;
+    let states: Vec<String> = told
+        .iter()
+        .map(|request| request.json()["alerts"][0]["status"].as_str().expect("a status").to_owned())
+        .collect();
+    assert_eq!(states, ["firing", "resolved", "firing"]);
+    // Each is written down for itself, so that a start knows what it may say.
+    let explained = running.alerts.explain(id).await.expect("read").expect("it is there");
+    let said: Vec<&str> = explained.said.iter().map(|said| said.transition.as_str()).collect();
+    assert_eq!(said, ["firing", "retracted", "firing"]);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn ten_thousand_alerts_at_once_are_one_notice_for_their_group() {
     let house = House::new();
     let receiver = Receiver::start(Manner::Answers(200)).await;
