@@ -1,6 +1,7 @@
 //! Rules tried on what a running server keeps: the answers of the recording, what is different, and nothing else happens.
 
-use crate::rules::{OFFICE, STALE_AIR, WARM, judged, recording, until};
+use crate::office::{OFFICE, Recording, STALE_AIR, WARM};
+use crate::rules::{judged, until};
 use crate::server::{BOTH_DOORS, Home, Server};
 
 /// A server whose own rules are none, with the recording as `office-1`.
@@ -34,8 +35,8 @@ fn lines(episodes: &[[&str; 3]]) -> Vec<String> {
 
 #[test]
 fn a_backtest_on_columns_says_what_one_on_the_recording_says_and_changes_nothing() {
-    let Some(path) = recording() else { return };
-    let recording = path.to_str().expect("text");
+    let recording = Recording::office();
+    let recording = recording.text();
     let (home, server) = office(recording);
     let file = write(&home, "office.yaml", OFFICE);
     // First from memory; after a graceful stop from column files.
@@ -77,15 +78,8 @@ fn state(server: &Server) -> Vec<String> {
     ]
 }
 
-const BOTH: &str = "
-groups:
-- name: office
-  rules:
-  - alert: StaleAir
-    from: dt/+/telemetry
-    expr: co2 > 1000
-    for: 10m
-    max_gap: 2m
+/// One more rule for the office.
+const DARK: &str = "
   - alert: Dark
     from: dt/+/telemetry
     expr: light < 1
@@ -94,14 +88,15 @@ groups:
 
 #[test]
 fn a_backtest_says_what_is_otherwise_than_in_another_file_and_than_what_is_in_force() {
-    let Some(path) = recording() else { return };
-    let (home, server) = office(path.to_str().expect("text"));
-    std::fs::write(home.path().join("rules/office.yaml"), BOTH).expect("written");
+    let recording = Recording::office();
+    let (home, server) = office(recording.text());
+    let in_force = format!("{OFFICE}{DARK}");
+    std::fs::write(home.path().join("rules/office.yaml"), &in_force).expect("written");
     until("the file is in force", || server.ok(&["rule", "list"]).contains("Dark"));
     // Higher by a hundred: the last episode starts and ends elsewhere, another is gone.
-    let new = write(&home, "new.yaml", &BOTH.replace("co2 > 1000", "co2 > 1400"));
+    let new = write(&home, "new.yaml", &in_force.replace("co2 > 1000", "co2 > 1400"));
     let said = server.ok(&["rule", "backtest", &new, "--since", "2015-01-01"]);
-    let (stale, dark) = said.split_once("\nDark ").expect("two rules");
+    let (stale, dark) = said.split_once("\nDark ").expect("rules");
     assert!(stale.contains(", which is in force:\n    "), "{said}");
     assert!(
         stale.contains("    - start 2015-02-05T10:38:00Z  fired 2015-02-05T10:49:00Z  resolved 2015-02-05T13:01:00Z  {\"device\":\"office-1\"}"),
@@ -110,7 +105,7 @@ fn a_backtest_says_what_is_otherwise_than_in_another_file_and_than_what_is_in_fo
     assert!(dark.contains("\n  the same as version ") && dark.contains(", which is in force\n"), "{said}");
 
     // Against a file: the same differences, and which rules are in one file alone.
-    let old = write(&home, "old.yaml", &BOTH.replace("alert: Dark", "alert: Night"));
+    let old = write(&home, "old.yaml", &in_force.replace("alert: Dark", "alert: Night"));
     let against = server.ok(&["rule", "backtest", &new, "--since", "2015-01-01", "--against", &old]);
     let differences = |said: &str| -> Vec<String> {
         let is_one = |line: &&str| ["    + ", "    - ", "    ~ "].iter().any(|sign| line.starts_with(sign));

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::rules::{OFFICE, judged, recording, until};
+use crate::office::{OFFICE, Recording};
+use crate::rules::{judged, until};
 use crate::server::{BOTH_DOORS, Home, Server};
 
 fn home(rules: &str) -> Home {
@@ -33,10 +34,10 @@ fn samples(explained: &str) -> Vec<&str> {
 
 #[test]
 fn an_alert_is_explained_by_the_readings_around_it_and_by_the_text_it_was_made_by() {
-    let Some(path) = recording() else { return };
+    let recording = Recording::office();
     let home = home(OFFICE);
     let server = home.start();
-    server.ok(&["replay", path.to_str().expect("text"), "--as", "office-1"]);
+    server.ok(&["replay", recording.text(), "--as", "office-1"]);
     judged(&server);
     let first = id(&server, "StaleAir", "2015-02-05T09:45:00Z");
     let said = server.ok(&["rule", "explain", &first]);

@@ -32,6 +32,7 @@ mod keys;
 mod manual;
 mod mosquitto;
 mod node;
+mod office;
 mod operators;
 mod people;
 mod policies;

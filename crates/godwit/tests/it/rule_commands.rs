@@ -1,8 +1,8 @@
 //! `godwit rule` on files: what is wrong, what tests say, what would have been.
 
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::office::Recording;
 use crate::server::GODWIT;
 
 struct Files(tempfile::TempDir);
@@ -95,14 +95,6 @@ fn tests_of_rules_pass_or_say_what_is_otherwise() {
     assert_eq!(told, "error: 1 of 1 tests failed\n");
 }
 
-/// A recording of the shared ones, where the checkout has them beside it.
-fn shared(name: &str) -> Option<String> {
-    let here =
-        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs"));
-    let path = here.ancestors().nth(3).expect("beside the checkout").join("shared/data").join(name);
-    path.exists().then(|| path.to_str().expect("text").to_owned())
-}
-
 #[test]
 fn a_backtest_tells_episodes_days_and_differences() {
     let files = Files::new();
@@ -148,10 +140,12 @@ fn a_backtest_tells_episodes_days_and_differences() {
 
 #[test]
 fn the_recordings_give_their_answers_and_sparse_channels_are_warned_of() {
-    let (Some(office), Some(ambient)) =
-        (shared("occupancy-office.csv"), shared("ambient-temperature-failure.csv"))
-    else {
-        return;
+    let (recording, machine) = (Recording::office(), Recording::machine());
+    let (office, ambient) = (recording.text(), machine.text());
+    // What lies between the episodes is of the real one alone.
+    let mean = match recording.is_made_up() {
+        false => "start 2015-02-09T16:12:00Z  fired 2015-02-09T16:15:59Z  resolved 2015-02-09T18:10:59Z",
+        true => "start 2015-02-09T16:17:00Z  fired 2015-02-09T16:21:00Z  resolved 2015-02-09T18:40:00Z",
     };
     let files = Files::new();
     files.write(
@@ -163,7 +157,7 @@ fn the_recordings_give_their_answers_and_sparse_channels_are_warned_of() {
         ]),
     );
     files.write("ambient.yaml", &file(&[rule("Failing", "expr: value > 78\nfor: 3h\nmax_gap: 2h")]));
-    let said = files.ok(&["rule", "backtest", "office.yaml", "--recording", &office, "--as", "office-1"]);
+    let said = files.ok(&["rule", "backtest", "office.yaml", "--recording", office, "--as", "office-1"]);
     for (name, episodes, line) in [
         (
             "Stuffy",
@@ -171,18 +165,18 @@ fn the_recordings_give_their_answers_and_sparse_channels_are_warned_of() {
             "start 2015-02-09T09:53:59Z  fired 2015-02-09T10:04:00Z  resolved 2015-02-09T19:59:59Z",
         ),
         ("Warm", 5, "start 2015-02-04T17:51:00Z  fired 2015-02-04T17:57:00Z  resolved 2015-02-04T21:34:00Z"),
-        ("Mean", 5, "start 2015-02-09T16:12:00Z  fired 2015-02-09T16:15:59Z  resolved 2015-02-09T18:10:59Z"),
+        ("Mean", 5, mean),
     ] {
         let head = said.lines().find(|text| text.starts_with(name)).expect("a rule");
         assert!(head.ends_with(&format!("): {episodes} episodes")), "{head}");
         assert!(said.contains(line), "{said}");
     }
     assert!(said.contains("8143 samples of 1 key, 2015-02-04T17:51:00Z to 2015-02-10T09:33:00Z"), "{said}");
-    let said = files.ok(&["rule", "backtest", "ambient.yaml", "--recording", &ambient, "--as", "ambient-1"]);
+    let said = files.ok(&["rule", "backtest", "ambient.yaml", "--recording", ambient, "--as", "ambient-1"]);
     assert!(said.contains("): 8 episodes"), "{said}");
 
     // Only where it differs from the row before: 41 messages.
-    let text = std::fs::read_to_string(Path::new(&office)).expect("the recording reads");
+    let text = std::fs::read_to_string(recording.path()).expect("the recording reads");
     let mut changes = "date,occupancy\n".to_owned();
     let mut before = "";
     for line in text.lines().skip(1) {

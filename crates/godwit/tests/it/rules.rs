@@ -1,51 +1,14 @@
 //! Rules in a running server: from a file and a recording to episodes, whatever happens on the way.
 
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::office::{OFFICE, Recording, STALE_AIR, WARM};
 use crate::raw::Raw;
 use crate::server::{BOTH_DOORS, Home, Server};
 
 /// How long the rules may take to have judged what came.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-pub(crate) const OFFICE: &str = r#"
-groups:
-- name: office
-  rules:
-  - alert: StaleAir
-    from: dt/+/telemetry
-    expr: co2 > 1000
-    for: 10m
-    max_gap: 2m
-    labels: {severity: critical}
-    annotations: {summary: "{{device}}: {{co2}} ppm since {{since}}"}
-  - alert: Warm
-    from: dt/+/telemetry
-    expr: temperature > 22
-    clear: temperature < 21.5
-    for: 5m
-    max_gap: 2m
-  - rule: hot
-    sql: SELECT temperature, topic(2) AS device FROM 'dt/+/telemetry' WHERE temperature > 23.1
-    actions: [{publish: "ops/hot/${device}"}]
-"#;
-
-pub(crate) const STALE_AIR: [[&str; 3]; 4] = [
-    ["2015-02-05T09:35:00Z", "2015-02-05T09:45:00Z", "2015-02-05T10:37:00Z"],
-    ["2015-02-05T10:38:00Z", "2015-02-05T10:49:00Z", "2015-02-05T13:01:00Z"],
-    ["2015-02-05T14:39:59Z", "2015-02-05T14:50:00Z", "2015-02-05T17:10:59Z"],
-    ["2015-02-09T09:53:59Z", "2015-02-09T10:04:00Z", "2015-02-09T19:59:59Z"],
-];
-
-pub(crate) const WARM: [[&str; 3]; 5] = [
-    ["2015-02-04T17:51:00Z", "2015-02-04T17:57:00Z", "2015-02-04T21:34:00Z"],
-    ["2015-02-05T09:23:59Z", "2015-02-05T09:29:00Z", "2015-02-05T18:36:00Z"],
-    ["2015-02-06T14:29:00Z", "2015-02-06T14:34:00Z", "2015-02-06T18:16:59Z"],
-    ["2015-02-07T10:46:59Z", "2015-02-07T10:52:00Z", "2015-02-07T15:47:00Z"],
-    ["2015-02-09T16:14:59Z", "2015-02-09T16:20:00Z", "2015-02-09T18:39:00Z"],
-];
 
 fn home() -> Home {
     let home = Home::new();
@@ -80,18 +43,10 @@ pub(crate) fn judged(server: &Server) {
     until("everything is judged", || server.metric("godwit_rules_judged_seq") >= last);
 }
 
-/// The recording, where the checkout has its shared data beside it.
-pub(crate) fn recording() -> Option<PathBuf> {
-    let here =
-        PathBuf::from(std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo says where a test belongs"));
-    let beside: &Path = here.ancestors().nth(3)?;
-    Some(beside.join("shared/data/occupancy-office.csv")).filter(|path| path.exists())
-}
-
 #[test]
 fn the_recording_raises_its_alerts_in_order_shuffled_and_over_a_kill() {
-    let Some(recording) = recording() else { return };
-    let recording = recording.to_str().expect("text");
+    let recording = Recording::office();
+    let recording = recording.text();
     let home = home();
     write(&home, OFFICE);
     let server = home.start();
