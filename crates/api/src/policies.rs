@@ -12,6 +12,7 @@ use identity::policy::{
     Answer, AnswerBy, Effect, Expected, PolicyAbout, PolicyError, PolicyName, Question, Target,
 };
 use identity::{Action, Actor};
+use model::limit::CLIENT_ID_BYTES_MAX;
 use model::{DeviceName, Kind, TopicFilter, TopicName};
 use serde::{Deserialize, Serialize};
 
@@ -350,9 +351,7 @@ pub(crate) async fn decide(
     Ok(Json(Decided { permitted: is_permitted, reason, by, policies, advice, warnings }))
 }
 
-/// Longest client id that is asked about, in bytes: the MQTT door takes none that is longer.
-const CLIENT_ID_BYTES_MAX: usize = 256;
-
+/// As the MQTT door takes it.
 fn client_id(text: &str) -> Result<(), Problem> {
     if text.len() <= CLIENT_ID_BYTES_MAX && !text.contains('\0') {
         return Ok(());

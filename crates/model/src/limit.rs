@@ -36,6 +36,9 @@ pub const MESSAGE_READINGS_MAX: usize = 1_000;
 /// Longest text reading in bytes; a longer one makes the message undecodable rather than half stored.
 pub const TEXT_BYTES_MAX: usize = 64 * 1024;
 
+/// Longest client id in bytes: it is a key of maps and stands in every record of the connection. MQTT asks for 23.
+pub const CLIENT_ID_BYTES_MAX: usize = 256;
+
 /// Longest id a message may carry, in bytes.
 pub const MESSAGE_ID_BYTES_MAX: usize = 256;
 

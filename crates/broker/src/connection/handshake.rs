@@ -15,6 +15,7 @@ use bytes::BytesMut;
 use bytestring::ByteString;
 use identity::policy::Circumstances;
 use identity::{Action, ClientCertificates, Decision, Who};
+use model::limit::CLIENT_ID_BYTES_MAX;
 use model::{Door, Kind, Origin, partition};
 use mqtt::{ConnAck, ConnAckProperties, Connect, Decoder, Limits, Packet, Reason, Rule, Side, Version};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -38,9 +39,6 @@ use crate::will::{self, Will};
 /// Largest CONNECT in bytes, if `packet_bytes_max` is not lower: a will of 64 KiB, and room for names. It is read from
 /// people whom nobody knows yet.
 const CONNECT_BYTES_MAX: usize = 96 * 1024;
-
-/// Longest client id in bytes: it is a key of maps and stands in every record of the connection. MQTT asks for 23.
-const CLIENT_ID_BYTES_MAX: usize = 256;
 
 /// How long a new connection waits for the end of the one it takes over.
 const TAKEOVER_WAIT: Duration = Duration::from_secs(5);
