@@ -72,6 +72,16 @@ pub(crate) struct Left {
     pub(crate) ids: Option<Box<[u32]>>,
 }
 
+impl Left {
+    /// Group and record, if it came by a shared subscription.
+    fn of_group(&self) -> Option<(Key, u64)> {
+        match self.source {
+            Source::Group(group) => Some((group, self.seq)),
+            _ => None,
+        }
+    }
+}
+
 /// What became of a pushed message.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
@@ -108,6 +118,13 @@ pub(crate) struct Outgoing {
 struct Waiting {
     prepared: Arc<Prepared>,
     source: Source,
+}
+
+impl Waiting {
+    /// Group and record, if another member of its group may have it: QoS 0 waits for nobody.
+    fn share(&self) -> Option<(Key, u64)> {
+        self.prepared.left(self.source).filter(|left| left.qos_max != Qos::AtMostOnce)?.of_group()
+    }
 }
 
 #[derive(Debug)]
@@ -179,6 +196,12 @@ impl Flight {
             Freight::Lost(left) => Some(left.qos_max),
             Freight::Release => None,
         }
+    }
+
+    /// Group and record, if another member of its group may have it: at QoS 2 nobody else may have what was begun (MQTT 5.0,
+    /// section 4.8.2, MQTT-4.8.2-5).
+    fn share(&self) -> Option<(Key, u64)> {
+        self.left().filter(|left| left.qos_max == Qos::AtLeastOnce)?.of_group()
     }
 }
 
@@ -481,25 +504,17 @@ impl Outbox {
     }
 
     /// Takes what came by shared subscriptions and was not begun: others may have it. With `is_over`, the session ends,
-    /// what is on its way at QoS 1 too; at QoS 2 nobody else may have it (MQTT 5.0, section 4.8.2, MQTT-4.8.2-5).
+    /// what is on its way at QoS 1 too.
     pub(crate) fn give_back(&mut self, is_over: bool) -> Vec<(Key, u64)> {
         let mut given = Vec::new();
+        let mut stays = |share: Option<(Key, u64)>| {
+            given.extend(share);
+            share.is_none()
+        };
         if is_over {
-            self.flights.retain(|flight| match (flight.source, flight.qos(), flight.left()) {
-                (Source::Group(group), Some(Qos::AtLeastOnce), Some(left)) => {
-                    given.push((group, left.seq));
-                    false
-                }
-                _ => true,
-            });
+            self.flights.retain(|flight| stays(flight.share()));
         }
-        self.queue.retain(|Waiting { prepared, source }| match (*source, prepared.left(*source)) {
-            (Source::Group(group), Some(left)) if prepared.qos() != Qos::AtMostOnce => {
-                given.push((group, left.seq));
-                false
-            }
-            _ => true,
-        });
+        self.queue.retain(|waiting| stays(waiting.share()));
         self.queue_bytes = self.queue.iter().map(|waiting| waiting.prepared.bytes()).sum();
         given
     }

@@ -594,25 +594,14 @@ impl State {
         if self.groups.is_empty() {
             return Vec::new();
         }
-        let outbox = &mut self.outbox;
-        let (queued, bytes, inflight) = (outbox.queued(), outbox.queued_bytes(), outbox.inflight());
-        let given = outbox.give_back(is_over);
-        tallies.queued_messages.down((queued - outbox.queued()) as u64);
-        tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
-        tallies.inflight.down((inflight - outbox.inflight()) as u64);
-        given
+        lighten(&mut self.outbox, tallies, |outbox| outbox.give_back(is_over))
     }
 
     /// What its client may not be sent any more goes; gives what other members of its groups may have.
     pub(crate) fn withdraw(&mut self, tallies: &Tallies) -> Vec<(Key, u64)> {
-        let outbox = &mut self.outbox;
-        let (queued, bytes, inflight) = (outbox.queued(), outbox.queued_bytes(), outbox.inflight());
         let permissions = &self.permissions;
-        let Withdrawn { dropped, given } =
-            outbox.withdraw(|topic| permissions.may(Action::Receive, topic).is_permitted());
-        tallies.queued_messages.down((queued - outbox.queued()) as u64);
-        tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
-        tallies.inflight.down((inflight - outbox.inflight()) as u64);
+        let may = |topic: &TopicName| permissions.may(Action::Receive, topic).is_permitted();
+        let Withdrawn { dropped, given } = lighten(&mut self.outbox, tallies, |outbox| outbox.withdraw(may));
         tallies.dropped(Drop::NotReceivable).add(dropped as u64);
         given
     }
@@ -621,12 +610,18 @@ impl State {
     pub(crate) fn away(&mut self, tallies: &Tallies) -> Vec<(Key, u64)> {
         self.link = None;
         let given = self.give_back(false, tallies);
-        let (queued, bytes) = (self.outbox.queued(), self.outbox.queued_bytes());
-        let gone = self.outbox.away();
-        debug_assert_eq!(queued - self.outbox.queued(), gone);
+        let gone = lighten(&mut self.outbox, tallies, Outbox::away);
         tallies.dropped(Drop::Away).add(gone as u64);
-        tallies.queued_messages.down(gone as u64);
-        tallies.queued_bytes.down((bytes - self.outbox.queued_bytes()) as u64);
         given
     }
+}
+
+/// Takes something out of an outbox; the tallies follow.
+fn lighten<T>(outbox: &mut Outbox, tallies: &Tallies, take: impl FnOnce(&mut Outbox) -> T) -> T {
+    let (queued, bytes, inflight) = (outbox.queued(), outbox.queued_bytes(), outbox.inflight());
+    let taken = take(outbox);
+    tallies.queued_messages.down((queued - outbox.queued()) as u64);
+    tallies.queued_bytes.down((bytes - outbox.queued_bytes()) as u64);
+    tallies.inflight.down((inflight - outbox.inflight()) as u64);
+    taken
 }

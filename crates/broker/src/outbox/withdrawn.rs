@@ -3,10 +3,9 @@
 //! Not here: who may what; the caller asks. The law: what was sent on this connection stays, its acknowledgement is awaited; everything
 //! that would still leave is judged again.
 
-use model::{Qos, TopicName};
+use model::TopicName;
 
 use super::{Freight, Outbox, Record, is_booked};
-use crate::outbox::Source;
 use crate::trie::Key;
 
 /// What went.
@@ -16,6 +15,16 @@ pub(crate) struct Withdrawn {
     pub(crate) dropped: usize,
     /// Those of shared subscriptions that other members may have.
     pub(crate) given: Vec<(Key, u64)>,
+}
+
+impl Withdrawn {
+    /// One that goes: to another member of its group, or to nobody.
+    fn take(&mut self, share: Option<(Key, u64)>) {
+        match share {
+            Some(share) => self.given.push(share),
+            None => self.dropped += 1,
+        }
+    }
 }
 
 impl Outbox {
@@ -35,12 +44,7 @@ impl Outbox {
             if flight.record != Record::Needless {
                 over.push(flight.serial);
             }
-            match (flight.source, flight.left()) {
-                (Source::Group(group), Some(left)) if left.qos_max == Qos::AtLeastOnce => {
-                    gone.given.push((group, left.seq));
-                }
-                _ => gone.dropped += 1,
-            }
+            gone.take(flight.share());
             false
         });
         self.unsent = self.flights.len() - sent;
@@ -50,12 +54,7 @@ impl Outbox {
                 return true;
             }
             booked += u64::from(is_booked(&waiting.prepared, waiting.source));
-            match (waiting.source, waiting.prepared.left(waiting.source)) {
-                (Source::Group(group), Some(left)) if left.qos_max != Qos::AtMostOnce => {
-                    gone.given.push((group, left.seq));
-                }
-                _ => gone.dropped += 1,
-            }
+            gone.take(waiting.share());
             false
         });
         self.queue_bytes = self.queue.iter().map(|waiting| waiting.prepared.bytes()).sum();
