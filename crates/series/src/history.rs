@@ -6,7 +6,7 @@
 //!
 //! Not here: a look at a short time (`samples`), and what is made of samples (`alerts`). The laws: the days come in their
 //! order, and each reading once with its newest value; what is held is bounded in readings and in bytes of texts, beside which
-//! the merge has one batch of each file of the day; whoever asked and is gone stops it.
+//! the merge has one batch of each file of the day, which has 64 MiB of texts at most; whoever asked and is gone stops it.
 //!
 //! Why device by device within a day: a column file is of one day and sorted by device. So every file is read once, from its
 //! beginning to its end, and what is held is one device's day. By time over all devices a day of a large fleet would have to be
