@@ -351,7 +351,11 @@ pub(crate) fn write_explained(out: &mut String, found: &Explained) -> std::fmt::
         writeln!(out, "not told  {} at {}: {}, {}", one.receiver, one.first_at, one.reason, one.detail)?;
     }
     if found.said.is_empty() && found.suppressed.is_empty() {
-        writeln!(out, "told      nobody yet: its notice waits for its company")?;
+        let why = match alert.late {
+            true => "it came late and pages nobody; the inbox hears of it, or whom a route with `late` names",
+            false => "its notice waits for its company",
+        };
+        writeln!(out, "told      nobody yet: {why}")?;
     }
     Ok(())
 }
