@@ -223,6 +223,24 @@ fn nothing_is_silently_dropped() {
     assert!(said.contains("decode.not_json"), "{said}");
 }
 
+/// A writer of column files that is stuck sees all and stores nothing.
+#[test]
+fn metrics_tell_what_was_seen_from_what_is_stored() {
+    let home = Home::new();
+    let server = home.start();
+    let mut raw = Raw::connect(server.mqtt, "sender");
+    raw.publish_acked("dt/d/x", br#"{"t": 1}"#);
+    assert_eq!(server.value("SELECT count(*) FROM readings"), "1", "it was seen");
+    let of_series = |what: &str| {
+        let metrics = server.get("/metrics");
+        let name = format!("godwit_journal_consumer_{what}{{consumer=\"series\"}} ");
+        let found = metrics.lines().find_map(|line| line.strip_prefix(&name));
+        found.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("no {name}: {metrics}"))
+    };
+    assert!(of_series("held_seconds") > 0.0, "it is in no column file yet");
+    assert_eq!((of_series("lag_records"), of_series("lag_seconds")), (0.0, 0.0));
+}
+
 #[test]
 fn a_graceful_stop_loses_nothing_and_ends_in_time() {
     let home = Home::new();
