@@ -33,7 +33,7 @@ lint:
 RUN_TESTS := $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
 
 unit: strangers mosquitto
-	@[ -d ../shared/data ] || echo "No ../shared/data: tests of the whole recordings have nothing to read and answer nothing."
+	@[ -d ../shared/data ] || echo "No recordings in ../shared/data: made-up days take their place, and three tests of crates/rules (answers.rs) ask nothing."
 	$(STRANGERS) $(RUN_TESTS) --locked --workspace
 
 # Where the tests find them.
