@@ -12,6 +12,7 @@ use host::Host;
 use journal::{AppendError, Journal};
 use model::route::Routes;
 use model::{Kind, Message, Origin};
+use parking_lot::Mutex;
 use rules::{Action, ActionRule, Secret};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -48,6 +49,16 @@ pub(crate) struct Courier {
     pub(crate) stop: watch::Receiver<bool>,
     /// How often an attempt may meet something that will pass: `None` is until `hold` is over.
     pub(crate) attempts_max: Option<u32>,
+    /// Of jobs that wait for the next delivery, by `seq`.
+    pub(crate) paces: Mutex<BTreeMap<u64, Pace>>,
+}
+
+/// Where the attempts of a job stand.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pace {
+    attempts: u32,
+    /// The moment of the steady clock of the next one, in microseconds.
+    not_before: u64,
 }
 
 /// What became of a job.
@@ -103,16 +114,21 @@ impl Courier {
         fates
     }
 
-    /// Posts the jobs of one partition, one after the other. `over` is said by who was held too long, and heard by all.
+    /// Posts the jobs of one partition, one after the other, until one is open or was held too long: those behind it are for the next
+    /// delivery. `over` is said by who was held too long, and heard by all.
     async fn post_all(&self, chain: Vec<Job>, over: &watch::Sender<bool>) -> Vec<(u64, Fate)> {
         let mut fates = Vec::with_capacity(chain.len());
         for job in chain {
             let Request::Post(post) = &job.request else { continue };
             let fate = self.post(post, &job, over).await;
-            let is_open = matches!(fate, Fate::Open);
+            // What follows it must not overtake it; nor is what is as old tried once more each, before anybody is told.
+            let ends = match &fate {
+                Fate::Open => true,
+                Fate::Failed(failure) => failure.reason == Reason::Held && self.attempts_max.is_none(),
+                Fate::Delivered => false,
+            };
             fates.push((job.seq, fate));
-            if is_open {
-                // What follows it must not overtake it.
+            if ends {
                 break;
             }
         }
@@ -121,7 +137,13 @@ impl Courier {
 
     async fn post(&self, post: &Post, job: &Job, over: &watch::Sender<bool>) -> Fate {
         let secret = Self::secret(self.action());
-        let mut attempts = 0_u32;
+        let Pace { mut attempts, not_before } = self.paces.lock().remove(&job.seq).unwrap_or_default();
+        let rest = not_before.saturating_sub(self.means.host.clock.mono_micros());
+        if !self.is_held_too_long(&job.message)
+            && !self.rest(job.seq, attempts, Duration::from_micros(rest), over).await
+        {
+            return Fate::Open;
+        }
         loop {
             if self.is_stopping() {
                 return Fate::Open;
@@ -153,14 +175,29 @@ impl Courier {
                         return Fate::Failed(Failure::of(job.seq, Reason::Held, reason));
                     }
                     let wait = pace::wait(&self.means.settings, attempts, &*self.means.host.random);
-                    let mut heard = over.subscribe();
-                    tokio::select! {
-                        // The next delivery tries it again.
-                        _ = heard.wait_for(|over| *over) => return Fate::Open,
-                        () = self.pause(wait.max(asked.unwrap_or_default())) => {}
+                    if !self.rest(job.seq, attempts, wait.max(asked.unwrap_or_default()), over).await {
+                        return Fate::Open;
                     }
                 }
             }
+        }
+    }
+
+    /// Waits before the next attempt. `false` when the delivery is over before that: the next one goes on with the wait.
+    async fn rest(&self, seq: u64, attempts: u32, wait: Duration, over: &watch::Sender<bool>) -> bool {
+        if wait.is_zero() {
+            return true;
+        }
+        let micros = u64::try_from(wait.as_micros()).unwrap_or(u64::MAX);
+        let not_before = self.means.host.clock.mono_micros().saturating_add(micros);
+        let mut heard = over.subscribe();
+        tokio::select! {
+            biased;
+            _ = heard.wait_for(|over| *over) => {
+                self.paces.lock().insert(seq, Pace { attempts, not_before });
+                false
+            }
+            () = self.pause(wait) => true,
         }
     }
 

@@ -214,6 +214,7 @@ impl Sinks {
             gauge: Arc::clone(&gauge),
             stop: stopped,
             attempts_max: None,
+            paces: Mutex::default(),
         });
         let position = match store::position(&inner.catalog, &name)? {
             Some(position) => position,
@@ -302,6 +303,7 @@ impl Sinks {
             gauge: Arc::new(Gauge::default()),
             stop: inner.end.subscribe(),
             attempts_max: Some(ATTEMPTS_OF_RETRY),
+            paces: Mutex::default(),
         });
         let mut delivered = 0;
         let failure = again(&courier, &letter, &mut delivered).await?;

@@ -3,6 +3,7 @@
 //! Not here: delivering (`deliver`). The laws: the position is stored after the effect and with what was given up; it never passes a message
 //! whose fate is not known.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -41,6 +42,9 @@ pub(crate) struct Sink {
     stored_at: u64,
     /// The letter that a further failure continues.
     open: Option<i64>,
+    /// What became of jobs behind the position: they are not done again with the one that is open before them. As many as are under
+    /// way together at most.
+    decided: BTreeMap<u64, Fate>,
     delivered: Counter,
     undefined: Counter,
 }
@@ -64,6 +68,7 @@ impl Sink {
             stored: position,
             stored_at,
             open: None,
+            decided: BTreeMap::new(),
             delivered,
             undefined,
         }
@@ -189,7 +194,9 @@ impl Sink {
         }
         let count = step.jobs.len();
         let messages: Vec<_> = step.jobs.iter().map(|job| (job.seq, job.message.clone())).collect();
-        let fates = self.courier.deliver(step.jobs).await;
+        let mut fates = std::mem::take(&mut self.decided);
+        let jobs = step.jobs.into_iter().filter(|job| !fates.contains_key(&job.seq)).collect();
+        fates.extend(self.courier.deliver(jobs).await);
         Gauge::count(&self.courier.gauge.failed, step.failures.len() as u64);
         let mut failures: Vec<(model::Message, Failure)> =
             step.failures.into_iter().map(|(record, failure)| (record.message, failure)).collect();
@@ -202,7 +209,10 @@ impl Sink {
                 Some(Fate::Open) | None => until = until.min(seq - 1),
             }
         }
+        delivered.retain(|seq| *seq <= until);
         self.delivered.increment(delivered.len() as u64);
+        fates.retain(|seq, fate| *seq > until && !matches!(fate, Fate::Open));
+        self.decided = fates;
         failures.retain(|(_, failure)| failure.from <= until);
         failures.sort_by_key(|(_, failure)| failure.from);
         for (message, failure) in &failures {

@@ -66,7 +66,7 @@ fn write_step(transaction: &Transaction<'_>, step: &Step) -> Result<(Option<i64>
     )?;
     let mut open = step.open;
     for failure in &step.failures {
-        open = Some(match continued(transaction, open, failure)? {
+        open = Some(match continued(transaction, open, step, failure)? {
             Some(id) => id,
             None => insert(transaction, step, failure)?,
         });
@@ -87,10 +87,14 @@ fn write_step(transaction: &Transaction<'_>, step: &Step) -> Result<(Option<i64>
 fn continued(
     transaction: &Transaction<'_>,
     open: Option<i64>,
+    step: &Step,
     failure: &Failure,
 ) -> Result<Option<i64>, WriteError> {
     let Some(id) = open else { return Ok(None) };
-    let Some(mut letter) = letter(transaction, id)? else { return Ok(None) };
+    // The number of a letter that was taken off the list may be another's by now.
+    let Some(mut letter) = letter(transaction, id)?.filter(|letter| letter.sink == step.sink) else {
+        return Ok(None);
+    };
     let mut whole = Failure {
         from: letter.from,
         to: letter.to,

@@ -1,6 +1,6 @@
 //! A receiver of webhooks on a port of its own: it answers as the test says and keeps what came.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
@@ -40,6 +40,8 @@ struct Shared {
     /// The next answers, then `standing` for ever.
     next: Mutex<VecDeque<Answer>>,
     standing: Mutex<Answer>,
+    /// By path, before all others.
+    paths: Mutex<HashMap<&'static str, Answer>>,
     requests: watch::Sender<Vec<Request>>,
 }
 
@@ -66,6 +68,7 @@ impl Receiver {
         let shared = Arc::new(Shared {
             next: Mutex::default(),
             standing: Mutex::new(standing),
+            paths: Mutex::default(),
             requests: watch::Sender::new(Vec::new()),
         });
         let serving = Arc::clone(&shared);
@@ -89,6 +92,11 @@ impl Receiver {
 
     pub(crate) fn stand(&self, answer: Answer) {
         *self.shared.standing.lock().expect("whole") = answer;
+    }
+
+    /// Answers every request for a path so.
+    pub(crate) fn stand_at(&self, path: &'static str, answer: Answer) {
+        self.shared.paths.lock().expect("whole").insert(path, answer);
     }
 
     pub(crate) fn requests(&self) -> Vec<Request> {
@@ -117,7 +125,9 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut bytes = Vec::new();
     while let Some(mut request) = read(&mut stream, &mut bytes).await {
         let standing = shared.standing.lock().expect("whole").clone();
-        let answer = shared.next.lock().expect("whole").pop_front().unwrap_or(standing);
+        let at_path = shared.paths.lock().expect("whole").get(request.path.as_str()).cloned();
+        let next = || shared.next.lock().expect("whole").pop_front();
+        let answer = at_path.or_else(next).unwrap_or(standing);
         request.taken = matches!(answer, Answer::Status(200..300, ..));
         shared.requests.send_modify(|all| all.push(request));
         match answer {

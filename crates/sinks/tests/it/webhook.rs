@@ -290,6 +290,44 @@ async fn assert_the_old_are_cut(at_once: bool, young: &str) {
     house.close().await;
 }
 
+/// `a` is always refused, `b` is taken, `c` asks for an hour: each time an old one of `a` is given up, the others are as they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_answered_is_not_asked_again_because_another_is_given_up() {
+    let receiver = Receiver::start(OK).await;
+    receiver.stand_at("/a", Answer::Status(500, "", "down"));
+    receiver.stand_at("/c", Answer::Status(429, "retry-after: 3600\r\n", "busy"));
+    let settings = Settings { hold: Duration::from_secs(3_600), ..quick() };
+    let clock = clock();
+    let rule = format!(
+        "  - rule: r\n    sql: SELECT n, topic(2) AS device FROM 'dt/+/climate'\n    actions: [{{webhook: \"{}/${{topic(2)}}\"}}]\n",
+        receiver.url("")
+    );
+    let house = House::with(&rule, settings, journal_settings(), Arc::clone(&clock) as Arc<dyn Clock>).await;
+    // A minute between each: `a` a b c a a.
+    let mut messages = Vec::new();
+    for (minute, device) in ["a", "a", "b", "c", "a", "a"].into_iter().enumerate() {
+        let message = house.message(device, &format!("dt/{device}/climate"), r#"{"n":1}"#);
+        let received_at = clock.now().plus_micros(minute as i64 * 60_000_000);
+        messages.push(model::Message { received_at, ..message });
+    }
+    house.journal.append(messages).await.expect("durable");
+    let of = |all: &[Request], path: &str| all.iter().filter(|request| request.path == path).count();
+    receiver.until("all are asked", |all| of(all, "/a") > 0 && of(all, "/b") > 0 && of(all, "/c") > 0).await;
+    // The first two of `a` are too old, one after the other.
+    clock.advance(Duration::from_secs(3_600));
+    house.until("the first is cut", |house| house.letters().iter().any(|letter| letter.to >= 1)).await;
+    clock.advance(Duration::from_secs(60));
+    house.until("the second is cut", |house| house.letters().iter().any(|letter| letter.to >= 2)).await;
+    let before = of(&receiver.requests(), "/a");
+    receiver.until("the third of `a` is tried", |all| of(all, "/a") > before + 3).await;
+    let all = receiver.requests();
+    assert_eq!(of(&all, "/b"), 1, "taken once");
+    assert_eq!(house.status("r/webhook-1").delivered, 1);
+    // The hour that it asked for passed on the same clock: it may have been asked once more then, not each time.
+    assert!(of(&all, "/c") <= 2, "{}", of(&all, "/c"));
+    house.close().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_template_that_comes_to_nothing_gives_up_that_message_alone() {
     let receiver = Receiver::start(OK).await;
