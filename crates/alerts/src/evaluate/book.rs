@@ -106,7 +106,7 @@ pub(super) struct Clock<'a> {
     pub(super) presence: &'a Presence,
     /// Since when.
     pub(super) connected: &'a HashMap<DeviceName, Timestamp>,
-    /// Everything that was received by then has been judged.
+    /// Everything that was durable by then has been judged.
     pub(super) read_until: Timestamp,
     /// What the server's clock shows.
     pub(super) now: Timestamp,
@@ -139,14 +139,16 @@ impl Entry {
         }
     }
 
-    /// The device as the rule sees it; kept until what is known of devices changes.
+    /// The device as the rule sees it; kept until what is known of devices changes. Not for one that was removed: that somebody speaks
+    /// of it again changes nothing that is counted.
     pub(super) fn subject(&mut self, identity: &Identity, device: &DeviceName) -> Option<Arc<Subject>> {
         if let Some(known) = self.subjects.get(device) {
             return known.clone();
         }
-        let is_removed = identity.state(device) == Some(DeviceState::Removed);
-        let subject =
-            if is_removed { None } else { told::subject(identity, &self.rule, device).map(Arc::new) };
+        if identity.state(device) == Some(DeviceState::Removed) {
+            return None;
+        }
+        let subject = told::subject(identity, &self.rule, device).map(Arc::new);
         self.subjects.insert(device.clone(), subject.clone());
         subject
     }
@@ -272,8 +274,6 @@ impl Entry {
                 standing.is_dirty |= silence.set_back(now);
                 let told = if self.rule.needs_connection() {
                     let since = key.part("device").and_then(|device| connected.get(device)).copied();
-                    // A connection from before the clock was set back tells no time.
-                    let since = since.map(|since| if since > now { silence.heard() } else { since });
                     silence.while_connected(absent_for, presence, since, read_until)
                 } else {
                     silence.at(absent_for, presence, read_until)
@@ -293,23 +293,16 @@ impl Entry {
         }
     }
 
-    fn forget_removed(&mut self, at: usize, identity: &Identity, now: Timestamp, said: &mut Vec<Said>) {
+    fn forget_removed(&mut self, identity: &Identity) -> Vec<Key> {
         let keys = self.folds.keys().chain(self.silences.keys());
         let gone: Vec<Key> = keys.filter(|key| is_gone(identity, key)).cloned().collect();
-        let learnt = Learnt { at: now, newest: now };
-        for key in gone {
-            let fold = self.folds.remove(&key).and_then(|standing| standing.state.firing());
-            let silence = self.silences.remove(&key).map(|standing| standing.state);
-            let silence = silence.and_then(|silence| Some((silence.heard(), silence.fired_at()?)));
-            if let Some((start, fired_at)) = fold.or(silence) {
-                let resolved_at = Some(now.max(fired_at));
-                let over = rules::Episode { start, fired_at, resolved_at, values: Vec::new() };
-                let transition = Transition::Resolved(over);
-                said.push(Said { rule: at, key: key.clone(), transition, learnt, is_fresh_again: false });
-            }
-            self.looks.forget(&key);
-            self.forgotten.push(key);
+        for key in &gone {
+            self.folds.remove(key);
+            self.silences.remove(key);
+            self.looks.forget(key);
         }
+        self.forgotten.extend_from_slice(&gone);
+        gone
     }
 
     /// Devices that have not been heard are silent since they were made known, where the rule is about everything of a device.
@@ -385,15 +378,18 @@ impl Book {
         self.swept = None;
     }
 
-    /// What is firing of devices that were removed is over: nobody will hear of them again.
-    pub(super) fn forget_removed(&mut self, identity: &Identity, now: Timestamp, said: &mut Vec<Said>) {
+    /// Forgets the keys of devices that were removed: with the rule of each. One that was removed and is there again since the last
+    /// time is not found.
+    pub(super) fn forget_removed(&mut self, identity: &Identity) -> Vec<(Arc<Rule>, Key)> {
         let revision = identity.revision();
         if self.swept.replace(revision) == Some(revision) {
-            return;
+            return Vec::new();
         }
-        for (at, entry) in self.entries.iter_mut().enumerate() {
-            entry.forget_removed(at, identity, now, said);
-        }
+        let gone = |entry: &mut Entry| {
+            let rule = Arc::clone(&entry.rule);
+            entry.forget_removed(identity).into_iter().map(move |key| (Arc::clone(&rule), key))
+        };
+        self.entries.iter_mut().flat_map(gone).collect()
     }
 
     /// Forgets what was known of devices, for it changed.

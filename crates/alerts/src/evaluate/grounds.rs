@@ -165,7 +165,8 @@ impl Evaluation {
         if look_back.is_unbounded {
             back = BACK_MICROS_MAX;
         }
-        let _place = self.walks.acquire().await;
+        // Given back when nothing reads any more, whoever has gone away.
+        let place = Arc::new(Arc::clone(&self.walks).acquire_owned().await.ok());
         let walk = async |back: i64, to: Timestamp| {
             let selection = Selection {
                 from: Some(start.plus_micros(-back)),
@@ -198,7 +199,9 @@ impl Evaluation {
                 }
                 ControlFlow::Continue(())
             };
-            self.parts.series.past(past, walk, take).await
+            let state = (walk, Arc::clone(&place));
+            let take = move |(walk, _): &mut (Walk, _), met: Met<'_>| take(walk, met);
+            Ok::<_, QueryError>(self.parts.series.past(past, state, take).await?.0)
         };
         // What fills the windows lies before the start: the episode itself, which may be long, is read once.
         while back < BACK_MICROS_MAX && look_back.samples > 0 {

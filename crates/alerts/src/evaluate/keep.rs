@@ -282,6 +282,18 @@ pub(super) fn firing_ids(
     )
 }
 
+/// Id and firing of what is firing for one key, by one version.
+pub(super) fn firing_of(
+    connection: &Connection<'_>,
+    (rule, version, key): (&str, u64, &str),
+) -> Result<Vec<(EpisodeId, Timestamp)>, SqlError> {
+    connection.query(
+        "SELECT id, fired_at FROM alert_episodes WHERE rule = $1 AND version = $2 AND key = $3 AND state = 'firing'",
+        params![rule, version, key],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )
+}
+
 /// Rules and versions of which there are states.
 pub(super) fn kept_versions(connection: &Connection<'_>) -> Result<Vec<(String, u64)>, SqlError> {
     let sql = "SELECT DISTINCT rule, version FROM rule_states";

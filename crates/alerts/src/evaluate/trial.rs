@@ -16,6 +16,7 @@ use catalog::ReadError;
 use model::{Kind, Timestamp};
 use rules::{Backtest, Difference, Key, Report, Rule, Version};
 use series::{HeldMax, HowFar, Met, Past, PastOrder, QueryError, Selection};
+use tokio::sync::OwnedSemaphorePermit;
 
 pub(super) use self::pass::joined;
 use self::pass::{Fed, Pass};
@@ -161,7 +162,7 @@ impl Evaluation {
         trial: Trial,
         tell: impl FnMut(HowFar) -> ControlFlow<()> + Send + 'static,
     ) -> Result<Tried, TrialError> {
-        let _place = Arc::clone(&self.trials).try_acquire_owned().map_err(|_| TrialError::Busy)?;
+        let place = Arc::clone(&self.trials).try_acquire_owned().map_err(|_| TrialError::Busy)?;
         let Trial { rules, against, from, to, label } = trial;
         if let (Some(from), Some(to)) = (from, to)
             && to <= from
@@ -189,7 +190,7 @@ impl Evaluation {
             backtest
         };
         let selection = Selection { from, to, ..Selection::default() };
-        let mut trying = Trying::new(self, selection.clone(), tell);
+        let mut trying = Trying::new(self, selection.clone(), tell, place);
         trying.run(rules.iter().chain(compared).map(begin).collect()).await?;
         let now = self.parts.host.clock.now();
         let end = to.map_or(now, |to| to.min(now));
@@ -202,7 +203,8 @@ impl Evaluation {
                 version: other.version(),
                 is_in_force,
                 differences: old.map(|old| report.difference_to(old)).unwrap_or_default(),
-                is_partial: !report.lists_all() || old.is_some_and(|old| !old.lists_all()),
+                // What has the same text was not run twice: it is the same.
+                is_partial: old.is_some_and(|old| !(report.lists_all() && old.lists_all())),
             });
             let nothing =
                 (report.samples == 0).then(|| nothing::why(&self.parts.series, rule, &selection, &patterns));
@@ -227,6 +229,8 @@ struct Trying<'a, T> {
     evaluation: &'a Evaluation,
     selection: Selection,
     tell: Option<T>,
+    /// Given back when nothing reads any more, whoever has gone away.
+    place: Arc<OwnedSemaphorePermit>,
     done: Tries,
     readings: u64,
     /// Topics that readings came over, with `+` for the device.
@@ -234,9 +238,9 @@ struct Trying<'a, T> {
 }
 
 impl<'a, T: FnMut(HowFar) -> ControlFlow<()> + Send + 'static> Trying<'a, T> {
-    fn new(evaluation: &'a Evaluation, selection: Selection, tell: T) -> Self {
-        let (done, patterns) = (Tries::new(), BTreeSet::new());
-        Self { evaluation, selection, tell: Some(tell), done, readings: 0, patterns }
+    fn new(evaluation: &'a Evaluation, selection: Selection, tell: T, place: OwnedSemaphorePermit) -> Self {
+        let (done, patterns, place) = (Tries::new(), BTreeSet::new(), Arc::new(place));
+        Self { evaluation, selection, tell: Some(tell), place, done, readings: 0, patterns }
     }
 
     /// Feeds all of them; they come back in their order.
@@ -283,25 +287,25 @@ impl<'a, T: FnMut(HowFar) -> ControlFlow<()> + Send + 'static> Trying<'a, T> {
         let patterns = std::mem::take(&mut self.patterns);
         let tries = tries.into_iter().map(|of| Fed::new(of, order)).collect();
         let pass = Pass::new(self.evaluation.parts.identity.clone(), tries, patterns);
-        let taken =
-            self.evaluation.parts.series.past(past, (pass, tell), move |(pass, tell), met| match met {
-                Met::Samples(samples) => {
-                    pass.take(samples);
-                    ControlFlow::Continue(())
+        let state = (pass, tell, Arc::clone(&self.place));
+        let taken = self.evaluation.parts.series.past(past, state, move |(pass, tell, _), met| match met {
+            Met::Samples(samples) => {
+                pass.take(samples);
+                ControlFlow::Continue(())
+            }
+            Met::HowFar(how_far) => {
+                if pass.keys() > KEYS_MAX {
+                    return ControlFlow::Break(());
                 }
-                Met::HowFar(how_far) => {
-                    if pass.keys() > KEYS_MAX {
-                        return ControlFlow::Break(());
-                    }
-                    tell(HowFar {
-                        days_done: how_far.days_done + nth * how_far.days,
-                        days: how_far.days * many,
-                        readings: before + how_far.readings,
-                        ..how_far
-                    })
-                }
-            });
-        let (pass, tell) = taken.await?;
+                tell(HowFar {
+                    days_done: how_far.days_done + nth * how_far.days,
+                    days: how_far.days * many,
+                    readings: before + how_far.readings,
+                    ..how_far
+                })
+            }
+        });
+        let (pass, tell, _) = taken.await?;
         self.tell = Some(tell);
         if pass.keys() > KEYS_MAX {
             return Err(TrialError::Keys);

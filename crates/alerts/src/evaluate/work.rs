@@ -34,7 +34,7 @@ use super::nodes::{Nodes, Understood};
 use super::status::{RuleStatus, Status};
 use super::told;
 use super::{EvaluateParts, Shared};
-use crate::store;
+use crate::{EpisodeId, store};
 use latency::Latency;
 
 pub(super) use saves::restored;
@@ -44,6 +44,9 @@ const SLICE: usize = 256;
 
 /// How often it is seen what fires because nothing came.
 const TICK: Duration = Duration::from_secs(1);
+
+/// How often it is looked whether the columns have what an edge node told.
+const NAP: Duration = Duration::from_millis(20);
 
 /// How long is waited before what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -91,6 +94,8 @@ pub(super) struct Work {
     shares: Shares,
     last: Instants,
     due: Option<Due>,
+    /// How long the columns were waited for in vain, the last time.
+    columns_waited: Option<Duration>,
 }
 
 /// A moment at which it is to be seen what did not come.
@@ -156,6 +161,7 @@ impl Work {
             shares: Shares::default(),
             last: Instants::default(),
             due: None,
+            columns_waited: None,
         }
     }
 
@@ -183,6 +189,7 @@ impl Work {
                 self.slice().await;
                 self.shares.judging += self.mono().saturating_sub(began);
             }
+            self.look_up_put_off().await;
             if self.backlog.is_empty() || self.shares.looking <= self.shares.judging {
                 let began = self.mono();
                 self.look_again(began).await;
@@ -204,10 +211,12 @@ impl Work {
         stopping: &mut watch::Receiver<bool>,
     ) -> Waited {
         let has_looks = self.book.has_due_look(self.mono());
+        // What waits for the columns is looked for soon.
+        let nap = if self.nodes.first_put_off().is_some() { NAP } else { TICK };
         let nothing = async {
             // A look waits for nothing but for what has come.
             if !has_looks {
-                tokio::time::sleep(TICK).await;
+                tokio::time::sleep(nap).await;
             }
         };
         let next = tokio::select! {
@@ -340,10 +349,11 @@ impl Work {
             Some(heard) => match self.nodes.take(*heard, seq, &self.parts).await {
                 Understood::Said(samples) => samples,
                 Understood::Stored(devices, times) => {
-                    for device in devices {
-                        let stored = Stored { device, times, received_at, seq, is_again };
-                        self.book.look_up(&places, &self.parts.identity, &stored, said);
-                    }
+                    self.look_up(&places, (devices, times), (received_at, seq), said);
+                    return !places.is_empty();
+                }
+                Understood::Later(heard) => {
+                    self.nodes.put_off(message.topic.clone(), *heard, received_at, seq);
                     return !places.is_empty();
                 }
             },
@@ -353,6 +363,30 @@ impl Work {
             self.book.take(&places, &self.parts.identity, arrived, said);
         }
         !places.is_empty()
+    }
+
+    fn look_up(
+        &mut self,
+        places: &[usize],
+        (devices, times): (Vec<DeviceName>, [Timestamp; 2]),
+        (received_at, seq): (Timestamp, u64),
+        said: &mut Vec<Said>,
+    ) {
+        let is_again = seq <= self.catch_up_to;
+        for device in devices {
+            let stored = Stored { device, times, received_at, seq, is_again };
+            self.book.look_up(places, &self.parts.identity, &stored, said);
+        }
+    }
+
+    /// Messages of edge nodes that waited for the columns.
+    async fn look_up_put_off(&mut self) {
+        let mut said = Vec::new();
+        while let Some((topic, understood, received)) = self.nodes.next_put_off(&self.parts.series) {
+            let places = self.book.of(&topic);
+            self.look_up(&places, understood, received, &mut said);
+        }
+        self.say(said).await;
     }
 
     /// Stores what was said; tries until it is stored.
@@ -434,7 +468,8 @@ impl Work {
 
     /// Before this, second looks are made too: what made the first that waits necessary must be read again after a crash.
     fn looked(&self) -> u64 {
-        self.book.looked_before().map_or(u64::MAX, |first| first.saturating_sub(1))
+        let first = self.book.looked_before().into_iter().chain(self.nodes.first_put_off()).min();
+        first.map_or(u64::MAX, |first| first.saturating_sub(1))
     }
 
     /// Whether everything that was there at the start has been read.
@@ -467,12 +502,13 @@ impl Work {
             self.last.look = mono;
             self.show();
         }
-        // Before everything that came by then is read nobody can say that nothing came. It is said of the moment when it was due,
-        // however long the reading takes: what comes meanwhile does not put it off, and what waits unread is no silence.
+        // Before everything that was durable by then is read nobody can say that nothing came. It is said of the moment when it was
+        // due, however long the reading takes: what comes meanwhile does not put it off, and what waits unread is no silence.
         let is_due = mono.saturating_sub(self.last.tick) >= micros(TICK);
         if !is_due || !self.is_caught_up {
             return;
         }
+        self.end_what_was_removed().await;
         let until = self.parts.journal.durable_seq();
         let due = self.due.get_or_insert(Due { seq: until, at: now, mono });
         if self.marks.urgent.min(self.marks.regular) < due.seq {
@@ -488,11 +524,38 @@ impl Work {
         self.see_who_is_connected(mono);
         let clock = Clock { presence: &self.presence, connected: &self.connected, read_until, now };
         let mut said = Vec::new();
-        self.book.forget_removed(&self.parts.identity, now, &mut said);
         for (at, entry) in self.book.entries.iter_mut().enumerate() {
             entry.tick(at, clock, &mut said);
         }
         self.say(said).await;
+    }
+
+    /// What fires of devices that were removed is over: nobody will hear of them again. It ends as it was told.
+    async fn end_what_was_removed(&mut self) {
+        let gone = self.book.forget_removed(&self.parts.identity);
+        if gone.is_empty() {
+            return;
+        }
+        let gone: Vec<(String, u64, String)> = gone
+            .into_iter()
+            .map(|(rule, key)| {
+                let key = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
+                (rule.name().to_owned(), rule.version().0, key)
+            })
+            .collect();
+        let host = self.parts.host.clone();
+        let change = move |tx: &catalog::Transaction<'_>| {
+            let now = host.clock.now();
+            for (rule, version, key) in &gone {
+                for (id, fired_at) in keep::firing_of(tx, (rule, *version, key))? {
+                    end(tx, &host, id, now.max(fired_at), now)?;
+                }
+            }
+            Ok(())
+        };
+        if self.write("the end of what fired of removed devices", change).await {
+            self.parts.wake.wake();
+        }
     }
 
     fn see_who_is_connected(&mut self, mono: u64) {
@@ -501,6 +564,11 @@ impl Work {
         if is_due && self.book.entries.iter().any(|entry| entry.rule.needs_connection()) {
             self.last.connected = Some(mono);
             self.connected = (self.parts.connected)();
+            // A connection from before the clock was set back tells no time.
+            let ahead = self.parts.host.clock.now().plus_micros(CLOCK_STEP);
+            for since in self.connected.values_mut().filter(|since| **since > ahead) {
+                *since = Timestamp::from_micros(i64::MIN);
+            }
         }
     }
 
@@ -516,6 +584,7 @@ impl Work {
             );
             let (from, to) = if step > 0 { (then.plus_micros(passed), now) } else { (now, now) };
             self.presence.absent(from, to);
+            self.last.connected = None;
             if self.is_caught_up {
                 self.presence.caught_up(now);
             }
@@ -621,6 +690,21 @@ pub(super) fn put_in_force(
     }
 }
 
+/// Resolves an episode as it was told, whatever is known of its device by now.
+fn end(
+    tx: &catalog::Transaction<'_>,
+    host: &Host,
+    id: EpisodeId,
+    resolved_at: Timestamp,
+    now: Timestamp,
+) -> Result<(), catalog::SqlError> {
+    if let Some(stored) = store::episodes::one(tx, host, id)? {
+        let episode = crate::Episode { resolved_at: Some(resolved_at), ..stored.episode };
+        store::transition(tx, host, now, &store::Transition::Resolved(episode))?;
+    }
+    Ok(())
+}
+
 /// Resolves what is firing by a version that is not in force: nobody will say any more that it is over.
 fn end_others(
     tx: &catalog::Transaction<'_>,
@@ -635,11 +719,7 @@ fn end_others(
         if is_in_force(&rule, version) {
             continue;
         }
-        if let Some(stored) = store::episodes::one(tx, host, id)? {
-            let mut episode = stored.episode;
-            episode.resolved_at = Some(now.max(fired_at));
-            store::transition(tx, host, now, &store::Transition::Resolved(episode))?;
-        }
+        end(tx, host, id, now.max(fired_at), now)?;
     }
     for (rule, version) in keep::kept_versions(tx)? {
         if !is_in_force(&rule, version) {

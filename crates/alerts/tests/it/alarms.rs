@@ -181,7 +181,12 @@ groups:
 - name: g
   rules:
   - {alert: Quiet, from: dt/+/telemetry, absent_for: 30s}
-  - {alert: Hot, from: dt/+/telemetry, expr: temperature > 30, for: 5s, labels: {severity: critical}}
+  - alert: Hot
+    from: dt/+/telemetry
+    expr: temperature > 30
+    for: 5s
+    labels: {severity: critical}
+    annotations: {summary: 'it is {{temperature}}'}
 ";
     let mut ground = Ground::new();
     let site = ground.start(rules).await;
@@ -207,6 +212,22 @@ groups:
     site.hear("a", site.now(), &temperature(36.0)).await;
     site.hear("a", site.now().plus_micros(6 * SECOND), &temperature(36.0)).await;
     site.pass(40).await;
+    assert_eq!(open(&site).await, 4);
+    // Its end says of it what was said while it was there, though nothing is known of it any more.
+    let filter = alerts::EpisodeFilter { rule: Some("Hot".to_owned()), ..Default::default() };
+    let (shown, _) = site.alerts.episodes(filter, None, 10).await.expect("read");
+    let of_a = shown.iter().find(|shown| shown.episode.key["device"] == "a").expect("it is there");
+    assert_eq!(of_a.episode.values["temperature"], model::Value::Number(35.0));
+    assert_eq!(of_a.episode.annotations["summary"], "it is 35");
+    // Somebody speaks of it again: it is a device like another, as soon as that is known.
+    let _ = site.identity.seen(&names[0]);
+    let removed = Some(identity::DeviceState::Removed);
+    site.until("it was seen", async || site.identity.state(&names[0]) != removed).await;
+    site.hear("a", site.now(), &temperature(37.0)).await;
+    site.hear("a", site.now().plus_micros(6 * SECOND), &temperature(37.0)).await;
+    assert_eq!(open(&site).await, 5);
+    site.identity.remove_device(&by, &names[0], None).await.expect("removed");
+    site.pass(2).await;
     assert_eq!(open(&site).await, 4);
     // One that is removed while nobody judges is over at the next start.
     site.evaluation.close().await;

@@ -104,3 +104,21 @@ async fn a_restart_of_the_server_accuses_nobody_who_comes_back() {
     assert_eq!(ever, Vec::<String>::new());
     site.close().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fleet_that_comes_back_while_it_is_asked_who_is_connected_does_not_hang() {
+    let ground = Ground::telling(&config());
+    let site = ground.start(SHIPPED).await;
+    connect(&ground, &site, "steady", true).await;
+    minutes(&site, &["steady"], 8).await;
+    // The network is gone for an hour, and the device connects a moment after the look began.
+    connect(&ground, &site, "steady", false).await;
+    for _ in 0..60 {
+        site.pass(60).await;
+    }
+    let later = site.now().plus_micros(61 * model::Timestamp::SECOND);
+    ground.connected.lock().insert(device("steady"), later);
+    site.pass(60).await;
+    assert_eq!(site.episodes("ConnectedSilent").await, [""; 0]);
+    site.close().await;
+}

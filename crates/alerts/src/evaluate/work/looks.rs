@@ -18,8 +18,9 @@ use super::super::waiting::Look;
 use super::{PAUSE, Work, micros};
 use crate::{EpisodeId, store};
 
-/// How long a look waits for the columns to have what it is about: what is urgent waits behind it.
-const SERIES_PATIENCE: Duration = Duration::from_millis(250);
+/// How long a look waits at first for the columns to have what it is about, and at most: what is urgent waits behind it. While it waits
+/// nothing is judged, so columns that are slow, but move, come so far.
+const COLUMNS_PATIENCE: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(1)];
 
 /// How long one may read.
 const LOOK_PATIENCE: Duration = Duration::from_secs(60);
@@ -58,11 +59,22 @@ impl Work {
             return;
         }
         // Columns that stand still (their disk is full, say) hold up late samples, and nothing else.
-        let applied = tokio::time::timeout(SERIES_PATIENCE, self.parts.series.caught_up(seq));
+        let [first, most] = COLUMNS_PATIENCE;
+        let patience = self.columns_waited.map_or(first, |waited| most.min(waited * 2));
+        let applied = tokio::time::timeout(patience, self.parts.series.caught_up(seq));
         let Some(Ok(())) = self.unless_stopped(applied).await else {
-            self.look_later(at, key, look);
+            if self.columns_waited.is_none() {
+                let applied = self.parts.series.applied();
+                tracing::warn!(seq, applied, "late samples wait: the columns are behind");
+            }
+            self.columns_waited = Some(patience);
+            // It has had its pause; the others are next.
+            self.book.entries[at].looks.put_back(key, look);
             return;
         };
+        if self.columns_waited.take().is_some() {
+            tracing::info!(seq, "the columns are there again: late samples are looked at");
+        }
         let read = tokio::time::timeout(LOOK_PATIENCE, look::look(&self.parts.series, &question));
         let Some(read) = self.unless_stopped(read).await else {
             self.look_later(at, key, look);
