@@ -211,7 +211,7 @@ pub struct BacktestDone {
     pub held_to: Option<String>,
     /// Rules of the other file that are not in this one.
     pub gone: Vec<String>,
-    /// Messages that had been acknowledged when it began, and were not columns in time to be looked at.
+    /// By how many messages the columns were behind when it began: the newest may be missing.
     pub behind: u64,
 }
 

@@ -101,7 +101,11 @@ async fn on_server(args: &Args) -> anyhow::Result<()> {
         outcome::write_alone(&mut text, new, kept.done.gone.iter().map(String::as_str))?;
     }
     if kept.done.behind > 0 {
-        writeln!(text, "The server is behind: the last {} messages were not looked at", kept.done.behind)?;
+        writeln!(
+            text,
+            "The columns were behind by {} messages when it began: the newest may be missing",
+            kept.done.behind
+        )?;
     }
     say(&text)
 }
@@ -121,7 +125,7 @@ fn on_recording(args: &Args, recording: &Path) -> anyhow::Result<()> {
                 version: old.version(),
                 is_in_force: false,
                 differences: report.difference_to(&then),
-                is_partial: !report.lists_all() || !then.lists_all(),
+                is_partial: old.version() != rule.version() && !(report.lists_all() && then.lists_all()),
             }
         });
         let nothing = (report.samples == 0)
