@@ -7,10 +7,13 @@
 //! every second: what fires because nothing came; every few seconds: states, then positions
 //! ```
 //!
+//! Beside it: `clock` (what is due by the clock), `in_force` (other rules), `looks`, `saves`, `latency`.
 //! Not here: conditions (`rules`), who hears of it (`machine`). The laws: what is urgent never waits behind more than a slice
-//! of the backlog and one look; looks take no more time than judging while there is something to judge; a position is stored after everything it covers; what cannot be stored is tried again before anything
-//! else is read.
+//! of the backlog and one look; looks take no more time than judging while there is something to judge; a position is stored after
+//! everything it covers; what cannot be stored is tried again before anything else is read.
 
+mod clock;
+mod in_force;
 mod latency;
 mod looks;
 mod saves;
@@ -21,22 +24,23 @@ use std::time::Duration;
 
 use catalog::WriteError;
 use hashbrown::HashMap;
-use host::Host;
 use journal::{Chains, Consumer, Reader, Record};
 use model::route::Decoder;
 use model::{DeviceName, Keep, Names, Timestamp};
 use rules::{Presence, Rule, Transition};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::book::{Arrived, Book, Clock, Entry, Said, Stored};
-use super::keep::{self, Marks};
+use super::book::{Arrived, Book, Said, Stored};
+use super::keep::Marks;
 use super::nodes::{Nodes, Understood};
 use super::status::{RuleStatus, Status};
 use super::told;
 use super::{EvaluateParts, Shared};
-use crate::{EpisodeId, store};
+use crate::store;
+use clock::Due;
 use latency::Latency;
 
+pub(super) use in_force::put_in_force;
 pub(super) use saves::restored;
 
 /// Records of the backlog between two looks at what is urgent.
@@ -50,15 +54,6 @@ const NAP: Duration = Duration::from_millis(20);
 
 /// How long is waited before what failed is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-
-/// A step of the wall clock against the steady one from which on it was set.
-const CLOCK_STEP: i64 = 30 * Timestamp::SECOND;
-
-/// How often devices that were never heard are asked for.
-const EXPECT_EVERY: Duration = Duration::from_secs(60);
-
-/// How often it is asked who is connected.
-const CONNECTED_EVERY: Duration = Duration::from_secs(10);
 
 /// What is asked of the thread.
 pub(super) enum Order {
@@ -96,14 +91,6 @@ pub(super) struct Work {
     due: Option<Due>,
     /// How long the columns were waited for in vain, the last time.
     columns_waited: Option<Duration>,
-}
-
-/// A moment at which it is to be seen what did not come.
-struct Due {
-    /// What was durable then.
-    seq: u64,
-    at: Timestamp,
-    mono: u64,
 }
 
 /// What judging and second looks took since there was nothing to judge, in microseconds.
@@ -493,150 +480,6 @@ impl Work {
         }
     }
 
-    /// What is due by the clock.
-    async fn clock(&mut self) {
-        let mono = self.parts.host.clock.mono_micros();
-        let now = self.parts.host.clock.now();
-        self.see_clock_steps(now, mono);
-        if mono.saturating_sub(self.last.look) >= micros(TICK) {
-            self.last.look = mono;
-            self.show();
-        }
-        // Before everything that was durable by then is read nobody can say that nothing came. It is said of the moment when it was
-        // due, however long the reading takes: what comes meanwhile does not put it off, and what waits unread is no silence.
-        let is_due = mono.saturating_sub(self.last.tick) >= micros(TICK);
-        if !is_due || !self.is_caught_up {
-            return;
-        }
-        self.end_what_was_removed().await;
-        let until = self.parts.journal.durable_seq();
-        let due = self.due.get_or_insert(Due { seq: until, at: now, mono });
-        if self.marks.urgent.min(self.marks.regular) < due.seq {
-            return;
-        }
-        let read_until = due.at.min(now);
-        self.last.tick = due.mono;
-        self.due = None;
-        if self.last.expect.is_none_or(|last| mono.saturating_sub(last) >= micros(EXPECT_EVERY)) {
-            self.last.expect = Some(mono);
-            self.expect();
-        }
-        self.see_who_is_connected(mono);
-        let clock = Clock { presence: &self.presence, connected: &self.connected, read_until, now };
-        let mut said = Vec::new();
-        for (at, entry) in self.book.entries.iter_mut().enumerate() {
-            entry.tick(at, clock, &mut said);
-        }
-        self.say(said).await;
-    }
-
-    /// What fires of devices that were removed is over: nobody will hear of them again. It ends as it was told.
-    async fn end_what_was_removed(&mut self) {
-        let gone = self.book.forget_removed(&self.parts.identity);
-        if gone.is_empty() {
-            return;
-        }
-        let gone: Vec<(String, u64, String)> = gone
-            .into_iter()
-            .map(|(rule, key)| {
-                let key = serde_json::to_string(&told::parts(&key)).expect("texts are JSON");
-                (rule.name().to_owned(), rule.version().0, key)
-            })
-            .collect();
-        let host = self.parts.host.clone();
-        let change = move |tx: &catalog::Transaction<'_>| {
-            let now = host.clock.now();
-            for (rule, version, key) in &gone {
-                for (id, fired_at) in keep::firing_of(tx, (rule, *version, key))? {
-                    end(tx, &host, id, now.max(fired_at), now)?;
-                }
-            }
-            Ok(())
-        };
-        if self.write("the end of what fired of removed devices", change).await {
-            self.parts.wake.wake();
-        }
-    }
-
-    fn see_who_is_connected(&mut self, mono: u64) {
-        let is_due =
-            self.last.connected.is_none_or(|last| mono.saturating_sub(last) >= micros(CONNECTED_EVERY));
-        if is_due && self.book.entries.iter().any(|entry| entry.rule.needs_connection()) {
-            self.last.connected = Some(mono);
-            self.connected = (self.parts.connected)();
-            // A connection from before the clock was set back tells no time.
-            let ahead = self.parts.host.clock.now().plus_micros(CLOCK_STEP);
-            for since in self.connected.values_mut().filter(|since| **since > ahead) {
-                *since = Timestamp::from_micros(i64::MIN);
-            }
-        }
-    }
-
-    /// A wall clock that was set says nothing about how long a device was silent.
-    fn see_clock_steps(&mut self, now: Timestamp, mono: u64) {
-        let (then, mono_then) = self.clocks;
-        let passed = i64::try_from(mono.saturating_sub(mono_then)).unwrap_or(i64::MAX);
-        let step = now.micros_since(then).saturating_sub(passed);
-        if step.abs() >= CLOCK_STEP {
-            tracing::warn!(
-                seconds = step / Timestamp::SECOND,
-                "the server's clock was set: silence is counted anew"
-            );
-            let (from, to) = if step > 0 { (then.plus_micros(passed), now) } else { (now, now) };
-            self.presence.absent(from, to);
-            self.last.connected = None;
-            if self.is_caught_up {
-                self.presence.caught_up(now);
-            }
-        }
-        self.clocks = (now, mono);
-    }
-
-    /// Devices that have never been heard.
-    fn expect(&mut self) {
-        if !self.book.entries.iter().any(|entry| entry.rule.absent_for().is_some()) {
-            return;
-        }
-        let devices = match self.parts.identity.all_devices() {
-            Ok(devices) => devices,
-            Err(error) => {
-                tracing::warn!(
-                    error = model::in_one_line(&error),
-                    "devices cannot be read; those never heard are not missed yet"
-                );
-                return;
-            }
-        };
-        for device in devices.iter().filter(|device| device.is_added && device.removal.is_none()) {
-            for entry in &mut self.book.entries {
-                entry.expect(&self.parts.identity, &device.name, device.created);
-            }
-        }
-    }
-
-    /// Puts other rules in force; states of rules whose text is the same stay.
-    async fn replace(&mut self, rules: Vec<Arc<Rule>>) {
-        let old = std::mem::take(&mut self.book.entries);
-        let mut kept: HashMap<(String, u64), Entry> = old
-            .into_iter()
-            .map(|entry| ((entry.rule.name().to_owned(), entry.rule.version().0), entry))
-            .collect();
-        let mut entries = Vec::with_capacity(rules.len());
-        for rule in rules {
-            match kept.remove(&(rule.name().to_owned(), rule.version().0)) {
-                Some(entry) => entries.push(Entry { rule, ..entry }),
-                None => entries.push(Entry::new(rule, true)),
-            }
-        }
-        self.book.put(entries);
-        let change = put_in_force(&self.book, self.parts.host.clone());
-        if self.write("the rules in force", change).await {
-            self.parts.wake.wake();
-        }
-        self.last.expect = None;
-        self.show();
-    }
-
     /// Shows how the rules stand.
     fn show(&self) {
         let rules = self.book.entries.iter().map(RuleStatus::of).collect();
@@ -667,64 +510,4 @@ fn skipped(batch: &journal::Batch) {
 
 fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Notes which versions are in force, ends the episodes of others, and forgets their states.
-pub(super) fn put_in_force(
-    book: &Book,
-    host: Host,
-) -> impl Fn(&catalog::Transaction<'_>) -> Result<(), catalog::SqlError> + Send + Sync + 'static {
-    let in_force: Vec<(String, u64, String, String)> = book
-        .entries
-        .iter()
-        .map(|entry| {
-            let rule = &entry.rule;
-            let (file, text) = (rule.file().to_owned(), rule.text().to_owned());
-            (rule.name().to_owned(), rule.version().0, file, text)
-        })
-        .collect();
-    move |tx| {
-        let now = host.clock.now();
-        keep::note_versions(tx, &in_force, now)?;
-        end_others(tx, &host, &in_force, now)
-    }
-}
-
-/// Resolves an episode as it was told, whatever is known of its device by now.
-fn end(
-    tx: &catalog::Transaction<'_>,
-    host: &Host,
-    id: EpisodeId,
-    resolved_at: Timestamp,
-    now: Timestamp,
-) -> Result<(), catalog::SqlError> {
-    if let Some(stored) = store::episodes::one(tx, host, id)? {
-        let episode = crate::Episode { resolved_at: Some(resolved_at), ..stored.episode };
-        store::transition(tx, host, now, &store::Transition::Resolved(episode))?;
-    }
-    Ok(())
-}
-
-/// Resolves what is firing by a version that is not in force: nobody will say any more that it is over.
-fn end_others(
-    tx: &catalog::Transaction<'_>,
-    host: &Host,
-    in_force: &[(String, u64, String, String)],
-    now: Timestamp,
-) -> Result<(), catalog::SqlError> {
-    let is_in_force = |rule: &str, version: u64| {
-        in_force.iter().any(|(name, number, ..)| name == rule && *number == version)
-    };
-    for (id, rule, version, fired_at) in keep::firing_ids(tx)? {
-        if is_in_force(&rule, version) {
-            continue;
-        }
-        end(tx, host, id, now.max(fired_at), now)?;
-    }
-    for (rule, version) in keep::kept_versions(tx)? {
-        if !is_in_force(&rule, version) {
-            keep::forget(tx, &rule, version)?;
-        }
-    }
-    Ok(())
 }
