@@ -157,7 +157,7 @@ impl Work {
         let mut stopping = self.stopping.clone();
         let mut urgent = self.parts.journal.reader(self.marks.urgent + 1, Chains::Urgent);
         let mut regular = self.parts.journal.reader(self.marks.regular + 1, Chains::Regular);
-        consumer.report(self.marks.urgent.min(self.marks.regular));
+        consumer.report(self.read());
         self.show();
         loop {
             if self.is_stopping() {

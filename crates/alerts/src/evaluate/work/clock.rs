@@ -48,8 +48,9 @@ impl Work {
         }
         self.end_what_was_removed().await;
         let until = self.parts.journal.durable_seq();
+        let read = self.read();
         let due = self.due.get_or_insert(Due { seq: until, at: now, mono });
-        if self.marks.urgent.min(self.marks.regular) < due.seq {
+        if read < due.seq {
             return;
         }
         let read_until = due.at.min(now);
