@@ -103,7 +103,10 @@ async fn register(args: &Args, file: &Path, server: &Server) -> anyhow::Result<(
         make_dir(out)?;
     }
     let made: Made = server.json(Method::POST, "/api/v1/devices", Some(&body)).await?;
-    let mut said = std::io::stdout().lock();
-    made.say(&args.name, &mut said)?;
-    args.key.out.as_ref().map_or(Ok(()), |out| made.write_trusted(out, &mut said))
+    // The file first: who listens may have heard enough (`| head`).
+    let mut told = Vec::new();
+    made.say(&args.name, &mut told)?;
+    args.key.out.as_ref().map_or(Ok(()), |out| made.write_trusted(out, &mut told))?;
+    std::io::stdout().lock().write_all(&told)?;
+    Ok(())
 }

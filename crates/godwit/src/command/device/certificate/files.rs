@@ -80,16 +80,20 @@ impl Place {
             return Ok(());
         };
         let write = |path: &Path, text: &str| made.write(path, text);
-        made.say(name, said)?;
+        // All files first: who listens may have heard enough (`| head`), and a key that is not written is lost.
+        let mut told = Vec::new();
+        made.say(name, &mut told)?;
         if let Some(key) = &made.private_key {
             let path = key_file(out, name);
             write(&path, key)?;
-            writeln!(said, "key          {}    (kept nowhere else)", path.display())?;
+            writeln!(told, "key          {}    (kept nowhere else)", path.display())?;
         }
         let path = certificate_file(out, name);
         write(&path, &made.certificate)?;
-        writeln!(said, "             {}", path.display())?;
-        made.write_trusted(out, said)
+        writeln!(told, "             {}", path.display())?;
+        made.write_trusted(out, &mut told)?;
+        said.write_all(&told)?;
+        Ok(())
     }
 }
 
@@ -148,4 +152,31 @@ fn certificate_file(out: &Path, name: &str) -> PathBuf {
 
 fn key_file(out: &Path, name: &str) -> PathBuf {
     out.join(format!("{name}.key.pem"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_files_are_written_though_nobody_listens() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = Made {
+            id: "00".to_owned(),
+            not_after: "2046-11-18T14:21:36Z".to_owned(),
+            certificate: "certificate".to_owned(),
+            private_key: Some("key".to_owned()),
+            ca: Some("ca".to_owned()),
+        };
+        let place = Place { out: Some(dir.path().to_owned()), request: serde_json::Value::Null };
+        let (gone, mut pipe) = std::io::pipe().expect("a pipe");
+        drop(gone);
+        let error = place.write("pump-1", &made, &mut pipe).expect_err("nobody listens");
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        assert_eq!(kind, Some(std::io::ErrorKind::BrokenPipe));
+        for (file, text) in [("pump-1.key.pem", "key"), ("pump-1.cert.pem", "certificate"), ("ca.pem", "ca")]
+        {
+            assert_eq!(SystemDisk.read(&dir.path().join(file), 64).expect(file), text.as_bytes());
+        }
+    }
 }
